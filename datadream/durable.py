@@ -1,0 +1,185 @@
+"""Durable writes: every file this program leaves behind is written, synced and renamed here.
+
+DO: write beside the target, flush, fsync, close, rename, fsync the folder.
+DON'T: open a final path for writing, or rename anywhere else. Fault tests hook in here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from datadream.canonical import canonical_json
+from datadream.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+
+
+def user_error(error: OSError, path: Path) -> Exception:
+    """`error` as one sentence for the user when it is about room or rights, else unchanged."""
+    if error.errno in NO_SPACE:
+        return UserError("no space left", at=path, hint="free some disk space, then run the same command again to resume")
+    if error.errno in NO_WRITE:
+        return UserError("can't write", at=path, hint="choose a folder you may write to with --home or DATADREAM_HOME")
+    return error
+
+
+def make_dir(path: Path) -> Path:
+    """`path` as a folder, with its parents; new ones are private (0700)."""
+    try:
+        for folder in reversed([path, *path.parents]):
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(path))
+    except OSError as error:
+        raise user_error(error, path) from error
+    return path
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """`path` holds exactly `data`, or what it held before. Parent must exist."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            _sync(file)
+        os.replace(partial, path)
+        _sync_dir(path.parent)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise user_error(error, path) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of UTF-8 `text`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as readable JSON with sorted keys and a final newline."""
+    write_text(path, json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+class Appender:
+    """An append-only JSON-lines file: one record, one write; a torn tail never harms a later record."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            size = os.fstat(self._fd).st_size
+            if size and os.pread(self._fd, 1, size - 1) != b"\n":
+                os.write(self._fd, b"\n")
+        except OSError as error:
+            raise user_error(error, path) from error
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write `record` as one line; on a short write the file is cut back and the error raised."""
+        line = canonical_json(dict(record)) + b"\n"
+        size = os.fstat(self._fd).st_size
+        try:
+            written = os.write(self._fd, line)
+            if written != len(line):
+                os.ftruncate(self._fd, size)
+                raise OSError(errno.ENOSPC, "short write", str(self.path))
+        except OSError as error:
+            raise user_error(error, self.path) from error
+
+    def close(self) -> None:
+        """Close the file; further appends fail."""
+        os.close(self._fd)
+
+
+def publish_dir(staged: Path, final: Path) -> bool:
+    """Rename the finished folder `staged` to `final`; False when `final` was there first (then `staged` goes)."""
+    try:
+        for path in sorted(staged.rglob("*")):
+            if path.is_dir():
+                _sync_dir(path)
+            else:
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        _sync_dir(staged)
+        if final.exists():
+            shutil.rmtree(staged)
+            return False
+        os.rename(staged, final)
+        _sync_dir(final.parent)
+    except OSError as error:
+        raise user_error(error, final) from error
+    return True
+
+
+def remove_dir(path: Path) -> None:
+    """Remove a folder of ours and all in it; fine when it isn't there."""
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def safetensors_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Safetensors with one byte form for equal content: names sorted, metadata sorted, header padded to 8.
+
+    The library's own writer orders metadata keys by a per-process hash (safetensors issue 584).
+    """
+    import safetensors.torch
+
+    ordered = {name: tensors[name].detach().contiguous().cpu() for name in sorted(tensors)}
+    raw = safetensors.torch.save(ordered, metadata=dict(metadata) if metadata else None)
+    (length,) = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8 : 8 + length])
+    meta = header.pop("__metadata__", None)
+    entries: dict[str, Any] = {"__metadata__": dict(sorted(meta.items()))} if meta else {}
+    entries |= dict(sorted(header.items(), key=lambda item: (item[1]["data_offsets"], item[0])))
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + raw[8 + length :]
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """`safetensors_bytes` written atomically to `path`."""
+    write_bytes(path, safetensors_bytes(tensors, metadata))
+
+
+def read_jsonl(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The good records of a JSON-lines file and the number of bad lines (torn by a crash or a full disk)."""
+    records: list[dict[str, Any]] = []
+    bad = 0
+    if not path.exists():
+        return records, bad
+    for line in path.read_bytes().split(b"\n"):
+        if not line:
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError:
+            bad += 1
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+        else:
+            bad += 1
+    return records, bad
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_dir(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
