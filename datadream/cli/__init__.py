@@ -1,0 +1,1 @@
+"""The command line: one file a noun, thin; every command calls the library and prints what it returned."""

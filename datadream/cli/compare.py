@@ -1,0 +1,69 @@
+"""`datadream compare`: the accuracy table of everything run in a home."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from datadream.cli.options import HomeOption, words
+
+if TYPE_CHECKING:
+    from datadream.jobs.home import Home
+
+FORMATS = ("table", "json", "csv", "md", "latex")
+
+
+def compare(
+    format_: Annotated[str, typer.Option("--format", "-f", help="table, json, csv, md or latex.")] = "table",
+    sets: Annotated[list[str] | None, typer.Option("--set", help="Only runs on this set. Repeatable.")] = None,
+    split: Annotated[str, typer.Option(help="test, or val for runs made with -o classify.evaluate=val.")] = "test",
+    home: HomeOption = None,
+) -> None:
+    """Compare methods: mean and deviation over seeds, with intervals."""
+    from datadream.jobs.home import open_home
+    from datadream.jobs.plan import read_records
+    from datadream.jobs.sets import find_set
+
+    words(format_, "--format", FORMATS)
+    words(split, "--split", ("test", "val"))
+    opened = open_home(home)
+    only = None
+    if sets:
+        ids = {find_set(opened, name).id for name in sets}
+        only = {record["id"] for record in read_records(opened) if record["set"] in ids}
+    print_table(opened, only, format_, split)
+
+
+def print_table(home: Home, only: Collection[str] | None, format_: str, split: str | None = None) -> None:
+    """Rows of the runs in `only` (None: all of `split`) as `format_`, and paired comparisons under a table."""
+    from datadream.report.collect import collect
+    from datadream.report.rows import rows
+    from datadream.report.tables import comparisons, render, rich_table
+
+    runs = [run for run in collect(home, only) if split is None or run.split == split]
+    table = rows(runs)
+    if format_ != "table":
+        typer.echo(render(table, format_))
+        return
+    if not table:
+        typer.echo("nothing to compare yet: run something first, as `datadream run real-only --source digits --shots 4`")
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(rich_table(table))
+    for line in comparisons(runs):
+        console.print(str(line), markup=False, highlight=False)
+
+
+def write_json_rows(home: Home, only: Collection[str], path: Path) -> None:
+    """The rows of the runs in `only` as a JSON file."""
+    from datadream import durable
+    from datadream.report.collect import collect
+    from datadream.report.rows import rows
+    from datadream.report.tables import render
+
+    durable.write_text(path, render(rows(collect(home, only)), "json").rstrip("\n") + "\n")

@@ -1,0 +1,88 @@
+"""`datadream demo`: the paper's comparison on real handwriting, computed here, in minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from datadream.cli.options import HomeOption, QuietOption, numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from datadream.jobs.home import Home
+    from datadream.jobs.plan import Run
+
+METHODS = ("zero-shot", "real-only", "name-only", "datadream-dset", "datadream-cls")
+PICTURED = ("name-only", "datadream-dset", "datadream-cls")
+PER_CLASS = 4  # images a cell of the picture
+
+
+def demo(
+    shots: Annotated[str, typer.Option(help="Real images a class, as 1,4,16.")] = "4",
+    seeds: Annotated[str, typer.Option(help="Draws, as 1,5,10.")] = "1",
+    json: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
+    quiet: QuietOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Zero-shot, real-only, name-only, DataDream dset and cls on the built-in handwritten digits."""
+    from datadream.cli.compare import print_table, write_json_rows
+    from datadream.cli.run import execute, make_sets
+    from datadream.errors import UserError
+    from datadream.jobs.home import open_home
+    from datadream.jobs.plan import plan_all
+    from datadream.models.presets import load_backbone
+    from datadream.recipes.recipe import load_recipe
+
+    asked = [(k, seed) for k in numbers(shots, "--shots", 1) for seed in numbers(seeds, "--seeds", 0)]
+    if json is not None and not json.absolute().parent.is_dir():
+        raise UserError("no folder for --json", at=json, hint="make the folder first, or choose another place")
+    opened = open_home(home)
+    backbone = load_backbone("mini")
+    recipes = [load_recipe(name, backbone) for name in METHODS]
+    runs = plan_all(recipes, make_sets(opened, "digits", asked), backbone, None)
+    execute(opened, runs, quiet)
+    ids = {run.id for run in runs}
+    print_table(opened, ids, "table")
+    first = [run for run in runs if run.set.id == runs[0].set.id]
+    picture = draw_samples(opened, first, opened.path / "demo-samples.png")
+    if json is not None:
+        write_json_rows(opened, ids, json)
+        typer.echo(f"rows: {json}")
+    typer.echo(f"picture: {picture}  (real shots above what each generator drew, by class)")
+    typer.echo("next:")
+    typer.echo("  datadream demo --shots 1,4,16 --seeds 1,5,10     more shots and draws, with deviations")
+    typer.echo("  datadream set make FOLDER --shots 4 --name mine  freeze shots of your own images")
+    typer.echo("  datadream run real-only datadream-dset --set mine --backbone sd2.1-base   on a GPU, at the paper's size")
+
+
+def draw_samples(home: Home, runs: Sequence[Run], path: Path) -> Path:
+    """One PNG grid: the real shots of a set above each generator's images, by class."""
+    import io
+
+    from PIL import Image
+
+    from datadream import durable
+    from datadream.data.shots import open_shots
+    from datadream.report.figures import sample_grid
+
+    shots = runs[0].set.shots
+    real: list[list[Image.Image]] = [[] for _ in shots.classes]
+    for ref, image in open_shots(shots, "train"):
+        real[ref.label].append(image)
+    sections = [(f"real, {shots.shots} shots", [images[:PER_CLASS] for images in real])]
+    for method in PICTURED:
+        spec = next(run.jobs["generate"] for run in runs if run.recipe.name == method)
+        folder = home.artifact("synthetic", spec.id) / "data" / "train"
+        drawn = []
+        for class_ in shots.classes:
+            files = sorted((folder / class_.folder).glob("*.png"))[:PER_CLASS]
+            drawn.append([Image.open(file).convert("RGB") for file in files])
+        sections.append((method, drawn))
+    buffer = io.BytesIO()
+    names = [class_.name for class_ in shots.classes]
+    sample_grid(names, sections, per_class=PER_CLASS).save(buffer, format="PNG")
+    durable.write_bytes(path, buffer.getvalue())
+    return path

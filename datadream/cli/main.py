@@ -1,0 +1,76 @@
+"""The entry point: commands, and the edge where errors become one sentence.
+
+Exit codes: 0 done; 1 a programming error or a failed worker (details in a log); 2 something you can mend;
+130 interrupted. Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from datadream import __version__
+from datadream.cli import compare, demo, recipe, run, sets, worker
+from datadream.errors import UserError
+
+app = typer.Typer(
+    name="datadream",
+    help="From a handful of labelled photos to a better image classifier.",
+    epilog="Exit codes: 0 done, 1 unexpected error (see the log), 2 something you can mend, 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(sets.app, name="set")
+app.add_typer(recipe.app, name="recipe")
+app.command("run")(run.run)
+app.command("compare")(compare.compare)
+app.command("demo")(demo.demo)
+app.command("worker", hidden=True)(worker.worker)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"datadream {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks. Works anywhere on the line.")] = False,
+) -> None:
+    """Options of every command."""
+
+
+def main() -> None:
+    """Run the command line; never shows a bare traceback unless asked by --debug or DATADREAM_DEBUG."""
+    debug = "--debug" in sys.argv or bool(os.environ.get("DATADREAM_DEBUG"))
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(arguments)
+    except UserError as error:
+        if debug:
+            raise
+        _say(f"datadream: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _say("datadream: interrupted; run the same command again to resume")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        _say(f"datadream: unexpected {type(error).__name__}: {error} (run again with --debug for the traceback)")
+        sys.exit(1)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text.replace("\n", " ") + "\n")

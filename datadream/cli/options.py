@@ -1,0 +1,53 @@
+"""Options that several commands share, and the reading of lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datadream.errors import UserError
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", help="Folder for everything made. [default: $DATADREAM_HOME or ~/.local/share/datadream]"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
+OverrideOption = Annotated[
+    list[str] | None,
+    typer.Option("--override", "-o", metavar="SECTION.KEY=VALUE", help="Change a setting, as generate.guidance_scale=3."),
+]
+BackboneOption = Annotated[
+    str, typer.Option("--backbone", help="mini (built in, 32 px, CPU) or sd2.1-base (the paper's, GPU).")
+]
+DiffusionOption = Annotated[
+    str | None, typer.Option("--diffusion", help="Another Stable Diffusion: a diffusers folder or a hub id.")
+]
+ClipOption = Annotated[
+    str | None, typer.Option("--clip", help="Another CLIP: an open_clip folder, hf-hub:ORG/NAME, or NAME:WEIGHTS.")
+]
+
+
+def numbers(text: str, option: str, least: int) -> list[int]:
+    """`1,5,10` as whole numbers, each once, in order. Raises UserError naming the option."""
+    try:
+        found = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        found = []
+    if not found or min(found) < least:
+        raise UserError(f"{option} needs whole numbers from {least}, not {text!r}", hint=f"write {option} 1,5,10")
+    return list(dict.fromkeys(found))
+
+
+def words(text: str, option: str, known: Sequence[str]) -> list[str]:
+    """`synth,real+synth` as known words. Raises UserError naming the option and what is known."""
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    for word in found:
+        if word not in known:
+            raise UserError(f"{option} doesn't know {word!r}", hint=f"use any of {', '.join(known)}, separated by commas")
+    if not found:
+        raise UserError(f"{option} is empty", hint=f"use any of {', '.join(known)}")
+    return list(dict.fromkeys(found))

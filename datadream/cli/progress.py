@@ -1,0 +1,89 @@
+"""Live progress: bars with an ETA on a terminal, plain lines when piped, nothing when quiet. All on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from datadream.jobs.spec import JobSpec
+    from datadream.stages.emit import Event
+
+Follow = Callable[["JobSpec", "Event"], None]
+
+
+@contextmanager
+def following(titles: Mapping[str, str], quiet: bool) -> Iterator[Follow]:
+    """Yield a callback for job events; `titles` names each job that will run, by id."""
+    console = Console(stderr=True)
+    if quiet:
+        yield lambda spec, event: None
+    elif console.is_terminal:
+        yield from _bars(console, titles)
+    else:
+        yield from _lines(console, titles)
+
+
+def _bars(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, expand=True) as progress:
+        whole = progress.add_task("[bold]all jobs", total=len(titles), note="")
+        tasks: dict[str, int] = {}
+        losses: dict[str, str] = {}
+
+        def follow(spec: JobSpec, event: Event) -> None:
+            kind = event.get("kind")
+            if spec.id not in tasks:
+                tasks[spec.id] = progress.add_task(titles[spec.id], total=None, note="")
+            task = tasks[spec.id]
+            if kind == "progress":
+                note = losses.get(spec.id, "") if event["unit"] == "steps" else str(event["unit"])
+                progress.update(task, completed=event["done"], total=event["total"], note=note)
+            elif kind == "metric":
+                losses[spec.id] = f"loss {event['loss']:.3f}"
+            elif kind == "waiting":
+                progress.update(task, note="waits for another process")
+            elif kind == "done":
+                progress.update(task, visible=False)
+                progress.advance(whole)
+                progress.console.print(f"[green]done[/] {titles[spec.id]}  [dim]{event['seconds']:.0f} s[/]")
+
+        yield follow
+
+
+def _lines(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
+    """A line when a job starts, at each quarter, and when it is done."""
+    quarter: dict[str, int] = {}
+    finished = 0
+
+    def follow(spec: JobSpec, event: Event) -> None:
+        nonlocal finished
+        kind, title = event.get("kind"), titles[spec.id]
+        text = ""
+        if kind == "started":
+            text = f"start {title}"
+        elif kind == "waiting":
+            text = f"wait  {title}: another process has it"
+        elif kind == "progress" and event["unit"] != "images checked":
+            now = 4 * int(event["done"]) // max(1, int(event["total"]))
+            if quarter.get(spec.id, 0) < now < 4:
+                quarter[spec.id] = now
+                text = f"      {title}: {event['done']}/{event['total']} {event['unit']}"
+        elif kind == "done":
+            finished += 1
+            text = f"done  {title} in {event['seconds']:.0f} s ({finished}/{len(titles)})"
+        if text:
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    yield follow

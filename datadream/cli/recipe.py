@@ -1,0 +1,57 @@
+"""`datadream recipe`: list and show methods."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from datadream.cli.options import BackboneOption, JsonOption, OverrideOption
+
+app = typer.Typer(no_args_is_help=True, help="Recipes: a method's settings.")
+
+
+@app.command("ls")
+def list_(json: JsonOption = False, backbone: BackboneOption = "mini") -> None:
+    """List the built-in recipes."""
+    import json as library
+
+    from datadream.models.presets import load_backbone
+    from datadream.recipes.recipe import built_in_names, load_recipe
+
+    loaded = load_backbone(backbone)
+    recipes = [load_recipe(name, loaded) for name in built_in_names()]
+    if json:
+        rows = [{"name": recipe.name, "about": recipe.about, "data": list(recipe.data)} for recipe in recipes]
+        typer.echo(library.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    for recipe in recipes:
+        typer.echo(f"{recipe.name:<15} {recipe.about}")
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A recipe's name, or a .toml file.")],
+    backbone: BackboneOption = "mini",
+    override: OverrideOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show every value a recipe runs with, for a backbone."""
+    import json as library
+
+    from datadream.models.presets import load_backbone
+    from datadream.recipes.recipe import SECTIONS, check_overrides, load_recipe
+
+    recipe = load_recipe(name, load_backbone(backbone), override or [])
+    check_overrides(override or [], [recipe])
+    content = recipe.model_dump(mode="json", exclude={"overrides"})
+    if json:
+        typer.echo(library.dumps(content, ensure_ascii=False, indent=2))
+        return
+    typer.echo(f"{recipe.name} on {backbone}: {recipe.about}\ndata = {', '.join(recipe.data)}")
+    for section, model in SECTIONS.items():
+        if content[section] is not None:
+            typer.echo(f"\n[{section}]")
+            for key, value in content[section].items():
+                note = model.model_fields[key].description
+                typer.echo(f"{key} = {library.dumps(value)}" + (f"  # {note}" if note else ""))

@@ -1,0 +1,107 @@
+"""`datadream set`: make, list and show few-shot sets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from datadream.cli.options import HomeOption, JsonOption
+
+if TYPE_CHECKING:
+    from datadream.jobs.sets import NamedSet
+
+app = typer.Typer(no_args_is_help=True, help="Few-shot sets: which images a method may see, frozen.")
+
+
+@app.command()
+def make(
+    source: Annotated[str, typer.Argument(help="digits, or a folder of images: ROOT/<class>/* or ROOT/{train,val,test}/<class>/*.")],
+    shots: Annotated[int, typer.Option(help="Real images a class.")] = 16,
+    seed: Annotated[int, typer.Option(help="Draw of the shots.")] = 1,
+    split_seed: Annotated[int, typer.Option(help="Split of a folder that has none; the same for every draw.")] = 0,
+    name: Annotated[str | None, typer.Option(help="A name to call it by.")] = None,
+    check: Annotated[str, typer.Option(help="Decode all images, or only the used ones: all or used.")] = "all",
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Draw a few-shot set and freeze it."""
+    from datadream.data.shots import leaks
+    from datadream.jobs.home import open_home
+    from datadream.jobs.sets import make_set
+
+    made = make_set(open_home(home), source, shots, seed, split_seed=split_seed, name=name, check=check)
+    if json:
+        _print_json(_summary(made))
+    else:
+        typer.echo(f"{made.name}  {_sentence(made)}  {made.id}")
+    twins = leaks(made.shots)
+    if twins:
+        first = f"{twins[0][0]} = {twins[0][1]}"
+        typer.echo(f"warning: {len(twins)} images are in two parts of the data, as {first}", err=True)
+
+
+@app.command("ls")
+def list_(json: JsonOption = False, home: HomeOption = None) -> None:
+    """List the sets."""
+    from datadream.jobs.home import open_home
+    from datadream.jobs.sets import list_sets
+
+    found = list_sets(open_home(home))
+    if json:
+        _print_json([_summary(entry) for entry in found])
+    elif not found:
+        typer.echo("no sets yet: make one with `datadream set make digits --shots 4 --seed 1`")
+    for entry in [] if json else found:
+        typer.echo(f"{entry.name}  {_sentence(entry)}  {entry.id}")
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A set's name, or the start of its id.")],
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Show what a set froze: classes, prompts, images."""
+    from datadream.jobs.home import open_home
+    from datadream.jobs.sets import find_set
+
+    found = find_set(open_home(home), name)
+    if json:
+        _print_json({**_summary(found), **found.shots.model_dump(mode="json", exclude={"name"})})
+        return
+    typer.echo(f"{found.name}  {_sentence(found)}  {found.id}")
+    typer.echo(f"source {found.shots.source}  split seed {found.shots.split_seed}  sampler {found.shots.sampler}")
+    for label, (class_, prompt) in enumerate(zip(found.shots.classes, found.shots.prompts, strict=True)):
+        keys = [ref.key for ref in found.shots.train if ref.label == label]
+        typer.echo(f"  {class_.name}: “{prompt}”: {', '.join(keys)}")
+
+
+def _summary(entry: NamedSet) -> dict[str, Any]:
+    shots = entry.shots
+    return {
+        "name": entry.name,
+        "id": entry.id,
+        "source": shots.source,
+        "shots": shots.shots,
+        "seed": shots.seed,
+        "split_seed": shots.split_seed,
+        "classes": len(shots.classes),
+        "train": len(shots.train),
+        "val": len(shots.val),
+        "test": len(shots.test),
+    }
+
+
+def _sentence(entry: NamedSet) -> str:
+    shots = entry.shots
+    return (
+        f"{len(shots.classes)} classes, {shots.shots} shots, seed {shots.seed}, "
+        f"{len(shots.val)} val and {len(shots.test)} test images"
+    )
+
+
+def _print_json(value: Any) -> None:
+    import json as library
+
+    typer.echo(library.dumps(value, ensure_ascii=False, indent=2))

@@ -1,0 +1,58 @@
+"""Finished things: a manifest over files that were hashed, synced and renamed into place together."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from datadream import __version__, durable
+from datadream.canonical import digest, sha256_file
+from datadream.errors import UserError
+from datadream.jobs.home import Home, Kind
+
+Manifest = dict[str, Any]
+
+
+def publish(home: Home, kind: Kind, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any]) -> Manifest:
+    """Hash what is staged, write its manifest, rename it into place.
+
+    `content` is one digest over names and hashes of the files: equal for equal results. `origin` (times, machine,
+    code version) is beside it, not in it.
+    """
+    staged, final = home.staging(kind, artifact_id), home.artifact(kind, artifact_id)
+    files = {
+        path.relative_to(staged).as_posix(): {"sha256": sha256_file(path), "size": path.stat().st_size}
+        for path in sorted(staged.rglob("*"))
+        if path.is_file() and path.name != "manifest.json" and ".partial-" not in path.name
+    }
+    for stray in staged.rglob(".*.partial-*"):
+        stray.unlink()
+    manifest: Manifest = {
+        "id": artifact_id,
+        "kind": kind,
+        "spec": spec,
+        "files": files,
+        "content": digest({name: entry["sha256"] for name, entry in files.items()}),
+        "origin": {"version": __version__, "created": datetime.now(UTC).isoformat(timespec="seconds"), **origin},
+    }
+    durable.write_json(staged / "manifest.json", manifest)
+    durable.publish_dir(staged, final)
+    return read_manifest(home, kind, artifact_id)
+
+
+def read_manifest(home: Home, kind: Kind, artifact_id: str) -> Manifest:
+    """A finished artifact's manifest. Raises UserError when there is none or it can't be read."""
+    path = home.artifact(kind, artifact_id) / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"no usable {kind} {artifact_id}", at=path, hint="remove that folder and run again") from error
+    assert isinstance(manifest, dict)
+    return manifest
+
+
+def input_file(home: Home, kind: Kind, artifact_id: str, name: str) -> Path:
+    """A file of a finished artifact."""
+    return home.artifact(kind, artifact_id) / name

@@ -1,0 +1,84 @@
+"""Where everything lies. One owner of every path below a home.
+
+    $DATADREAM_HOME/
+      jobs/<id>/spec.json events.jsonl log.txt checkpoint/ result.json error.json lease
+      artifacts/<kind>/<id>/manifest.json + files
+      runs/<id>.json      which jobs made a method's number
+      names/set/<id>.json the user's names for few-shot sets
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from datadream import durable
+from datadream.errors import UserError
+
+Kind = Literal["set", "adapter", "synthetic", "classifier"]
+SPARE_BYTES = 64 << 20
+
+
+def default_home() -> Path:
+    """`DATADREAM_HOME`, else the user's data folder."""
+    if given := os.environ.get("DATADREAM_HOME"):
+        return Path(given).expanduser()
+    data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(data).expanduser() / "datadream"
+
+
+@dataclass(frozen=True)
+class Home:
+    """A home's paths; `open_home` makes one that can be written."""
+
+    path: Path
+
+    def job(self, job_id: str) -> Path:
+        """A job's folder."""
+        return self.path / "jobs" / job_id
+
+    def artifact(self, kind: Kind, artifact_id: str) -> Path:
+        """A finished artifact's folder; there or not, never half."""
+        return self.path / "artifacts" / kind / artifact_id
+
+    def staging(self, kind: Kind, artifact_id: str) -> Path:
+        """Where an artifact grows before it is renamed."""
+        return self.path / "artifacts" / kind / f".staging-{artifact_id}"
+
+    def run(self, run_id: str) -> Path:
+        """A run's record."""
+        return self.path / "runs" / f"{run_id}.json"
+
+    def set_name(self, name_id: str) -> Path:
+        """The file that holds one of the user's names for a set."""
+        return self.path / "names" / "set" / f"{name_id}.json"
+
+    def has(self, kind: Kind, artifact_id: str) -> bool:
+        """Whether the artifact is finished."""
+        return (self.artifact(kind, artifact_id) / "manifest.json").is_file()
+
+    def need(self, size: int, what: str) -> None:
+        """Raise UserError when fewer than `size` bytes are free."""
+        free = shutil.disk_usage(self.path).free
+        if free < size + SPARE_BYTES:
+            raise UserError(
+                f"{what} may need {_gib(size)} and {_gib(free)} is free",
+                at=self.path,
+                hint="ask for fewer images, free some space, or choose another --home",
+            )
+
+
+def open_home(path: Path | None) -> Home:
+    """The home at `path` (default: `default_home`), made if need be. Raises UserError when it can't be written."""
+    home = Home((path or default_home()).absolute())
+    durable.make_dir(home.path)
+    if not os.access(home.path, os.W_OK | os.X_OK):
+        raise UserError("can't write", at=home.path, hint="choose a folder you may write to with --home or DATADREAM_HOME")
+    return home
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 // 10 else f"{size / 2**20:.0f} MiB"

@@ -1,0 +1,141 @@
+"""From a recipe, a set and a mix of data to the jobs that make its number, and the record that ties them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from datadream import durable
+from datadream.canonical import short_id
+from datadream.errors import UserError
+from datadream.jobs.artifacts import read_manifest
+from datadream.jobs.home import Home
+from datadream.jobs.sets import NamedSet, source_label
+from datadream.jobs.spec import JobSpec
+from datadream.models.presets import Backbone
+from datadream.recipes.recipe import Data, Recipe
+from datadream.stages.settings import Settings
+
+
+@dataclass(frozen=True)
+class Run:
+    """One number of a table: a method on a set with a mix of data. `jobs` maps stage to spec, inputs first."""
+
+    recipe: Recipe
+    set: NamedSet
+    backbone: Backbone
+    data: Data
+    jobs: dict[str, JobSpec]
+
+    @property
+    def id(self) -> str:
+        """Hash of method, mix and the classifier job, which hashes everything before it."""
+        return short_id([self.recipe.name, self.recipe.label, self.data, self.jobs["classify"].id])
+
+
+def plan(recipe: Recipe, set_: NamedSet, backbone: Backbone, data: Data) -> Run:
+    """The jobs of one run. The seed of every stage is the set's."""
+    shots = set_.shots
+    jobs: dict[str, JobSpec] = {}
+    synthetic: JobSpec | None = None
+    images = None
+    if "synth" in data:
+        assert recipe.generate is not None
+        inputs = {}
+        if recipe.adapt is not None:
+            jobs["adapt"] = JobSpec(
+                stage="adapt",
+                settings=_dump(recipe.adapt),
+                inputs={"set": set_.id},
+                seed=shots.seed,
+                model=backbone.diffusion,
+            )
+            inputs["adapter"] = jobs["adapt"].id
+        # Not the set but its classes: the un-adapted generator's images then serve every number of shots.
+        synthetic = jobs["generate"] = JobSpec(
+            stage="generate",
+            settings=_dump(recipe.generate),
+            inputs=inputs,
+            seed=shots.seed,
+            model=backbone.diffusion,
+            classes=shots.classes,
+            prompts=shots.prompts,
+        )
+        images = recipe.generate.images_per_class
+    jobs["classify"] = JobSpec(
+        stage="classify",
+        settings=_dump(recipe.classify),
+        inputs={"set": set_.id, **({"synthetic": synthetic.id} if synthetic else {})},
+        seed=shots.seed,
+        model=backbone.clip,
+        data=data,
+        images_per_class=images,
+    )
+    if recipe.classify.evaluate == "val" and not shots.val:
+        raise UserError(f"the set {set_.name!r} has no validation images", hint="leave out classify.evaluate=val")
+    return Run(recipe, set_, backbone, data, jobs)
+
+
+def plan_all(
+    recipes: Sequence[Recipe], sets: Sequence[NamedSet], backbone: Backbone, asked: Sequence[Data] | None
+) -> list[Run]:
+    """Every run of the grid. `asked` limits methods with synthetic images to those mixes; others have one anyway."""
+    runs = []
+    for set_ in sets:
+        for recipe in recipes:
+            mixes = [data for data in recipe.data if asked is None or data in asked or "synth" not in data]
+            if not mixes:
+                raise UserError(f"{recipe.name} has none of these data", hint=f"it has {', '.join(recipe.data)}")
+            runs += [plan(recipe, set_, backbone, data) for data in mixes]
+    return runs
+
+
+def record(home: Home, run: Run) -> None:
+    """Write down that `run` is done and how it came to be; a table is a question to these records."""
+    path = home.run(run.id)
+    if path.exists():
+        return
+    durable.make_dir(path.parent)
+    durable.write_json(
+        path,
+        {
+            "id": run.id,
+            "method": run.recipe.name,
+            "settings": run.recipe.label,
+            "data": run.data,
+            "set": run.set.id,
+            "source": source_label(run.set.shots),
+            "shots": run.set.shots.shots,
+            "seed": run.set.shots.seed,
+            "split_seed": run.set.shots.split_seed,
+            "backbone": run.backbone.name,
+            "recipe": run.recipe.model_dump(mode="json"),
+            "jobs": {stage: spec.id for stage, spec in run.jobs.items()},
+            "created": datetime.now(UTC).isoformat(timespec="microseconds"),
+        },
+    )
+
+
+def read_records(home: Home) -> list[dict[str, Any]]:
+    """Every run's record whose artifacts are there, oldest first."""
+    found = []
+    for path in (home.path / "runs").glob("*.json"):
+        entry = json.loads(path.read_text(encoding="utf-8"))
+        if home.has("classifier", entry["jobs"]["classify"]):
+            found.append(entry)
+    return sorted(found, key=lambda entry: (entry["created"], entry["id"]))
+
+
+def stage_origin(home: Home, stage: str, artifact_id: str) -> dict[str, Any]:
+    """What an artifact's manifest says of its making: seconds, device, code version, steps."""
+    kinds: dict[str, Any] = {"adapt": "adapter", "generate": "synthetic", "classify": "classifier"}
+    origin = read_manifest(home, kinds[stage], artifact_id)["origin"]
+    assert isinstance(origin, dict)
+    return origin
+
+
+def _dump(settings: Settings) -> dict[str, Any]:
+    return settings.model_dump(mode="json")

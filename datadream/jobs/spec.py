@@ -1,0 +1,57 @@
+"""A job's spec: everything its artifact depends on, and nothing else. Its hash is the id of both."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from datadream.canonical import short_id
+from datadream.data.prompts import ClassInfo
+from datadream.jobs.home import Kind
+from datadream.models.presets import ModelRef
+from datadream.recipes.recipe import SECTIONS, Data
+from datadream.stages.settings import Settings
+
+SCHEMA = 1  # raised when the same spec would give another result
+Stage = Literal["adapt", "generate", "classify"]
+KINDS: dict[Stage, Kind] = {"adapt": "adapter", "generate": "synthetic", "classify": "classifier"}
+
+
+class JobSpec(BaseModel):
+    """One stage run. `inputs` maps a role (set, adapter, synthetic) to an artifact's id."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    schema_version: int = SCHEMA
+    stage: Stage
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    seed: int
+    model: ModelRef
+    classes: tuple[ClassInfo, ...] = ()
+    prompts: tuple[str, ...] = ()
+    data: Data | None = None
+    images_per_class: int | None = None
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of the canonical spec; where a model's folder lies does not matter, what is in it does."""
+        content = self.model_dump(mode="json")
+        content["model"] = self.model.identity
+        return short_id(content)
+
+    @property
+    def kind(self) -> Kind:
+        """What it makes."""
+        return KINDS[self.stage]
+
+    def parsed(self) -> Settings:
+        """The settings as their own model."""
+        return SECTIONS[self.stage].model_validate(self.settings)
+
+    def bytes_needed(self, resolution: int = 512) -> int:
+        """An upper bound of the disk it takes: raw pixels for images, little for the rest."""
+        if self.stage == "generate":
+            return len(self.classes) * int(self.settings["images_per_class"]) * (resolution * resolution * 3 + 4096)
+        return 0

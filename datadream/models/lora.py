@@ -1,0 +1,178 @@
+"""LoRA (Hu et al. 2021): h' = W h + (alpha / rank) B A h, with A (rank, in) gaussian and B (out, rank) zero.
+
+peft trains it; merging is ours: `W = W0 + scale * B A` from a kept W0, in place, so that swapping adapters needs
+no reloading and leaves no rounding behind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers.utils.peft_utils import recurse_remove_peft_layers
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from datadream import durable
+from datadream.errors import UserError
+from datadream.models import runtime
+
+NAME = "default"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """δ: pairs `<part>.<module>.lora_A.weight` (rank, in), `.lora_B.weight` (out, rank), float32, and their scale."""
+
+    tensors: dict[str, Tensor]
+    rank: int
+    alpha: float
+
+    @property
+    def scale(self) -> float:
+        """Factor of B A."""
+        return self.alpha / self.rank
+
+    def modules(self) -> Iterable[tuple[str, Tensor, Tensor]]:
+        """(`<part>.<module>`, A, B) in the order of names."""
+        for name in sorted(self.tensors):
+            if name.endswith(".lora_A.weight"):
+                module = name.removesuffix(".lora_A.weight")
+                yield module, self.tensors[name], self.tensors[f"{module}.lora_B.weight"]
+
+
+class Lora:
+    """Trainable adapters inside the attention projections of some modules, by part name.
+
+    `parameters` maps `<part>.<module>.lora_A.weight` (and B) to float32 parameters. `detach` leaves the modules
+    as they were before.
+    """
+
+    def __init__(
+        self,
+        parts: Mapping[str, tuple[nn.Module, Iterable[str]]],
+        *,
+        rank: int,
+        alpha: float,
+        dropout: float = 0.0,
+    ) -> None:
+        self.rank, self.alpha = rank, alpha
+        self._modules = {part: module for part, (module, _) in parts.items()}
+        self.parameters: dict[str, nn.Parameter] = {}
+        for part, (module, targets) in parts.items():
+            config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=sorted(targets))
+            inject_adapter_in_model(config, module, NAME)
+            for path, layer in module.named_modules():
+                if isinstance(layer, LoraLayer):
+                    for letter, pair in (("A", layer.lora_A), ("B", layer.lora_B)):
+                        weight = pair[NAME].weight
+                        weight.data = weight.data.float()
+                        self.parameters[f"{part}.{path}.lora_{letter}.weight"] = weight
+        if not self.parameters:
+            raise UserError("the model has no attention projection to adapt", hint="check the recipe's targets")
+
+    def reset(self, purpose: str, seed: int, *parts: int | str) -> None:
+        """A gaussian with deviation 1 / rank, each from a draw of its own; B zero."""
+        for name, parameter in self.parameters.items():
+            if name.endswith("lora_A.weight"):
+                draw = runtime.normal(tuple(parameter.shape), purpose, seed, *parts, name)
+                parameter.data.copy_(draw / self.rank)
+            else:
+                parameter.data.zero_()
+
+    def train(self, mode: bool) -> None:
+        """Switch the adapters' dropout on or off; the base stays in eval mode."""
+        for module in self._modules.values():
+            for layer in module.modules():
+                if isinstance(layer, LoraLayer):
+                    layer.lora_dropout.train(mode)
+
+    def adapter(self) -> Adapter:
+        """A copy of the present values."""
+        tensors = {name: parameter.detach().cpu().clone() for name, parameter in self.parameters.items()}
+        return Adapter(tensors, self.rank, self.alpha)
+
+    def detach(self) -> None:
+        """Take the adapters out; the base weights were never touched."""
+        for module in self._modules.values():
+            recurse_remove_peft_layers(module)
+            if hasattr(module, "peft_config"):
+                del module.peft_config
+            module.requires_grad_(False)
+        self.parameters = {}
+
+
+class Merger:
+    """Merges one adapter at a time into the base weights of `parts`, in place."""
+
+    def __init__(self, parts: Mapping[str, nn.Module]) -> None:
+        self._parts = dict(parts)
+        self._base: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def merge(self, adapter: Adapter | None) -> None:
+        """Weights become W0 + scale * B A (computed in float32), or W0 again for None."""
+        self.restore()
+        for name, low, high in adapter.modules() if adapter else ():
+            weight = self._weight(name)
+            if name not in self._base:
+                self._base[name] = weight.detach().clone()
+            product = high.to(weight.device, torch.float32) @ low.to(weight.device, torch.float32)
+            weight.copy_(self._base[name].float() + adapter.scale * product if adapter else weight)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """The pristine weights, to the last bit."""
+        for name, base in self._base.items():
+            self._weight(name).copy_(base)
+
+    def _weight(self, name: str) -> Tensor:
+        part, _, path = name.partition(".")
+        try:
+            weight = self._parts[part].get_submodule(path).weight
+        except (KeyError, AttributeError) as error:
+            raise UserError(f"the adapter has a part this model lacks: {name}", hint="use the model it was trained on") from error
+        assert isinstance(weight, Tensor)
+        return weight
+
+
+def save_adapter(path: Path, adapter: Adapter, targets: Mapping[str, Iterable[str]]) -> None:
+    """One safetensors file that diffusers' `load_lora_weights` reads, with rank and alpha in its metadata.
+
+    transformers 5 dropped the `text_model.` level from CLIPTextModel; the file keeps it, as every other tool
+    expects.
+    """
+    tensors = {_file_name(name): tensor for name, tensor in adapter.tensors.items()}
+    config = {
+        f"{part}.{key}": value
+        for part, names in targets.items()
+        for key, value in (("r", adapter.rank), ("lora_alpha", adapter.alpha), ("target_modules", sorted(names)))
+    }
+    metadata = {
+        "format": "pt",
+        "rank": str(adapter.rank),
+        "alpha": repr(float(adapter.alpha)),
+        "lora_adapter_metadata": json.dumps(config, sort_keys=True),
+    }
+    durable.write_safetensors(path, tensors, metadata)
+
+
+def load_adapter(path: Path) -> Adapter:
+    """What `save_adapter` wrote."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {_module_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return Adapter(tensors, int(metadata["rank"]), float(metadata["alpha"]))
+
+
+def _file_name(name: str) -> str:
+    return name.replace("text_encoder.", "text_encoder.text_model.", 1) if name.startswith("text_encoder.") else name
+
+
+def _module_name(name: str) -> str:
+    return name.replace("text_encoder.text_model.", "text_encoder.", 1)

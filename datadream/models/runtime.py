@@ -1,0 +1,79 @@
+"""The one owner of device, dtype and seeds.
+
+Every random draw comes from `(purpose, seed, parts...)` hashed to a generator of its own, always on the CPU, so
+it does not depend on device, batch size, order or interruption.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+import torch
+
+from datadream.canonical import digest
+
+CPU_THREADS_MAX = 8
+
+
+def prepare_environment() -> None:
+    """Set what must be set before torch is imported: quiet OpenMP threads, deterministic cuBLAS.
+
+    With few busy cores OpenMP's spinning makes steps ten times slower. Variables the user set win.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+@cache
+def device() -> torch.device:
+    """CUDA when there is a GPU, else the CPU; `DATADREAM_DEVICE` (cpu, cuda, cuda:1) overrides."""
+    asked = os.environ.get("DATADREAM_DEVICE")
+    found = torch.device(asked) if asked else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if found.type == "cpu":
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or min(os.cpu_count() or 1, CPU_THREADS_MAX))
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return found
+
+
+def base_dtype() -> torch.dtype:
+    """Of frozen weights: bfloat16 on CUDA, float32 on the CPU (bfloat16 is emulated there, hundreds of times slower)."""
+    return torch.bfloat16 if device().type == "cuda" else torch.float32
+
+
+def key(purpose: str, seed: int, *parts: int | str) -> int:
+    """The 63-bit seed of one draw."""
+    return int(digest([purpose, seed, *parts])[:16], 16) >> 1
+
+
+def generator(purpose: str, seed: int, *parts: int | str) -> torch.Generator:
+    """A CPU generator for one draw."""
+    return torch.Generator().manual_seed(key(purpose, seed, *parts))
+
+
+def seed_global(purpose: str, seed: int, *parts: int | str) -> None:
+    """Seed torch's global generators, for library code that knows no other (dropout, torchvision transforms)."""
+    torch.manual_seed(key(purpose, seed, *parts))
+
+
+def normal(shape: tuple[int, ...], purpose: str, seed: int, *parts: int | str) -> torch.Tensor:
+    """Standard normal float32 CPU tensor of `shape`."""
+    return torch.randn(shape, generator=generator(purpose, seed, *parts))
+
+
+def stream(n: int, purpose: str, seed: int, start: int, count: int) -> list[int]:
+    """Items `start` .. `start + count` of an endless stream of shuffled passes over range(n)."""
+    found: list[int] = []
+    epoch, offset = divmod(start, n)
+    while len(found) < count:
+        order = torch.randperm(n, generator=generator(purpose, seed, "epoch", epoch)).tolist()
+        found += order[offset : offset + count - len(found)]
+        epoch, offset = epoch + 1, 0
+    return found
+
+
+def describe() -> dict[str, str | int]:
+    """What numbers were computed on, for an artifact's manifest."""
+    found = device()
+    name = torch.cuda.get_device_name(found) if found.type == "cuda" else "cpu"
+    return {"device": name, "dtype": str(base_dtype()), "threads": torch.get_num_threads(), "torch": torch.__version__}

@@ -1,0 +1,1 @@
+"""One TOML file a method, and the models they parse into."""

@@ -1,0 +1,174 @@
+"""LoRA-fine-tune Stable Diffusion on the shots (paper section 3.2).
+
+Loss: E ||target - UNet(z_t, τ(c), t)||², target ε or v as the base was trained, t uniform, one a image; no prior
+preservation. `dset` trains one adapter on all shots; `cls` one a class, one after another over the same model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms.v2 import functional as vision
+
+from datadream import durable
+from datadream.data.shots import ShotSet, open_shots
+from datadream.models import runtime
+from datadream.models.diffusion import TEXT_PROJECTIONS, UNET_PROJECTIONS, Diffusion, load_diffusion, training_target
+from datadream.models.lora import Lora, save_adapter
+from datadream.models.presets import ModelRef
+from datadream.stages.emit import Emit
+from datadream.stages.loop import Loop, Schedule
+from datadream.stages.settings import AdaptSettings
+
+CROPS = 8  # cached random crops of an image that is not square; new noise is drawn on each every step
+METRIC_EVERY = 10
+ALL_CLASSES = -1
+
+
+@dataclass(frozen=True)
+class Moments:
+    """E(x) of every crop of every shot: `values` (crops, 2c, h, w), the crops of each image, and its label."""
+
+    values: Tensor
+    crops: list[range]
+    labels: list[int]
+
+
+def adapt(
+    settings: AdaptSettings, backbone: ModelRef, shots: ShotSet, seed: int, out: Path, checkpoint: Path, emit: Emit
+) -> None:
+    """Write `adapter.safetensors`, or `class-00000.safetensors` and on, into `out`; resumes from both folders.
+
+    Raises UserError when a shot can't be read or the backbone lacks a part.
+    """
+    sd = load_diffusion(backbone)
+    names = {"unet": [UNET_PROJECTIONS[target] for target in settings.targets]}
+    if settings.text_encoder:
+        names["text_encoder"] = [TEXT_PROJECTIONS[target] for target in settings.targets]
+    parts = {part: (getattr(sd, part), targets) for part, targets in names.items()}
+    moments = encode_shots(sd, shots, settings, seed)
+    lora = Lora(parts, rank=settings.rank, alpha=settings.alpha)
+    try:
+        steps = settings.steps_of(shots.shots, len(shots.classes))
+        for index, count in enumerate(steps):
+            class_ = index if settings.per == "class" else ALL_CLASSES
+            path = out / adapter_file(class_)
+            if not path.exists():
+                _train(sd, lora, settings, moments, shots.prompts, class_, count, sum(steps[:index]), sum(steps), seed, checkpoint, emit)
+                save_adapter(path, lora.adapter(), names)
+    finally:
+        lora.detach()
+
+
+def adapter_file(class_: int) -> str:
+    """Name of the adapter of one class, or of the one for ALL_CLASSES."""
+    return "adapter.safetensors" if class_ == ALL_CLASSES else f"class-{class_:05d}.safetensors"
+
+
+def find_adapter(folder: Path, class_: int) -> Path:
+    """The file in an adapter artifact that serves `class_`."""
+    shared = folder / adapter_file(ALL_CLASSES)
+    return shared if shared.exists() else folder / adapter_file(class_)
+
+
+def _train(
+    sd: Diffusion,
+    lora: Lora,
+    settings: AdaptSettings,
+    moments: Moments,
+    prompts: tuple[str, ...],
+    class_: int,
+    steps: int,
+    before: int,
+    total: int,
+    seed: int,
+    checkpoint: Path,
+    emit: Emit,
+) -> None:
+    """Train the attached adapter for one class or for all; `before` and `total` only count progress."""
+    lora.reset("adapt.init", seed, class_)
+    schedule = Schedule(steps, settings.learning_rate, min(settings.warmup_steps, steps // 2))
+    loop = Loop(
+        lora.parameters,
+        schedule,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        checkpoint=checkpoint,
+        label=adapter_file(class_),
+    )
+    mine = [i for i, label in enumerate(moments.labels) if class_ in (ALL_CLASSES, label)]
+    size = settings.batch_size
+    while loop.running:
+        step = loop.step
+        images = [mine[i] for i in runtime.stream(len(mine), f"adapt.order.{class_}", seed, step * size, size)]
+        draw = runtime.generator("adapt.step", seed, class_, step)
+        latents = draw_latents(moments, images, draw).to(runtime.device()) * sd.vae.config.scaling_factor
+        noise = torch.randn(latents.shape, generator=draw).to(runtime.device())
+        t = torch.randint(0, sd.scheduler.config.num_train_timesteps, (size,), generator=draw).to(runtime.device())
+        noisy = sd.scheduler.add_noise(latents, noise, t)
+        target = training_target(sd.scheduler, latents, noise, t)
+        labels = [moments.labels[i] for i in images]
+        unique = sorted(set(labels))
+        text = sd.encode_prompts([prompts[label] for label in unique])
+        text = text[[unique.index(label) for label in labels]]
+        said = sd.denoise(noisy.to(runtime.base_dtype()), t, text)
+        loss = F.mse_loss(said.float(), target.float())
+        loop.update(loss)
+        if loop.step % METRIC_EVERY == 0 or not loop.running:
+            emit({"kind": "metric", "step": before + loop.step, "loss": loss.item()})
+            emit({"kind": "progress", "done": before + loop.step, "total": total, "unit": "steps"})
+
+
+def draw_latents(moments: Moments, images: list[int], draw: torch.Generator) -> Tensor:
+    """A fresh sample of E(x) for each image (random crop among the cached), (B, c, h, w) unscaled float32."""
+    picks = torch.rand(len(images), generator=draw).tolist()
+    rows = [moments.crops[i][int(pick * len(moments.crops[i]))] for i, pick in zip(images, picks, strict=True)]
+    mean, logvar = moments.values[rows].chunk(2, dim=1)
+    noise = torch.randn(mean.shape, generator=draw)
+    return mean + torch.exp(0.5 * logvar.clamp(-30, 20)) * noise
+
+
+@torch.no_grad()
+def encode_shots(sd: Diffusion, shots: ShotSet, settings: AdaptSettings, seed: int) -> Moments:
+    """Encode every shot once. A square image has one crop, another CROPS random ones (or its centre)."""
+    values, crops, labels = [], [], []
+    total = 0
+    for number, (ref, image) in enumerate(open_shots(shots, "train")):
+        draw = runtime.generator("adapt.crop", seed, number)
+        cuts = [normalised(cut) for cut in squares(image, sd.resolution, settings.crop, draw)]
+        values += [sd.moments(cut[None]).float().cpu() for cut in cuts]
+        crops.append(range(total, total + len(cuts)))
+        labels.append(ref.label)
+        total += len(cuts)
+    return Moments(torch.cat(values), crops, labels)
+
+
+def squares(image: Image.Image, side: int, crop: str, draw: torch.Generator) -> list[Image.Image]:
+    """`image` with its shorter side resized to `side` (bilinear), cut to squares."""
+    width, height = image.size
+    scale = side / min(width, height)
+    width, height = max(side, round(width * scale)), max(side, round(height * scale))
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    if width == height:
+        return [image]
+    if crop == "center":
+        offsets = [((width - side) // 2, (height - side) // 2)]
+    else:
+        spots = torch.rand(CROPS, 2, generator=draw).tolist()
+        offsets = [(int(x * (width - side + 1)), int(y * (height - side + 1))) for x, y in spots]
+    return [image.crop((x, y, x + side, y + side)) for x, y in offsets]
+
+
+def normalised(image: Image.Image) -> Tensor:
+    """RGB image to (3, H, W) float32 in [-1, 1]."""
+    return vision.pil_to_tensor(image).float() / 127.5 - 1
+
+
+def stage_checkpoint(job: Path) -> Path:
+    """Where a job keeps what resume needs."""
+    return durable.make_dir(job / "checkpoint")

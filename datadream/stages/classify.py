@@ -1,0 +1,221 @@
+"""LoRA-fine-tune CLIP on real images, synthetic ones, or both (paper section 3.3), and count what it gets right.
+
+The last checkpoint is reported, never the best on the test images. Zero-shot is the same evaluation of the
+untouched model.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms import v2
+
+from datadream import durable
+from datadream.data.shots import ShotSet, open_shots
+from datadream.models import runtime
+from datadream.models.clip import PROJECTIONS, Clip, load_clip
+from datadream.models.lora import Lora, save_adapter
+from datadream.models.presets import ModelRef
+from datadream.stages.emit import Emit
+from datadream.stages.generate import image_file
+from datadream.stages.loop import Loop, Schedule
+from datadream.stages.pixels import ImageBank, Reader, fit, training_batch
+from datadream.stages.settings import ClassifySettings
+
+Data = Literal["none", "real", "synth", "real+synth"]
+EVAL_BATCH = 256
+METRIC_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Training images with labels and where they come from; real ones repeated to balance the synthetic."""
+
+    images: ImageBank
+    labels: list[int]
+    real: list[bool]
+    order: list[int]  # indices into the three above, repeats included
+
+
+def mixed_loss(
+    logits_real: Tensor, y_real: Tensor, logits_synth: Tensor, y_synth: Tensor, real_weight: float
+) -> Tensor:
+    """`real_weight * CE(real) + (1 - real_weight) * CE(synth)` (paper, eq. L_C).
+
+    Each CE is the mean over its own rows, so the weight does not depend on how many of each a batch holds; a
+    batch without one kind contributes only the other, with its weight. Logits (B, N); labels (B,) or (B, N) soft.
+    """
+    loss = logits_real.new_zeros(()) if len(logits_real) else logits_synth.new_zeros(())
+    if len(logits_real):
+        loss = loss + real_weight * F.cross_entropy(logits_real, y_real)
+    if len(logits_synth):
+        loss = loss + (1 - real_weight) * F.cross_entropy(logits_synth, y_synth)
+    return loss
+
+
+def classify(
+    settings: ClassifySettings,
+    backbone: ModelRef,
+    shots: ShotSet,
+    data: Data,
+    synthetic: Path | None,
+    images_per_class: int,
+    seed: int,
+    out: Path,
+    checkpoint: Path,
+    emit: Emit,
+) -> dict[str, float | int]:
+    """Train (unless `data` is none), evaluate, and write into `out`:
+
+    `classifier.safetensors` (the adapter), `predictions.csv` (key, label, prediction, confidence), `logits.safetensors`
+    (n, N) float16, `scores.json` (correct, n, per class, confusion counts [label][prediction]). Returns the totals.
+    """
+    clip = load_clip(backbone)
+    ids = clip.tokens(shots.prompts)
+    if data == "none":
+        _evaluate(clip, ids, settings, shots, out, emit)
+        return {"steps": 0, "image_passes": 0}
+    targets = [PROJECTIONS[target] for target in settings.targets]
+    parts = {"clip": (clip.model, targets)}
+    lora = Lora(parts, rank=settings.rank, alpha=settings.alpha, dropout=settings.dropout)
+    try:
+        pool = make_pool(shots, data, synthetic, images_per_class)
+        steps = settings.total_steps(len(shots.classes))
+        _train(clip, lora, ids, settings, pool, data, steps, seed, checkpoint, emit)
+        save_adapter(out / "classifier.safetensors", lora.adapter(), {"clip": targets})
+        _evaluate(clip, ids, settings, shots, out, emit)
+    finally:
+        lora.detach()
+    return {"steps": steps, "image_passes": steps * settings.batch_size}
+
+
+def make_pool(shots: ShotSet, data: Data, synthetic: Path | None, images_per_class: int) -> Pool:
+    """Real shots, each `images_per_class // shots` times, beside the synthetic images; or one kind alone."""
+    readers: list[Reader] = []
+    labels: list[int] = []
+    real: list[bool] = []
+    order: list[int] = []
+    if data in ("real", "real+synth"):
+        for ref, image in open_shots(shots, "train"):
+            readers.append(partial(_same, image))
+            labels.append(ref.label)
+            real.append(True)
+        order = list(range(len(readers))) * max(1, images_per_class // shots.shots)
+    if data in ("synth", "real+synth"):
+        assert synthetic is not None
+        for label, class_ in enumerate(shots.classes):
+            for index in range(images_per_class):
+                path = synthetic / "data" / "train" / class_.folder / image_file(index)
+                order.append(len(readers))
+                readers.append(partial(_read, path))
+                labels.append(label)
+                real.append(False)
+    return Pool(ImageBank(readers), labels, real, order)
+
+
+def _same(image: Image.Image) -> Image.Image:
+    return image
+
+
+def _read(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def _train(
+    clip: Clip,
+    lora: Lora,
+    ids: Tensor,
+    settings: ClassifySettings,
+    pool: Pool,
+    data: Data,
+    steps: int,
+    seed: int,
+    checkpoint: Path,
+    emit: Emit,
+) -> None:
+    lora.reset("classify.init", seed)
+    warmup = int(settings.warmup * steps)
+    loop = Loop(
+        lora.parameters,
+        Schedule(steps, settings.learning_rate, warmup, settings.min_learning_rate),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        checkpoint=checkpoint,
+    )
+    weight = {"real": 1.0, "synth": 0.0, "real+synth": settings.real_weight}[data]
+    lora.train(True)
+    size, classes = settings.batch_size, len(ids)
+    while loop.running:
+        step = loop.step
+        chosen = [pool.order[i] for i in runtime.stream(len(pool.order), "classify.order", seed, step * size, size)]
+        images = training_batch([pool.images[i] for i in chosen], settings.augment, clip.resolution, seed, step)
+        labels = torch.tensor([pool.labels[i] for i in chosen]).to(runtime.device())
+        real = torch.tensor([pool.real[i] for i in chosen]).to(runtime.device())
+        x = clip.normalise(images)
+        y = F.one_hot(labels, classes).float()
+        runtime.seed_global("classify.mix", seed, step)
+        if torch.rand(()).item() < settings.mix:
+            mix = (v2.CutMix, v2.MixUp)[int(torch.randint(2, ()))](num_classes=classes)
+            for rows in (real.nonzero()[:, 0], (~real).nonzero()[:, 0]):
+                if len(rows):
+                    x[rows], y[rows] = mix(x[rows], labels[rows])
+        runtime.seed_global("classify.dropout", seed, step)
+        logits = clip.logits(x, clip.encode_text(ids))
+        loss = mixed_loss(logits[real], y[real], logits[~real], y[~real], weight)
+        loop.update(loss)
+        if loop.step % METRIC_EVERY == 0 or not loop.running:
+            emit({"kind": "metric", "step": loop.step, "loss": loss.item()})
+            emit({"kind": "progress", "done": loop.step, "total": steps, "unit": "steps"})
+    lora.train(False)
+
+
+@torch.no_grad()
+def _evaluate(clip: Clip, ids: Tensor, settings: ClassifySettings, shots: ShotSet, out: Path, emit: Emit) -> None:
+    """Every image of the reported part once, in the set's order."""
+    text = clip.encode_text(ids)
+    refs, parts = [], []
+    batch: list[Tensor] = []
+    total = len(getattr(shots, settings.evaluate))
+    for ref, image in open_shots(shots, settings.evaluate):
+        refs.append(ref)
+        batch.append(fit(image, clip.resolution))
+        if len(batch) == EVAL_BATCH or len(refs) == total:
+            parts.append(clip.logits(clip.normalise(torch.stack(batch)), text).float().cpu())
+            batch = []
+            emit({"kind": "progress", "done": len(refs), "total": total, "unit": "images checked"})
+    logits = torch.cat(parts)
+    predictions = logits.argmax(dim=1)
+    labels = torch.tensor([ref.label for ref in refs])
+    scores = score(labels, predictions, len(shots.classes))
+    confidence = logits.softmax(dim=1).max(dim=1).values
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["key", "label", "prediction", "confidence"])
+    for ref, prediction, sure in zip(refs, predictions.tolist(), confidence.tolist(), strict=True):
+        writer.writerow([ref.key, ref.label, prediction, f"{sure:.4f}"])
+    durable.write_text(out / "predictions.csv", table.getvalue())
+    durable.write_safetensors(out / "logits.safetensors", {"logits": logits.half()})
+    durable.write_json(out / "scores.json", {"split": settings.evaluate, **scores})
+
+
+def score(labels: Tensor, predictions: Tensor, classes: int) -> dict[str, object]:
+    """Exact counts: `correct`, `n`, `per_class` [[correct, n], ...] and `confusion` [label][prediction]."""
+    confusion = torch.bincount(labels * classes + predictions, minlength=classes * classes).reshape(classes, classes)
+    per_class = [[int(confusion[i, i]), int(confusion[i].sum())] for i in range(classes)]
+    return {
+        "correct": int(confusion.diagonal().sum()),
+        "n": len(labels),
+        "per_class": per_class,
+        "confusion": confusion.tolist(),
+    }

@@ -1,0 +1,204 @@
+"""Draw the synthetic set (paper section 4.1): N images a class, class-free guidance, adapter merged in place.
+
+Image i of class c starts from noise drawn from (seed, class, i) alone. A class is cut into fixed runs of
+`batch_size` images; a run that an interruption left incomplete is redone whole, so that on the CPU even the
+bytes agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from datadream import durable
+from datadream.data.prompts import ClassInfo
+from datadream.models import runtime
+from datadream.models.diffusion import Diffusion, load_diffusion
+from datadream.models.lora import Merger, load_adapter
+from datadream.models.presets import ModelRef
+from datadream.stages.adapt import find_adapter
+from datadream.stages.emit import Emit
+from datadream.stages.settings import GenerateSettings
+
+WRITERS = 2
+PENDING_MAX = 256  # encoded images waiting for a writer: bounds memory when the disk is slower than the model
+PNG_LEVEL = 1  # lossless at any level; 1 is seven times faster than the default
+
+
+@dataclass(frozen=True)
+class Run:
+    """Images start..stop-1 of one class, denoised together."""
+
+    class_: int
+    start: int
+    stop: int
+
+
+def runs(settings: GenerateSettings, classes: int) -> list[Run]:
+    """The fixed partition of the whole set, class by class."""
+    size, count = settings.batch_size, settings.images_per_class
+    return [
+        Run(class_, start, min(start + size, count)) for class_ in range(classes) for start in range(0, count, size)
+    ]
+
+
+def generate(
+    settings: GenerateSettings,
+    backbone: ModelRef,
+    classes: tuple[ClassInfo, ...],
+    prompts: tuple[str, ...],
+    adapter: Path | None,
+    adapter_id: str | None,
+    seed: int,
+    out: Path,
+    emit: Emit,
+) -> None:
+    """Write `out` as an image folder (torchvision and Hugging Face): README.md, data/train/<class>/<i>.png and
+    data/train/metadata.jsonl. Complete runs already in `out` are kept.
+
+    Raises UserError when the disk fills or a part of the adapter fits nothing in the model.
+    """
+    sd = load_diffusion(backbone)
+    train = out / "data" / "train"
+    for class_ in classes:
+        durable.make_dir(train / class_.folder)
+    merger = Merger({"unet": sd.unet, "text_encoder": sd.text_encoder})
+    total = settings.images_per_class * len(classes)
+    done = 0
+    merged: Path | None = None
+    text: Tensor | None = None
+    current = -1
+    writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="png")
+    pending: list[Future[None]] = []
+    try:
+        for run in runs(settings, len(classes)):
+            paths = [train / classes[run.class_].folder / image_file(i) for i in range(run.start, run.stop)]
+            if not all(path.exists() for path in paths):
+                if run.class_ != current:
+                    file = find_adapter(adapter, run.class_) if adapter else None
+                    if file != merged:
+                        merger.merge(load_adapter(file) if file else None)
+                        merged = file
+                    text, current = guidance_text(sd, prompts[run.class_]), run.class_
+                assert text is not None
+                images = denoise(sd, settings, text, run, seed)
+                pending += [writers.submit(write_png, path, image) for path, image in zip(paths, images, strict=True)]
+                while len(pending) > PENDING_MAX:
+                    pending.pop(0).result()
+            done += run.stop - run.start
+            emit({"kind": "progress", "done": done, "total": total, "unit": "images"})
+        for future in pending:
+            future.result()
+    finally:
+        writers.shutdown(cancel_futures=True)
+        merger.restore()
+    rows = metadata(settings, classes, prompts, adapter_id, seed, train)
+    text_rows = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
+    durable.write_text(train / "metadata.jsonl", text_rows)
+    durable.write_text(out / "README.md", CARD)
+
+
+@torch.no_grad()
+def guidance_text(sd: Diffusion, prompt: str) -> Tensor:
+    """Text states of "" and `prompt` through the (adapted) text encoder: (2, tokens, width)."""
+    return sd.encode_prompts(["", prompt]).to(runtime.base_dtype())
+
+
+def image_noise(sd: Diffusion, seed: int, class_: int, index: int) -> Tensor:
+    """The start of image `index` of `class_`: standard normal, the UNet's latent shape, CPU."""
+    return runtime.normal(sd.latent_shape, "generate", seed, class_, index)
+
+
+@torch.no_grad()
+def denoise(sd: Diffusion, settings: GenerateSettings, text: Tensor, run: Run, seed: int) -> Tensor:
+    """One run's images, uint8 (n, H, W, 3).
+
+    Guidance (Ho and Salimans 2022): said = empty + guidance_scale * (prompted - empty).
+    """
+    solver = sd.solver(settings.scheduler)
+    solver.set_timesteps(settings.num_inference_steps)
+    noise = [image_noise(sd, seed, run.class_, i) for i in range(run.start, run.stop)]
+    latents = torch.stack(noise).to(runtime.device(), runtime.base_dtype()) * solver.init_noise_sigma
+    guided = settings.guidance_scale > 1
+    states = text.repeat_interleave(len(noise), dim=0) if guided else text[1:].expand(len(noise), -1, -1)
+    for t in solver.timesteps:
+        given = solver.scale_model_input(latents, t)
+        said = sd.denoise(torch.cat([given, given]) if guided else given, t.to(latents.device), states)
+        if guided:
+            empty, prompted = said.chunk(2)
+            said = empty + settings.guidance_scale * (prompted - empty)
+        latents = solver.step(said, t, latents).prev_sample
+    return sd.decode(latents)
+
+
+def image_file(index: int) -> str:
+    """File name of image `index` of a class."""
+    return f"{index:05d}.png"
+
+
+def write_png(path: Path, image: Tensor) -> None:
+    """uint8 (H, W, 3) as a lossless PNG, atomically."""
+    buffer = io.BytesIO()
+    Image.fromarray(image.numpy()).save(buffer, format="PNG", compress_level=PNG_LEVEL)
+    durable.write_bytes(path, buffer.getvalue())
+
+
+def metadata(
+    settings: GenerateSettings,
+    classes: tuple[ClassInfo, ...],
+    prompts: tuple[str, ...],
+    adapter_id: str | None,
+    seed: int,
+    train: Path,
+) -> Iterator[dict[str, str | int | float]]:
+    """One row an image, the same keys in every row; `file_name` is relative to `train`."""
+    for label, class_ in enumerate(classes):
+        for index in range(settings.images_per_class):
+            path = train / class_.folder / image_file(index)
+            yield {
+                "file_name": f"{class_.folder}/{image_file(index)}",
+                "label": class_.name,
+                "prompt": prompts[label],
+                "negative_prompt": "",
+                "seed": seed,
+                "index": index,
+                "guidance_scale": settings.guidance_scale,
+                "num_inference_steps": settings.num_inference_steps,
+                "scheduler": settings.scheduler,
+                "adapter": adapter_id or "",
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+
+
+# Two configurations, because a matched metadata file takes the place of folder labels in Hugging Face datasets.
+CARD = """---
+configs:
+- config_name: default
+  default: true
+  data_files:
+  - split: train
+    path: data/train/*/*.png
+- config_name: prompts
+  data_files:
+  - split: train
+    path: data/train/**
+---
+
+# A synthetic image set
+
+`data/train/<class>/<index>.png`, lossless, made by DataDream. `data/train/metadata.jsonl` has a row for every image:
+prompt, seed, index, guidance scale, steps, scheduler, adapter and sha256.
+
+- torchvision: `ImageFolder("data/train")`
+- Hugging Face: `load_dataset("imagefolder", ...)` through this card: `default` gives `image` and `label`, `prompts`
+  gives the metadata.
+"""

@@ -1,0 +1,103 @@
+"""The training loop both adapters share: AdamW, cosine, gradient clip, checkpoint, resume to the exact step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from datadream import durable
+
+CHECKPOINT_SECONDS = 5.0
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Linear warm-up from `floor` to `peak`, then half a cosine back to `floor`."""
+
+    steps: int
+    peak: float
+    warmup: int
+    floor: float = 0.0
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step 0..steps-1."""
+        if step < self.warmup:
+            return self.floor + (self.peak - self.floor) * step / self.warmup
+        part = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.floor + (self.peak - self.floor) * 0.5 * (1 + math.cos(math.pi * part))
+
+
+class Loop:
+    """Counts steps and updates `parameters`; `step` is the next one to do.
+
+    A checkpoint holds values, Adam's moments and the step; every draw of a step is keyed by its number, so
+    nothing else is needed to go on bit for bit. `label` says whose checkpoint it is; another's is not resumed.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        schedule: Schedule,
+        *,
+        weight_decay: float,
+        max_grad_norm: float,
+        checkpoint: Path,
+        label: str = "",
+    ) -> None:
+        self.parameters = dict(parameters)
+        self.schedule, self.max_grad_norm = schedule, max_grad_norm
+        self.path, self.label = checkpoint / "state.safetensors", label
+        values = list(self.parameters.values())
+        self.optimizer = torch.optim.AdamW(values, lr=schedule.peak, weight_decay=weight_decay, fused=True)
+        self.step = 0
+        self._saved = time.monotonic()
+        self._resume()
+
+    @property
+    def running(self) -> bool:
+        """Whether steps are left."""
+        return self.step < self.schedule.steps
+
+    def update(self, loss: Tensor) -> None:
+        """One optimizer step on `loss`; now and then a checkpoint."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(list(self.parameters.values()), self.max_grad_norm)
+        self.optimizer.step()
+        self.step += 1
+        if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in self.parameters.items():
+            tensors[f"value/{name}"] = parameter
+            for moment in MOMENTS:
+                tensors[f"{moment}/{name}"] = self.optimizer.state[parameter].get(moment, torch.zeros_like(parameter))
+        durable.make_dir(self.path.parent)
+        durable.write_safetensors(self.path, tensors, {"step": str(self.step), "label": self.label})
+        self._saved = time.monotonic()
+
+    def _resume(self) -> None:
+        if not self.path.exists():
+            return
+        with safe_open(self.path, framework="pt") as file:
+            metadata = file.metadata()
+            if metadata["label"] != self.label:
+                return
+            self.step = int(metadata["step"])
+            for name, parameter in self.parameters.items():
+                parameter.data.copy_(file.get_tensor(f"value/{name}"))
+                state = {moment: file.get_tensor(f"{moment}/{name}").to(parameter.device) for moment in MOMENTS}
+                self.optimizer.state[parameter] = {"step": torch.tensor(float(self.step)), **state}

@@ -1,0 +1,90 @@
+"""What each stage can be told, with the paper's values as defaults. No torch here: recipes and the CLI read it.
+
+Kim et al. 2024 (arXiv 2407.10910), sections 3.2, 3.3 and 4.1, and the authors' published flags.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Projection = Literal["q", "k", "v", "out"]
+
+
+class Settings(BaseModel):
+    """Frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class AdaptSettings(Settings):
+    """LoRA on Stable Diffusion (paper section 3.2)."""
+
+    per: Literal["dataset", "class"] = Field("dataset", description="one adapter for all classes, or one a class")
+    rank: Count = Field(16, description="r of the low-rank matrices A (r, d) and B (d, r)")
+    alpha: Positive = Field(16.0, description="scale of the update is alpha / rank")
+    targets: tuple[Projection, ...] = Field(("q", "k", "v", "out"), min_length=1, description="attention projections")
+    text_encoder: bool = Field(True, description="adapt the text encoder too")
+    epochs: Count = Field(200, description="passes over the shots; steps = epochs * ceil(shots * classes / batch_size)")
+    steps: Count | None = Field(None, description="optimizer steps in all, instead of epochs")
+    batch_size: Count = 8
+    learning_rate: Positive = 1e-4
+    warmup_steps: int = Field(100, ge=0, description="of one adapter's steps; at most half of them are used")
+    weight_decay: float = Field(1e-2, ge=0)
+    max_grad_norm: Positive = 1.0
+    crop: Literal["random", "center"] = Field("random", description="square cut from the image after resizing")
+
+    def total_steps(self, shots: int, classes: int) -> int:
+        """Optimizer steps over all adapters; `class` mode divides the same number among its adapters."""
+        return self.steps or self.epochs * -(-shots * classes // self.batch_size)
+
+    def steps_of(self, shots: int, classes: int) -> list[int]:
+        """Steps of each adapter: [S] for `dataset`; for `class` S split as evenly as it goes, at least 1 each."""
+        total = self.total_steps(shots, classes)
+        if self.per == "dataset":
+            return [total]
+        return [max(1, total // classes + (i < total % classes)) for i in range(classes)]
+
+
+class GenerateSettings(Settings):
+    """Sampling the synthetic set (paper section 4.1: 500 images a class, 50 steps, guidance 2.0)."""
+
+    images_per_class: Count = 500
+    num_inference_steps: Count = 50
+    guidance_scale: float = Field(2.0, ge=0, description="1.0 or less switches guidance off")
+    scheduler: Literal["default", "ddim", "pndm", "dpm++2m", "unipc"] = Field(
+        "default", description="default is the one in the model's folder"
+    )
+    batch_size: Count = Field(16, description="images denoised together; a class is cut into fixed runs of these")
+
+
+class ClassifySettings(Settings):
+    """LoRA on CLIP (paper section 3.3, loss L_C)."""
+
+    rank: Count = 16
+    alpha: Positive = 32.0
+    dropout: float = Field(0.1, ge=0, lt=1)
+    targets: tuple[Projection, ...] = Field(("q", "v"), min_length=1)
+    real_weight: Fraction = Field(0.8, description="λ in λ·CE(real) + (1-λ)·CE(synth)")
+    epochs: Count = Field(60, description="steps = epochs * ceil(2 * classes * epoch_images / batch_size)")
+    epoch_images: Count = Field(500, description="images a class, of each kind, that count as one epoch")
+    steps: Count | None = Field(None, description="optimizer steps, instead of epochs")
+    batch_size: Count = 256
+    learning_rate: Positive = 1e-4
+    min_learning_rate: float = Field(1e-8, ge=0)
+    warmup: Fraction = Field(0.1, description="part of the steps spent warming up")
+    weight_decay: float = Field(1e-4, ge=0)
+    max_grad_norm: Positive = 1.0
+    augment: Literal["datadream", "crop", "affine", "none"] = Field(
+        "datadream", description="datadream: the authors' chain; crop: resized crop and flip; affine: no flips"
+    )
+    mix: Fraction = Field(0.2, description="chance a batch is mixed by CutMix or MixUp, each half the time")
+    evaluate: Literal["test", "val"] = Field("test", description="the images accuracy is reported on")
+
+    def total_steps(self, classes: int) -> int:
+        """Optimizer steps: the same for every method and data mode, so that compute is equal in one table."""
+        return self.steps or self.epochs * -(-2 * classes * self.epoch_images // self.batch_size)

@@ -1,0 +1,2 @@
+"""The model card and its sample grid."""
+def write_card(*a): pass
