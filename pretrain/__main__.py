@@ -33,11 +33,15 @@ def main() -> None:
     log: list[dict[str, float]] = []
 
     def done(stage: str) -> None:
-        log.append({f"{stage}_seconds": round(time.monotonic() - began, 1)})
+        nonlocal began
+        held = (work / "log.jsonl").read_text(encoding="utf-8") if (work / "log.jsonl").exists() else ""
+        if f"{stage}_seconds" not in held:  # a part reused by a resumed run keeps the time it took
+            log.append({f"{stage}_seconds": round(time.monotonic() - began, 1)})
+        began = time.monotonic()
         with (work / "log.jsonl").open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(entry) + "\n" for entry in log)
         log.clear()
-        print(f"{stage} done at {time.monotonic() - began:.0f} s", flush=True)
+        print(f"{stage} done", flush=True)
 
     corpus = draw_corpus(seed, work / "corpus.npz")
     tokenizer = make_tokenizer(seed)

@@ -15,7 +15,7 @@ from pretrain.clip import tokens
 from pretrain.corpus import Corpus, batch
 from pretrain.training import cosine, load_checkpoint, save_checkpoint
 
-STEPS, BATCH, RATE, TEXT_RATE = 3600, 64, 1.2e-3, 3e-4
+STEPS, BATCH, RATE, TEXT_RATE = 2700, 64, 1.2e-3, 3e-4
 EMA = 0.998
 EMPTY_PROMPTS = 0.1
 CHECKPOINT_EVERY = 300

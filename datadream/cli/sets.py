@@ -21,16 +21,20 @@ def make(
     seed: Annotated[int, typer.Option(help="Draw of the shots.")] = 1,
     split_seed: Annotated[int, typer.Option(help="Split of a folder that has none; the same for every draw.")] = 0,
     name: Annotated[str | None, typer.Option(help="A name to call it by.")] = None,
-    check: Annotated[str, typer.Option(help="Decode all images, or only the used ones: all or used.")] = "all",
+    check_all: Annotated[
+        bool, typer.Option("--check-all/--check-used", help="Decode every image of the source, or the frozen ones only.")
+    ] = True,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """Draw a few-shot set and freeze it."""
     from datadream.data.shots import leaks
     from datadream.jobs.home import open_home
-    from datadream.jobs.sets import make_set
+    from datadream.jobs.sets import Check, make_set
 
-    made = make_set(open_home(home), source, shots, seed, split_seed=split_seed, name=name, check=check)
+    opened = open_home(home)
+    check: Check = "all" if check_all else "used"
+    made = make_set(opened, source, shots, seed, split_seed=split_seed, name=name, check=check)
     if json:
         _print_json(_summary(made))
     else:

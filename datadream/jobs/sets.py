@@ -5,19 +5,20 @@ from __future__ import annotations
 import difflib
 import json
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from datadream import durable
 from datadream.canonical import short_id
-from datadream.data.shots import ShotSet
+from datadream.data.shots import ShotSet, make_shot_set
 from datadream.data.source import open_source
-from datadream.data.shots import make_shot_set
 from datadream.errors import UserError
 from datadream.jobs.artifacts import publish, read_manifest
 from datadream.jobs.home import Home
 from datadream.jobs.lease import lease
 
 FILE = "set.json"
+Check = Literal["all", "used"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ def add_set(home: Home, shots: ShotSet, name: str | None) -> NamedSet:
     if held and held["id"] != shots.id:
         raise UserError(f"the name {name!r} stands for another set", at=path, hint="choose another --name")
     with lease(durable.make_dir(home.path / "artifacts" / "set") / ".lease", lambda _: None):
+        if home.has("set", shots.id) and _folder_is_gone(load_set(home, shots.id)):
+            durable.remove_dir(home.artifact("set", shots.id))  # the same images, now in another place
         if not home.has("set", shots.id):
             staged = home.staging("set", shots.id)
             durable.remove_dir(staged)
@@ -53,7 +56,9 @@ def add_set(home: Home, shots: ShotSet, name: str | None) -> NamedSet:
     return NamedSet(name, shots.id, shots)
 
 
-def make_set(home: Home, source: str, shots: int, seed: int, *, split_seed: int, name: str | None, check: str) -> NamedSet:
+def make_set(
+    home: Home, source: str, shots: int, seed: int, *, split_seed: int, name: str | None, check: Check
+) -> NamedSet:
     """Draw a few-shot set from `source` (digits, or a folder) and keep it."""
     opened = open_source(source)
     return add_set(home, make_shot_set(opened, shots, seed, split_seed=split_seed, check=check), name)
@@ -76,6 +81,11 @@ def load_set(home: Home, set_id: str) -> ShotSet:
     """The set with this id."""
     read_manifest(home, "set", set_id)
     return ShotSet.parse((home.artifact("set", set_id) / FILE).read_bytes())
+
+
+def _folder_is_gone(shots: ShotSet) -> bool:
+    path = shots.source.get("path")
+    return path is not None and not Path(path).is_dir()
 
 
 def list_sets(home: Home) -> list[NamedSet]:

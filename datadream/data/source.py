@@ -1,0 +1,52 @@
+"""Opening a source of labelled images by the name of a built-in one or the path of a folder."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from datadream.data.digits import DigitsSource, read_digit
+from datadream.data.folder import FolderSource, check_root, read_file
+from datadream.data.parts import PARTS, Entry, Part, Parts, Source
+from datadream.errors import UserError
+
+__all__ = ["BUILTIN", "PARTS", "Entry", "Part", "Parts", "Source", "open_source", "reader"]
+
+BUILTIN = ("digits",)
+
+
+def open_source(spec: str) -> Source:
+    """The built-in source of that name, else the folder at that path (`./digits` for a folder called so).
+
+    Raises UserError for a missing folder, and for one that isn't laid out as a source (see FolderSource).
+    """
+    if spec == "digits":
+        return DigitsSource()
+    try:
+        root = Path(spec).expanduser().resolve()
+        str(root).encode()  # a set is kept as JSON, which is UTF-8
+        missing = not spec.strip() or not root.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"not a path of a folder: {error}", at=repr(spec)) from error
+    if missing:
+        close = difflib.get_close_matches(spec.strip().lower(), BUILTIN, n=1)
+        hint = (
+            f"did you mean {close[0]}?"
+            if close
+            else f"give a folder of images, or a built-in set: {', '.join(BUILTIN)}"
+        )
+        raise UserError(f"there is no source {spec!r}", hint=hint)
+    return FolderSource(root)
+
+
+def reader(spec: Mapping[str, str]) -> Callable[[str], bytes]:
+    """A function from key to bytes for the source that `spec` (a `Source.spec`) describes, without listing it.
+
+    Raises UserError when the folder is gone.
+    """
+    if spec["kind"] == "digits":
+        return read_digit
+    root = Path(spec["path"])
+    check_root(root)
+    return lambda key: read_file(root, key)

@@ -1,0 +1,1 @@
+"""Tables, statistics and figures over finished runs. Renderers compute nothing."""
