@@ -108,9 +108,9 @@ def load_diffusion(ref: ModelRef) -> Diffusion:
 
 
 def freeze(module: nn.Module) -> None:
-    """Move to the runtime's device and dtype; no gradients, eval mode."""
+    """Move to the runtime's device; no gradients, eval mode."""
     module.requires_grad_(False)
-    module.to(runtime.device(), runtime.base_dtype())
+    module.to(runtime.device())
     module.eval()
 
 

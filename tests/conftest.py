@@ -1,0 +1,79 @@
+"""One real home, the real mini models, the real commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ["COLUMNS"] = "120"
+
+import pytest
+
+from datadream.data.shots import ShotSet, make_shot_set
+from datadream.data.source import open_source
+from datadream.jobs.home import Home, open_home
+from datadream.models.presets import Backbone, load_backbone
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+# Settings that keep every stage real but short.
+TINY = {
+    "adapt.steps": 6,
+    "adapt.batch_size": 4,
+    "adapt.warmup_steps": 2,
+    "generate.images_per_class": 3,
+    "generate.num_inference_steps": 2,
+    "generate.batch_size": 2,
+    "classify.steps": 4,
+    "classify.batch_size": 16,
+}
+TINY_OPTIONS = [part for key, value in TINY.items() for part in ("-o", f"{key}={value}")]
+
+
+@pytest.fixture(scope="session")
+def mini() -> Backbone:
+    return load_backbone("mini")
+
+
+@pytest.fixture(scope="session")
+def two_shots() -> ShotSet:
+    return make_shot_set(open_source("digits"), 2, 1, check="used")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return open_home(tmp_path / "home")
+
+
+def run_cli(*arguments: object, home: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The real command in a process of its own."""
+    found = {**os.environ, **environment}
+    if home is not None:
+        found["DATADREAM_HOME"] = str(home)
+    command = [sys.executable, "-m", "datadream", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=found, timeout=500, check=False)
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """`datadream ...` on a home of the test's own."""
+
+    def call(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return run_cli(*arguments, home=tmp_path / "home", **environment)
+
+    return call
+
+
+def contents(home: Path) -> dict[str, str]:
+    """The content digest of every artifact of a home, by kind and id."""
+    found = {}
+    for path in home.glob("artifacts/*/*/manifest.json"):
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found[f"{manifest['kind']}/{manifest['id']}"] = str(manifest["content"])
+    return found
