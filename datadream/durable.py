@@ -43,7 +43,10 @@ def make_dir(path: Path) -> Path:
         if not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(path))
     except OSError as error:
-        raise user_error(error, path) from error
+        known = user_error(error, path)
+        if isinstance(known, UserError):
+            raise known from error
+        raise UserError(f"can't make the folder: {error.strerror}", at=path, hint="choose another place") from error
     return path
 
 

@@ -55,8 +55,11 @@ def print_table(home: Home, only: Collection[str] | None, format_: str, split: s
 
     console = Console()
     console.print(rich_table(table))
-    for line in comparisons(runs):
-        console.print(str(line), markup=False, highlight=False)
+    found = comparisons(runs)
+    if found:
+        console.print("Paired differences on the same test images, 95 % bootstrap interval:")
+    for line in found:
+        console.print(str(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def write_json_rows(home: Home, only: Collection[str], path: Path) -> None:

@@ -7,15 +7,17 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from string import ascii_lowercase
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from datadream.report.rows import Row, Run, unequal_passes
 from datadream.report.stats import Difference, paired_difference
 
-HEADERS = ("method", "data", "shots", "top-1 %", "seeds", "images", "adapt s", "gen s", "train s")
+HEADERS = ("method", "data", "shots", "top-1 %", "seeds", "images", "seconds")
 STAGES = ("adapt", "generate", "classify")
 LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"}
 LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$"}
@@ -27,18 +29,18 @@ def render(rows: Sequence[Row], format_: str) -> str:
 
 
 def rich_table(rows: Sequence[Row]) -> Table:
-    """For the terminal; the best of each number of shots is bold."""
-    table = Table(box=SIMPLE_HEAD, caption="\n".join(notes(rows)), caption_justify="left", pad_edge=False)
+    """For the terminal, whole at 80 columns; the best of each number of shots is bold."""
+    table = Table(box=SIMPLE_HEAD, caption="\n".join(notes(rows)), caption_justify="left", pad_edge=False, padding=0)
     for header in HEADERS:
         left = header in ("method", "data")
-        table.add_column(header, justify="left" if left else "right", no_wrap=header != "method", overflow="fold")
+        table.add_column(header, justify="left" if left else "right", no_wrap=not left)
     best = _best(rows)
     previous: int | None = None
-    for row in rows:
+    for row, line in zip(rows, cells(rows), strict=True):
         if previous not in (None, row.shots):
             table.add_section()
         previous = row.shots
-        table.add_row(*_cells(row), style="bold" if id(row) in best else "")
+        table.add_row(*(escape(cell) for cell in line), style="bold" if id(row) in best else "")
     return table
 
 
@@ -52,6 +54,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
         found.append("± is the standard deviation over seeds.")
     if any(len(row.seeds) == 1 for row in rows):
         found.append("[ ] is the 95 % Wilson interval of one seed.")
+    found.append("seconds are of adapting + generating + training, summed over seeds.")
+    found += [f"({mark}) {settings}" for settings, mark in _marks(rows).items()]
     passes = [row.image_passes for row in rows if row.data != "none"]
     odd = unequal_passes(rows)
     if odd:
@@ -67,6 +71,7 @@ class Comparison:
     """A method with real and synthetic images against real-only, on the same images and seeds."""
 
     method: str
+    settings: str
     shots: int
     seeds: int
     n_test: int
@@ -75,10 +80,11 @@ class Comparison:
     def __str__(self) -> str:
         low, high = 100 * self.difference.interval.low, 100 * self.difference.interval.high
         seeds = f"{self.seeds} seed{'s' * (self.seeds != 1)}"
-        verdict = "0 is inside: no difference shown" if self.difference.interval.holds(0) else "0 is outside"
+        verdict = "0 is inside, no difference shown" if self.difference.interval.holds(0) else "0 is outside"
+        altered = f" (with {self.settings})" if self.settings else ""
         return (
-            f"real+synth - real-only, {self.method}, {self.shots} shots: {100 * self.difference.mean:+.1f} points "
-            f"[{low:+.1f}, {high:+.1f}] (95 % paired bootstrap, {self.n_test} images, {seeds}; {verdict})"
+            f"{self.method} real+synth - real-only, {self.shots} shots: {100 * self.difference.mean:+.1f} points "
+            f"[{low:+.1f}, {high:+.1f}] over {seeds}; {verdict}{altered}"
         )
 
 
@@ -91,17 +97,16 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
 
     real = {(place(run), run.seed): run for run in runs if run.method == "real-only" and not run.settings_id}
     real = real or {(place(run), run.seed): run for run in runs if run.method == "real-only"}
-    groups: dict[tuple[tuple[str, str, str, int], str], dict[int, Run]] = {}
+    groups: dict[tuple[tuple[str, str, str, int], str, str], dict[int, Run]] = {}
     for run in runs:
         other = real.get((place(run), run.seed))
         if run.data == "real+synth" and other is not None and other.keys == run.keys:
-            label = f"{run.method} {run.settings_id}".strip()
-            groups.setdefault((place(run), label), {})[run.seed] = run
-    for (where, label), by_seed in groups.items():
+            groups.setdefault((place(run), run.method, run.settings_id), {})[run.seed] = run
+    for (where, method, settings), by_seed in groups.items():
         chosen = [by_seed[seed] for seed in sorted(by_seed)]
         others = [real[where, run.seed] for run in chosen]
         difference = paired_difference([run.correct for run in chosen], [run.correct for run in others])
-        found.append(Comparison(label, where[3], len(chosen), len(chosen[0].keys), difference))
+        found.append(Comparison(method, settings, where[3], len(chosen), len(chosen[0].keys), difference))
     return sorted(found, key=lambda entry: entry.shots)
 
 
@@ -112,11 +117,27 @@ def top1(row: Row) -> str:
     return f"{100 * row.mean:.1f} [{100 * row.interval.low:.1f}, {100 * row.interval.high:.1f}]"
 
 
-def _cells(row: Row) -> list[str]:
-    label = f"{row.method} ({row.settings})" if row.settings else row.method
-    seconds = [f"{row.stage_seconds[stage]:.0f}" if stage in row.stage_seconds else "" for stage in STAGES]
-    images = f"{row.images:,}" if row.images else ""
-    return [label, row.data, str(row.shots), top1(row), str(len(row.seeds)), images, *seconds]
+def _marks(rows: Sequence[Row]) -> dict[str, str]:
+    """A letter for every set of overrides that occurs."""
+    settings = dict.fromkeys(row.settings for row in rows if row.settings)
+    return {setting: ascii_lowercase[i % 26] * (i // 26 + 1) for i, setting in enumerate(settings)}
+
+
+def cells(rows: Sequence[Row]) -> list[list[str]]:
+    """The text of every row under HEADERS."""
+    marks = _marks(rows)
+    return [
+        [
+            f"{row.method} ({marks[row.settings]})" if row.settings else row.method,
+            row.data,
+            str(row.shots),
+            top1(row),
+            str(len(row.seeds)),
+            f"{row.images:,}" if row.images else "",
+            "+".join(f"{row.stage_seconds[stage]:.0f}" for stage in STAGES if stage in row.stage_seconds),
+        ]
+        for row in rows
+    ]
 
 
 def _best(rows: Sequence[Row]) -> set[int]:
@@ -157,11 +178,11 @@ def _csv(rows: Sequence[Row]) -> str:
 def _markdown(rows: Sequence[Row]) -> str:
     lines = ["| " + " | ".join(HEADERS) + " |", "|---|---|" + "--:|" * (len(HEADERS) - 2)]
     best = _best(rows)
-    for row in rows:
-        cells = [cell.replace("|", r"\|") for cell in _cells(row)]
+    for row, plain in zip(rows, cells(rows), strict=True):
+        line = [cell.replace("|", r"\|") for cell in plain]
         if id(row) in best:
-            cells[3] = f"**{cells[3]}**"
-        lines.append("| " + " | ".join(cells) + " |")
+            line[3] = f"**{line[3]}**"
+        lines.append("| " + " | ".join(line) + " |")
     return "\n".join([*lines, "", *notes(rows)])
 
 
@@ -170,11 +191,11 @@ def _latex(rows: Sequence[Row]) -> str:
         return "".join(LATEX.get(character, character) for character in text)
 
     best = _best(rows)
-    lines = [r"\begin{tabular}{llrrrrrrr}", r"\toprule", " & ".join(map(safe, HEADERS)) + r" \\", r"\midrule"]
-    for row in rows:
-        cells = [safe(cell) for cell in _cells(row)]
+    lines = [r"\begin{tabular}{llrrrrr}", r"\toprule", " & ".join(map(safe, HEADERS)) + r" \\", r"\midrule"]
+    for row, plain in zip(rows, cells(rows), strict=True):
+        line = [safe(cell) for cell in plain]
         if id(row) in best:
-            cells[3] = rf"\textbf{{{cells[3]}}}"
-        lines.append(" & ".join(cells) + r" \\")
+            line[3] = rf"\textbf{{{line[3]}}}"
+        lines.append(" & ".join(line) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", *("% " + note for note in notes(rows))]
     return "\n".join(lines)

@@ -1,0 +1,124 @@
+"""Whatever goes wrong: one sentence with what, where and what to do; exit code 2; nothing half-written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import TINY_OPTIONS, Cli
+
+
+def pictures(folder: Path, count: int) -> Path:
+    folder.mkdir(parents=True)
+    for i in range(count):
+        Image.new("RGB", (9, 9), (i * 20 % 255, 10, 10)).save(folder / f"{i}.png")
+    return folder
+
+
+def refused(result, *parts: str) -> None:  # type: ignore[no-untyped-def]
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr + result.stdout
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    for part in parts:
+        assert part in result.stderr
+
+
+def test_a_missing_folder(cli: Cli, tmp_path: Path) -> None:
+    refused(cli("set", "make", tmp_path / "nowhere"), "nowhere")
+
+
+def test_an_empty_class(cli: Cli, tmp_path: Path) -> None:
+    pictures(tmp_path / "in" / "cat", 9)
+    (tmp_path / "in" / "dog").mkdir()
+    refused(cli("set", "make", tmp_path / "in", "--shots", 1), "dog")
+
+
+def test_one_class_only(cli: Cli, tmp_path: Path) -> None:
+    pictures(tmp_path / "in" / "cat", 9)
+    refused(cli("set", "make", tmp_path / "in", "--shots", 1), "class")
+
+
+def test_a_file_that_is_no_image(cli: Cli, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        pictures(tmp_path / "in" / name, 9)
+    (tmp_path / "in" / "dog" / "notes.txt").write_text("x")
+    refused(cli("set", "make", tmp_path / "in", "--shots", 1), "dog/notes.txt")
+
+
+def test_a_corrupt_image_is_named_and_nothing_is_kept(cli: Cli, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        pictures(tmp_path / "in" / name, 9)
+    path = tmp_path / "in" / "dog" / "3.png"
+    path.write_bytes(path.read_bytes()[:40])
+    refused(cli("set", "make", tmp_path / "in", "--shots", 1, "--name", "x"), "dog/3.png", "1 image")
+    assert not list((tmp_path / "home").rglob("*.json"))
+
+
+def test_too_few_images_names_the_class_and_what_it_has(cli: Cli, tmp_path: Path) -> None:
+    pictures(tmp_path / "in" / "cat", 20)
+    pictures(tmp_path / "in" / "iron", 5)
+    refused(cli("set", "make", tmp_path / "in", "--shots", 8), "iron", "has 3", "8 shots", "--shots 3")
+
+
+def test_an_image_that_changed_after_the_set_was_made(cli: Cli, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        pictures(tmp_path / "in" / name, 9)
+    assert cli("set", "make", tmp_path / "in", "--shots", 1, "--name", "x").returncode == 0
+    for path in (tmp_path / "in" / "dog").iterdir():
+        Image.new("RGB", (9, 9), "white").save(path)
+    refused(cli("run", "real-only", "--set", "x", "--quiet", *TINY_OPTIONS[-4:]), "has changed", "dog/")
+    assert not list((tmp_path / "home").glob("artifacts/classifier/[!.]*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("run", "real-onyl", "--source", "digits"), ("real-onyl", "did you mean 'real-only'")),
+        (("run", "name-only", "--source", "digits", "-o", "generate.guidance=3"), ("did you mean 'guidance_scale'",)),
+        (("run", "real-only", "--set", "nothing"), ("no set called 'nothing'",)),
+        (("run", "real-only"), ("--set", "--source")),
+        (("run", "real-only", "--source", "digits", "--seeds", "one"), ("--seeds",)),
+        (("run", "real-only", "--source", "digits", "--data", "fake"), ("--data", "real+synth")),
+        (("run", "real-only", "--source", "digits", "--backbone", "sd9"), ("no backbone called 'sd9'",)),
+        (("run", "name-only", "--source", "digits", "--diffusion", "./nowhere"), ("no such model folder",)),
+        (("set", "make", "digits", "--shots", "100"), ("fewer than 100", "--shots 69")),
+        (("set", "make", "digits", "--shots", "0"), ("shots",)),
+        (("set", "make", "digit"), ("did you mean",)),
+        (("compare", "--format", "pdf"), ("--format",)),
+        (("demo", "--json", "/nowhere/at/all/x.json"), ("--json",)),
+        (("worker", "123"), ("no job 123",)),
+    ],
+)
+def test_a_wrong_word_is_refused(cli: Cli, arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:
+    refused(cli(*arguments), *parts)
+
+
+def test_a_home_that_cannot_be_written(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    refused(cli("set", "ls", "--home", tmp_path / "file" / "home"), "--home")
+    refused(cli("run", "zero-shot", "--source", "digits", "--home", "/proc/nothing/here"), "/proc/nothing")
+
+
+def test_too_little_disk_for_the_images_asked(cli: Cli, tmp_path: Path) -> None:
+    result = cli("run", "name-only", "--source", "digits", "--shots", 1, "-o", "generate.images_per_class=1000000000")
+    refused(result, "GiB is free", "fewer images")
+    assert not (tmp_path / "home" / "jobs").exists()
+
+
+def test_a_set_made_with_one_seed_serves_no_other(cli: Cli) -> None:
+    assert cli("set", "make", "digits", "--shots", 1, "--seed", 1, "--name", "d").returncode == 0
+    refused(cli("run", "zero-shot", "--set", "d", "--seeds", "5"), "seed 1", "--source")
+
+
+def test_a_name_never_changes_what_it_stands_for(cli: Cli) -> None:
+    assert cli("set", "make", "digits", "--shots", 1, "--seed", 1, "--name", "d/ü 1").returncode == 0
+    assert cli("set", "make", "digits", "--shots", 1, "--seed", 1, "--name", "d/ü 1").returncode == 0
+    refused(cli("set", "make", "digits", "--shots", 2, "--seed", 1, "--name", "d/ü 1"), "stands for another set")
+
+
+def test_debug_shows_the_traceback(cli: Cli) -> None:
+    result = cli("run", "real-onyl", "--source", "digits", "--debug")
+    assert result.returncode != 0
+    assert "Traceback" in result.stderr
