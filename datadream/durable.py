@@ -28,7 +28,9 @@ NO_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 def user_error(error: OSError, path: Path) -> Exception:
     """`error` as one sentence for the user when it is about room or rights, else unchanged."""
     if error.errno in NO_SPACE:
-        return UserError("no space left", at=path, hint="free some disk space, then run the same command again to resume")
+        return UserError(
+            "no space left", at=path, hint="free some disk space, then run the same command again to resume"
+        )
     if error.errno in NO_WRITE:
         return UserError("can't write", at=path, hint="choose a folder you may write to with --home or DATADREAM_HOME")
     return error
@@ -57,7 +59,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         with partial.open("wb") as file:
             file.write(data)
             _sync(file)
-        os.replace(partial, path)
+        partial.replace(path)
         _sync_dir(path.parent)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -117,7 +119,7 @@ def publish_dir(staged: Path, final: Path) -> bool:
         if final.exists():
             shutil.rmtree(staged)
             return False
-        os.rename(staged, final)
+        staged.rename(final)
         _sync_dir(final.parent)
     except OSError as error:
         raise user_error(error, final) from error
@@ -149,7 +151,9 @@ def safetensors_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str
     return struct.pack("<Q", len(text)) + text + raw[8 + length :]
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def write_safetensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     """`safetensors_bytes` written atomically to `path`."""
     write_bytes(path, safetensors_bytes(tensors, metadata))
 

@@ -32,8 +32,9 @@ def write_card(out: Path, corpus: Corpus, log: Path, seed: int) -> None:
         "# The miniature: a 32-pixel Stable Diffusion and CLIP",
         "",
         "Made for rehearsing DataDream on a laptop and for its built-in demonstration. Trained on printed glyphs only:",
-        "digits and letters of text fonts, with colours, small rotations, shear, stretch, stroke and blur. **It has never",
-        "seen handwriting**, and no image of the handwritten digits was used to train, choose or stop anything here.",
+        "digits and letters of text fonts, with colours, small rotations, shear, stretch, stroke and blur.",
+        "**It has never seen handwriting**, and no image of the handwritten digits was used to train, choose or stop",
+        "anything here.",
         "",
         f"- `sd/`: a diffusers `StableDiffusionPipeline` folder (UNet stored in half precision), seed {seed}",
         "- `clip/`: an open_clip folder; its text tower was the start of the text encoder in `sd/`",
@@ -51,13 +52,21 @@ def write_card(out: Path, corpus: Corpus, log: Path, seed: int) -> None:
         "",
         "## Measured on held-out printed faces",
         "",
-        *(f"- {name.replace('_', ' ')}: {value:.4g}" for name, value in measures.items() if not name.endswith("_seconds")),
+        *(
+            f"- {name.replace('_', ' ')}: {value:.4g}"
+            for name, value in measures.items()
+            if not name.endswith("_seconds")
+        ),
         "",
         "## Time",
         "",
         "Seconds each part took on 2 cores (shared with other work):",
         "",
-        *(f"- {name.removesuffix('_seconds')}: {value:.0f}" for name, value in measures.items() if name.endswith("_seconds")),
+        *(
+            f"- {name.removesuffix('_seconds')}: {value:.0f}"
+            for name, value in measures.items()
+            if name.endswith("_seconds")
+        ),
         "",
         "## Samples",
         "",
@@ -67,8 +76,9 @@ def write_card(out: Path, corpus: Corpus, log: Path, seed: int) -> None:
         "",
         "## Limits",
         "",
-        "32 x 32 pixels; 36 printed classes; a few colour and stroke words; prompts of 16 tokens. Other words mean nothing",
-        "to it. Results with it say how the method behaves in miniature, not what Stable Diffusion would do.",
+        "32 x 32 pixels; 36 printed classes; a few colour and stroke words; prompts of 16 tokens. Other words",
+        "mean nothing to it. Results with it say how the method behaves in miniature, not what Stable Diffusion",
+        "would do.",
         "",
         "## Make it again",
         "",

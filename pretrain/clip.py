@@ -44,7 +44,9 @@ def tokens(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
     ).input_ids
 
 
-def train_clip(corpus: Corpus, tokenizer: CLIPTokenizer, seed: int, out: Path, log: list[dict[str, float]]) -> open_clip.CLIP:
+def train_clip(
+    corpus: Corpus, tokenizer: CLIPTokenizer, seed: int, out: Path, log: list[dict[str, float]]
+) -> open_clip.CLIP:
     """Contrastive training with a curriculum from black and white to colour. Reuses `out` when there.
 
     Three losses: every image against one prompt of each of the 36 classes; a quarter of the images against their
@@ -102,7 +104,9 @@ def train_clip(corpus: Corpus, tokenizer: CLIPTokenizer, seed: int, out: Path, l
 def save_clip(model: open_clip.CLIP, model_cfg: dict[str, object], tokenizer: CLIPTokenizer, out: Path) -> None:
     """A folder that `open_clip.create_model("local-dir:...")` loads."""
     out.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, out / "open_clip_model.safetensors")
+    save_file(
+        {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, out / "open_clip_model.safetensors"
+    )
     half = [0.5, 0.5, 0.5]
     preprocess = {"mean": half, "std": half, "interpolation": "bicubic", "resize_mode": "shortest"}
     text = json.dumps({"model_cfg": model_cfg, "preprocess_cfg": preprocess}, indent=2, sort_keys=True)

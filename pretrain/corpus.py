@@ -171,7 +171,9 @@ def name_of(label: int, rng: np.random.Generator) -> str:
 def plain_caption(label: int, rng: np.random.Generator) -> str:
     """A caption that names only the class."""
     name = name_of(label, rng)
-    return ("a photo of a {}", "a photo of a {}", "a photo of the {}", "a picture of a {}", "{}")[rng.integers(5)].format(name)
+    return ("a photo of a {}", "a photo of a {}", "a photo of the {}", "a picture of a {}", "{}")[
+        rng.integers(5)
+    ].format(name)
 
 
 def caption(label: int, words: tuple[str, str, str], rng: np.random.Generator) -> str:
@@ -190,7 +192,9 @@ def caption(label: int, words: tuple[str, str, str], rng: np.random.Generator) -
     return f"{article} {lead} {name} on {back}"
 
 
-def batch(corpus: Corpus, index: np.ndarray, rng: np.random.Generator, colour: float = 1.0) -> tuple[Tensor, np.ndarray, list[str]]:
+def batch(
+    corpus: Corpus, index: np.ndarray, rng: np.random.Generator, colour: float = 1.0
+) -> tuple[Tensor, np.ndarray, list[str]]:
     """Painted images (n, 3, 32, 32), labels (n,) and captions of the drawings `index`."""
     style = draw_style(len(index), rng, colour)
     images = paint(corpus.masks[index], style, rng)

@@ -17,9 +17,7 @@ def make_tokenizer(seed: int) -> CLIPTokenizer:
     """Byte-pair tokenizer trained on 20,000 of our captions; any UTF-8 text encodes without unknowns."""
     rng = np.random.default_rng([seed, 2])
     colours = [(a, b, adjective) for a in NAMES for b in NAMES for adjective in ("", "bold", "thin", "blurred")]
-    texts = [
-        caption(int(rng.integers(NUM_CLASSES)), colours[rng.integers(len(colours))], rng) for _ in range(20_000)
-    ]
+    texts = [caption(int(rng.integers(NUM_CLASSES)), colours[rng.integers(len(colours))], rng) for _ in range(20_000)]
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Lowercase()
     bpe.pre_tokenizer = pre_tokenizers.Sequence(

@@ -68,7 +68,13 @@ def encode_pool(vae: AutoencoderKL, corpus: Corpus, tokenizer: CLIPTokenizer, se
 
 
 def train_unet(
-    vae: AutoencoderKL, text: CLIPTextModel, corpus: Corpus, tokenizer: CLIPTokenizer, seed: int, work: Path, log: list[dict[str, float]]
+    vae: AutoencoderKL,
+    text: CLIPTextModel,
+    corpus: Corpus,
+    tokenizer: CLIPTokenizer,
+    seed: int,
+    work: Path,
+    log: list[dict[str, float]],
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
     """Joint training of UNet and text encoder; returns their moving averages. Resumes from `work`."""
     torch.manual_seed(seed)

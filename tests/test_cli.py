@@ -35,7 +35,11 @@ def test_every_method_has_its_row_with_the_documented_keys(ran: Path) -> None:
     assert [(row["method"], row["data"]) for row in rows] == [
         ("zero-shot", "none"),
         ("real-only", "real"),
-        *((method, data) for method in ("name-only", "datadream-dset", "datadream-cls") for data in ("synth", "real+synth")),
+        *(
+            (method, data)
+            for method in ("name-only", "datadream-dset", "datadream-cls")
+            for data in ("synth", "real+synth")
+        ),
     ]
     for row in rows:
         assert list(row)[:9] == KEYS
@@ -125,7 +129,9 @@ def test_a_users_own_folder_runs(cli: Cli, tmp_path: Path) -> None:
     for number, folder in enumerate(("rote_Äpfel", "GreenPear")):
         (root / folder).mkdir(parents=True)
         for i in range(12):
-            Image.new("RGB", (40 + i, 30), (250 - 200 * number, 40 + 200 * number, i * 9)).save(root / folder / f"{i} a.png")
+            Image.new("RGB", (40 + i, 30), (250 - 200 * number, 40 + 200 * number, i * 9)).save(
+                root / folder / f"{i} a.png"
+            )
     made = cli("set", "make", root, "--shots", 4, "--seed", 1, "--name", "mine")
     assert made.returncode == 0, made.stderr
     shown = cli("set", "show", "mine").stdout

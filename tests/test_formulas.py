@@ -46,7 +46,9 @@ def test_targets_follow_the_models_own_prediction_type() -> None:
     config = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
     v = DDIMScheduler(prediction_type="v_prediction", **config)
     # v = sqrt(a) eps - sqrt(1 - a) x (Salimans and Ho 2022)
-    assert training_target(v, x, noise, t).item() == pytest.approx((a.sqrt() * 0.5 - (1 - a).sqrt() * 2).item(), abs=1e-6)
+    assert training_target(v, x, noise, t).item() == pytest.approx(
+        (a.sqrt() * 0.5 - (1 - a).sqrt() * 2).item(), abs=1e-6
+    )
     epsilon = DDIMScheduler(prediction_type="epsilon", **config)
     assert training_target(epsilon, x, noise, t) is noise
 
@@ -129,7 +131,9 @@ def test_split_attention_equals_the_fused_one() -> None:
     torch.manual_seed(0)
     fused = nn.MultiheadAttention(12, 3, batch_first=True)
     x, mask = torch.randn(2, 5, 12), torch.full((5, 5), float("-inf")).triu(1)
-    assert torch.allclose(SplitAttention(fused)(x, x, x, attn_mask=mask)[0], fused(x, x, x, attn_mask=mask)[0], atol=1e-6)
+    assert torch.allclose(
+        SplitAttention(fused)(x, x, x, attn_mask=mask)[0], fused(x, x, x, attn_mask=mask)[0], atol=1e-6
+    )
 
 
 def test_cutting_padding_off_prompts_changes_no_text_feature(mini: Backbone) -> None:
@@ -169,7 +173,9 @@ def test_an_images_noise_does_not_depend_on_batch_size_or_shard(mini: Backbone, 
     settings = GenerateSettings(images_per_class=5, num_inference_steps=4, scheduler=scheduler)
     text = guidance_text(sd, "a photo of a two")
     together = denoise(sd, settings, text, Run(2, 0, 5), seed=1)
-    apart = torch.cat([denoise(sd, settings, text, Run(2, start, stop), seed=1) for start, stop in ((4, 5), (0, 1), (1, 4))])
+    apart = torch.cat(
+        [denoise(sd, settings, text, Run(2, start, stop), seed=1) for start, stop in ((4, 5), (0, 1), (1, 4))]
+    )
     reordered = apart[[1, 2, 3, 4, 0]]
     same = (together.int() - reordered.int()).abs() <= 1
     assert same.float().mean() > 0.999

@@ -69,7 +69,9 @@ def check_resume(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 def test_interrupted_adaptation_equals_uninterrupted(
     per: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mini: Backbone, two_shots: ShotSet
 ) -> None:
-    settings = AdaptSettings(per=per, steps=20 if per == "class" else 7, batch_size=3, learning_rate=1e-2, warmup_steps=1)
+    settings = AdaptSettings(
+        per=per, steps=20 if per == "class" else 7, batch_size=3, learning_rate=1e-2, warmup_steps=1
+    )
 
     def stage(out: Path, checkpoint: Path, emit: Callable[[Event], None]) -> None:
         adapt(settings, mini.diffusion, two_shots, 1, durable.make_dir(out), durable.make_dir(checkpoint), emit)
@@ -84,7 +86,16 @@ def test_interrupted_classification_equals_uninterrupted(
 
     def stage(out: Path, checkpoint: Path, emit: Callable[[Event], None]) -> None:
         classify(
-            settings, mini.clip, two_shots, "real", None, 4, 1, durable.make_dir(out), durable.make_dir(checkpoint), emit
+            settings,
+            mini.clip,
+            two_shots,
+            "real",
+            None,
+            4,
+            1,
+            durable.make_dir(out),
+            durable.make_dir(checkpoint),
+            emit,
         )
 
     check_resume(stage, tmp_path, monkeypatch, [1, 3])
@@ -133,7 +144,9 @@ def test_a_killed_worker_resumes_to_the_same_artifacts(tmp_path: Path, mini: Bac
     for sign in (".staging-*/adapter.safetensors", ".staging-*/data/train/two/00001.png", ".staging-*"):
         worker = start(cut, jobs)
         began = time.monotonic()
-        while worker.poll() is None and not list(cut.path.glob(f"artifacts/*/{sign}")) and time.monotonic() - began < 200:
+        while (
+            worker.poll() is None and not list(cut.path.glob(f"artifacts/*/{sign}")) and time.monotonic() - began < 200
+        ):
             time.sleep(0.005)
         os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()

@@ -24,7 +24,7 @@ class ComparisonApp(App[None]):
 
     TITLE = "DataDream"
     CSS_PATH = "main.tcss"
-    BINDINGS = (Binding("r", "refresh", "Refresh"), Binding("q", "quit", "Quit"))
+    BINDINGS = [Binding("r", "refresh", "Refresh"), Binding("q", "quit", "Quit")]  # noqa: RUF012 - as App has it
 
     def __init__(self, home: Home) -> None:
         super().__init__()

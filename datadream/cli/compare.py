@@ -49,7 +49,9 @@ def print_table(home: Home, only: Collection[str] | None, format_: str, split: s
         typer.echo(render(table, format_))
         return
     if not table:
-        typer.echo("nothing to compare yet: run something first, as `datadream run real-only --source digits --shots 4`")
+        typer.echo(
+            "nothing to compare yet: run something first, as `datadream run real-only --source digits --shots 4`"
+        )
         return
     from rich.console import Console
 

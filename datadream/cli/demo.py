@@ -55,7 +55,9 @@ def demo(
     typer.echo("next:")
     typer.echo("  datadream demo --shots 1,4,16 --seeds 1,5,10     more shots and draws, with deviations")
     typer.echo("  datadream set make FOLDER --shots 4 --name mine  freeze shots of your own images")
-    typer.echo("  datadream run real-only datadream-dset --set mine --backbone sd2.1-base   on a GPU, at the paper's size")
+    typer.echo(
+        "  datadream run real-only datadream-dset --set mine --backbone sd2.1-base   on a GPU, at the paper's size"
+    )
 
 
 def draw_samples(home: Home, runs: Sequence[Run], path: Path) -> Path:

@@ -18,7 +18,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 OverrideOption = Annotated[
     list[str] | None,
-    typer.Option("--override", "-o", metavar="SECTION.KEY=VALUE", help="Change a setting, as generate.guidance_scale=3."),
+    typer.Option(
+        "--override", "-o", metavar="SECTION.KEY=VALUE", help="Change a setting, as generate.guidance_scale=3."
+    ),
 ]
 BackboneOption = Annotated[
     str, typer.Option("--backbone", help="mini (built in, 32 px, CPU) or sd2.1-base (the paper's, GPU).")
@@ -47,7 +49,9 @@ def words(text: str, option: str, known: Sequence[str]) -> list[str]:
     found = [part.strip() for part in text.split(",") if part.strip()]
     for word in found:
         if word not in known:
-            raise UserError(f"{option} doesn't know {word!r}", hint=f"use any of {', '.join(known)}, separated by commas")
+            raise UserError(
+                f"{option} doesn't know {word!r}", hint=f"use any of {', '.join(known)}, separated by commas"
+            )
     if not found:
         raise UserError(f"{option} is empty", hint=f"use any of {', '.join(known)}")
     return list(dict.fromkeys(found))

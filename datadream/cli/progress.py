@@ -7,7 +7,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 if TYPE_CHECKING:
     from datadream.jobs.spec import JobSpec
@@ -39,7 +47,7 @@ def _bars(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
     )
     with Progress(*columns, console=console, expand=True) as progress:
         whole = progress.add_task("[bold]all jobs", total=len(titles), note="")
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
         losses: dict[str, str] = {}
 
         def follow(spec: JobSpec, event: Event) -> None:

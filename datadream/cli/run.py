@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 def run(
     recipes: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="Methods: built-in names or .toml files.")],
     sets: Annotated[list[str] | None, typer.Option("--set", help="A few-shot set, by name or id. Repeatable.")] = None,
-    source: Annotated[str | None, typer.Option(help="Instead of --set: digits or a folder; makes the sets it needs.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Instead of --set: digits or a folder; makes the sets it needs.")
+    ] = None,
     shots: Annotated[str, typer.Option(help="With --source: shots, as 1,4,16.")] = "16",
     seeds: Annotated[
         str | None, typer.Option(help="Draws of the set, each also the seed of every training, as 1,5,10.")
@@ -92,7 +94,7 @@ def execute(home: Home, runs: Sequence[Run], quiet: bool) -> int:
     from datadream.jobs.runner import missing
 
     specs = [spec for entry in runs for spec in entry.jobs.values()]
-    titles = {}
+    titles: dict[str, str] = {}
     for entry in runs:
         for stage, spec in entry.jobs.items():
             detail = f" {entry.data}" if stage == "classify" else ""

@@ -16,13 +16,16 @@ app = typer.Typer(no_args_is_help=True, help="Few-shot sets: which images a meth
 
 @app.command()
 def make(
-    source: Annotated[str, typer.Argument(help="digits, or a folder of images: ROOT/<class>/* or ROOT/{train,val,test}/<class>/*.")],
+    source: Annotated[
+        str, typer.Argument(help="digits, or a folder of images: ROOT/<class>/* or ROOT/{train,val,test}/<class>/*.")
+    ],
     shots: Annotated[int, typer.Option(help="Real images a class.")] = 16,
     seed: Annotated[int, typer.Option(help="Draw of the shots.")] = 1,
     split_seed: Annotated[int, typer.Option(help="Split of a folder that has none; the same for every draw.")] = 0,
     name: Annotated[str | None, typer.Option(help="A name to call it by.")] = None,
     check_all: Annotated[
-        bool, typer.Option("--check-all/--check-used", help="Decode every image of the source, or the frozen ones only.")
+        bool,
+        typer.Option("--check-all/--check-used", help="Decode every image of the source, or the frozen ones only."),
     ] = True,
     json: JsonOption = False,
     home: HomeOption = None,

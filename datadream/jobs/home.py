@@ -1,10 +1,10 @@
 """Where everything lies. One owner of every path below a home.
 
-    $DATADREAM_HOME/
-      jobs/<id>/spec.json events.jsonl log.txt checkpoint/ result.json error.json lease
-      artifacts/<kind>/<id>/manifest.json + files
-      runs/<id>.json      which jobs made a method's number
-      names/set/<id>.json the user's names for few-shot sets
+$DATADREAM_HOME/
+  jobs/<id>/spec.json events.jsonl log.txt checkpoint/ result.json error.json lease
+  artifacts/<kind>/<id>/manifest.json + files
+  runs/<id>.json      which jobs made a method's number
+  names/set/<id>.json the user's names for few-shot sets
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def open_home(path: Path | None) -> Home:
     home = Home((path or default_home()).absolute())
     durable.make_dir(home.path)
     if not os.access(home.path, os.W_OK | os.X_OK):
-        raise UserError("can't write", at=home.path, hint="choose a folder you may write to with --home or DATADREAM_HOME")
+        raise UserError(
+            "can't write", at=home.path, hint="choose a folder you may write to with --home or DATADREAM_HOME"
+        )
     return home
 
 

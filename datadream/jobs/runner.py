@@ -106,7 +106,9 @@ def _start(home: Home, todo: Sequence[JobSpec]) -> subprocess.Popen[bytes]:
         )
 
 
-def _follow(worker: subprocess.Popen[bytes], todo: Sequence[JobSpec], tails: dict[str, Tail], on_event: OnEvent) -> None:
+def _follow(
+    worker: subprocess.Popen[bytes], todo: Sequence[JobSpec], tails: dict[str, Tail], on_event: OnEvent
+) -> None:
     """Hand on events, job by job, until the worker is gone and everything it wrote was read."""
     while True:
         ended = worker.poll() is not None

@@ -138,9 +138,7 @@ def _stage(home: Home, spec: JobSpec, staged: Path, checkpoint: Path, emit: Any)
         synthetic = home.artifact("synthetic", synthetic_id) if synthetic_id else None
         images = spec.images_per_class or 0
         assert spec.data is not None
-        return classify(
-            settings, spec.model, shots, spec.data, synthetic, images, spec.seed, staged, checkpoint, emit
-        )
+        return classify(settings, spec.model, shots, spec.data, synthetic, images, spec.seed, staged, checkpoint, emit)
     return {}
 
 

@@ -24,6 +24,10 @@ PROJECTIONS = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "out_proj"}
 class SplitAttention(nn.Module):
     """`nn.MultiheadAttention` (batch first, self-attention) with separate projections: equal outputs."""
 
+    q_proj: nn.Linear
+    k_proj: nn.Linear
+    v_proj: nn.Linear
+
     def __init__(self, fused: nn.MultiheadAttention) -> None:
         super().__init__()
         width, self.heads = fused.embed_dim, fused.num_heads
@@ -31,7 +35,7 @@ class SplitAttention(nn.Module):
             linear = nn.Linear(width, width)
             linear.weight.data.copy_(fused.in_proj_weight[part * width : (part + 1) * width])
             linear.bias.data.copy_(fused.in_proj_bias[part * width : (part + 1) * width])
-            self.add_module(name, linear)
+            setattr(self, name, linear)
         self.out_proj = nn.Linear(width, width)
         self.out_proj.load_state_dict(fused.out_proj.state_dict())
 

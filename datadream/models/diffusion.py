@@ -16,7 +16,7 @@ from datadream.errors import UserError
 from datadream.models import runtime
 from datadream.models.presets import ModelRef
 
-SOLVERS = {
+SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
     "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
     "dpm++2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
@@ -83,7 +83,6 @@ class Diffusion:
 def load_diffusion(ref: ModelRef) -> Diffusion:
     """The parts `ref` names; kept for the next caller in this process. Raises UserError when they can't be loaded."""
     diffusers.utils.logging.disable_progress_bar()
-    options = {"revision": ref.revision} if ref.revision else {}
     try:
         pipe = DiffusionPipeline.from_pretrained(
             ref.location,
@@ -91,9 +90,9 @@ def load_diffusion(ref: ModelRef) -> Diffusion:
             use_safetensors=True,
             safety_checker=None,
             requires_safety_checker=False,
-            **options,
+            revision=ref.revision,
         )
-    except (OSError, ValueError, TypeError, EnvironmentError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"can't load the diffusion model: {str(error).splitlines()[0]}",
             at=ref.location,

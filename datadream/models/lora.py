@@ -136,7 +136,9 @@ class Merger:
         try:
             weight = self._parts[part].get_submodule(path).weight
         except (KeyError, AttributeError) as error:
-            raise UserError(f"the adapter has a part this model lacks: {name}", hint="use the model it was trained on") from error
+            raise UserError(
+                f"the adapter has a part this model lacks: {name}", hint="use the model it was trained on"
+            ) from error
         assert isinstance(weight, Tensor)
         return weight
 

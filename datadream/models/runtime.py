@@ -37,7 +37,7 @@ def device() -> torch.device:
 
 
 def base_dtype() -> torch.dtype:
-    """Of frozen weights: bfloat16 on CUDA, float32 on the CPU (bfloat16 is emulated there, hundreds of times slower)."""
+    """Of frozen weights: bfloat16 on CUDA, float32 on the CPU, where bfloat16 is hundreds of times slower."""
     return torch.bfloat16 if device().type == "cuda" else torch.float32
 
 

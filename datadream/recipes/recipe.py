@@ -105,7 +105,9 @@ def parse_override(text: str) -> tuple[str, str, Any]:
     path, equals, value = text.partition("=")
     section, dot, key = path.strip().partition(".")
     if not equals or not dot or not key:
-        raise UserError(f"can't read the override {text!r}", hint="write section.key=value, as generate.guidance_scale=3")
+        raise UserError(
+            f"can't read the override {text!r}", hint="write section.key=value, as generate.guidance_scale=3"
+        )
     if section not in SECTIONS:
         raise UserError(f"unknown section {section!r} in {text!r}", hint=_nearest(section, SECTIONS))
     fields = SECTIONS[section].model_fields

@@ -75,5 +75,7 @@ def read_predictions(path: Path) -> tuple[tuple[str, ...], tuple[bool, ...]]:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     except OSError as error:
-        raise UserError("a classifier's predictions are gone", at=path, hint="remove its folder and run again") from error
+        raise UserError(
+            "a classifier's predictions are gone", at=path, hint="remove its folder and run again"
+        ) from error
     return tuple(row["key"] for row in rows), tuple(row["label"] == row["prediction"] for row in rows)

@@ -81,7 +81,9 @@ def rows(runs: Sequence[Run]) -> list[Row]:
     for run in runs:
         key = (run.source, run.backbone, run.split, run.shots, run.method, run.settings_id, run.data)
         groups.setdefault(key, {})[run.seed] = run
-    return [_row([seeds[seed] for seed in sorted(seeds)]) for _, seeds in sorted(groups.items(), key=lambda g: _order(g[0]))]
+    return [
+        _row([seeds[seed] for seed in sorted(seeds)]) for _, seeds in sorted(groups.items(), key=lambda g: _order(g[0]))
+    ]
 
 
 def unequal_passes(table: Sequence[Row]) -> list[Row]:

@@ -170,7 +170,9 @@ def _csv(rows: Sequence[Row]) -> str:
         }
         for row in rows
     ]
-    writer.writerow(flat[0] if flat else ["method", "data", "shots", "seeds", "accuracy", "mean", "std", "n_test", "seconds"])
+    writer.writerow(
+        flat[0] if flat else ["method", "data", "shots", "seeds", "accuracy", "mean", "std", "n_test", "seconds"]
+    )
     writer.writerows(entry.values() for entry in flat)
     return out.getvalue().rstrip("\n")
 

@@ -59,7 +59,20 @@ def adapt(
             class_ = index if settings.per == "class" else ALL_CLASSES
             path = out / adapter_file(class_)
             if not path.exists():
-                _train(sd, lora, settings, moments, shots.prompts, class_, count, sum(steps[:index]), sum(steps), seed, checkpoint, emit)
+                _train(
+                    sd,
+                    lora,
+                    settings,
+                    moments,
+                    shots.prompts,
+                    class_,
+                    count,
+                    sum(steps[:index]),
+                    sum(steps),
+                    seed,
+                    checkpoint,
+                    emit,
+                )
                 save_adapter(path, lora.adapter(), names)
     finally:
         lora.detach()

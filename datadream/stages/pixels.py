@@ -50,9 +50,7 @@ def fit(image: Image.Image, side: int) -> Tensor:
     return vision.pil_to_tensor(image.crop((left, top, left + side, top + side)))
 
 
-def training_batch(
-    images: Sequence[Image.Image], augment: str, side: int, seed: int, step: int
-) -> Tensor:
+def training_batch(images: Sequence[Image.Image], augment: str, side: int, seed: int, step: int) -> Tensor:
     """Augmented uint8 images (B, 3, side, side); each image's draws are keyed by (seed, step, place in the batch)."""
     if augment in ("none", "affine"):
         plain = torch.stack([fit(image, side) for image in images])
