@@ -137,7 +137,7 @@ def test_a_users_own_folder_runs(cli: Cli, tmp_path: Path) -> None:
     shown = cli("set", "show", "mine").stdout
     assert "a photo of a rote Äpfel" in shown
     assert "a photo of a Green Pear" in shown
-    result = cli("run", "name-only", "--set", "mine", "--data", "real+synth", *TINY_OPTIONS)
+    result = cli("run", "name-only", "--set", "mine", "--data", "real+synth", *TINY_OPTIONS[6:])
     assert result.returncode == 0, result.stderr
 
 

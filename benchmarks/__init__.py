@@ -1,0 +1,1 @@
+"""Hot paths as ratios, each with a parity check: `make bench`."""
