@@ -122,3 +122,42 @@ def test_debug_shows_the_traceback(cli: Cli) -> None:
     result = cli("run", "real-onyl", "--source", "digits", "--debug")
     assert result.returncode != 0
     assert "Traceback" in result.stderr
+
+
+def test_a_damaged_artifact_is_named_before_it_is_used(cli: Cli, tmp_path: Path) -> None:
+    options = ("--source", "digits", "--shots", 1, "--quiet", *TINY_OPTIONS[6:])
+    assert cli("run", "name-only", "--data", "synth", *options).returncode == 0
+    image = next((tmp_path / "home").glob("artifacts/synthetic/*/data/train/six/00000.png"))
+    image.unlink()
+    refused(
+        cli("run", "name-only", "--data", "real+synth", *options), "is damaged", "six/00000.png", "remove that folder"
+    )
+
+
+def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
+    import os
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    command = [
+        sys.executable,
+        "-m",
+        "datadream",
+        "run",
+        "real-only",
+        "--source",
+        "digits",
+        "--home",
+        str(tmp_path / "h"),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    began = time.monotonic()
+    while not list(tmp_path.glob("h/jobs/*/events.jsonl")) and time.monotonic() - began < 60:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again to resume" in errors
+    assert "Traceback" not in errors

@@ -16,6 +16,8 @@ from datadream import __version__
 from datadream.cli import compare, demo, recipe, run, sets, worker
 from datadream.errors import UserError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="datadream",
     help="From a handful of labelled photos to a better image classifier.",
@@ -54,14 +56,15 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(arguments)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer turns Ctrl-C into this exit code
+            _say("datadream: interrupted; run the same command again to resume")
+        raise
     except UserError as error:
         if debug:
             raise
         _say(f"datadream: {error}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        _say("datadream: interrupted; run the same command again to resume")
-        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

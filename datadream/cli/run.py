@@ -101,11 +101,13 @@ def execute(home: Home, runs: Sequence[Run], quiet: bool) -> int:
             where = f"{entry.set.shots.shots} shots, seed {entry.set.shots.seed}"
             titles.setdefault(spec.id, f"{entry.recipe.name}: {stage}{detail} ({where})")
     todo = {spec.id: titles[spec.id] for spec in missing(home, specs)}
-    with following(todo, quiet) as follow:
-        made = execute_jobs(home, specs, follow)
-    for entry in runs:
-        record(home, entry)
-    return made
+    try:
+        with following(todo, quiet) as follow:
+            return execute_jobs(home, specs, follow)
+    finally:  # what is finished is in the table, whatever happened to the rest
+        for entry in runs:
+            if home.has("classifier", entry.jobs["classify"].id):
+                record(home, entry)
 
 
 def _named(home: Home, names: list[str], seeds: list[int] | None) -> list[NamedSet]:

@@ -53,6 +53,15 @@ def read_manifest(home: Home, kind: Kind, artifact_id: str) -> Manifest:
     return manifest
 
 
-def input_file(home: Home, kind: Kind, artifact_id: str, name: str) -> Path:
-    """A file of a finished artifact."""
-    return home.artifact(kind, artifact_id) / name
+def open_artifact(home: Home, kind: Kind, artifact_id: str) -> Path:
+    """A finished artifact's folder, every file there with its size. Raises UserError naming the first that isn't."""
+    folder = home.artifact(kind, artifact_id)
+    for name, entry in read_manifest(home, kind, artifact_id)["files"].items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != entry["size"]:
+            raise UserError(
+                f"the {kind} {artifact_id} is damaged: {name} is gone or has another size",
+                at=folder,
+                hint="remove that folder, then run again to make it anew",
+            )
+    return folder

@@ -19,7 +19,7 @@ from typing import Any
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs.artifacts import publish
+from datadream.jobs.artifacts import open_artifact, publish
 from datadream.jobs.home import Home
 from datadream.jobs.lease import lease
 from datadream.jobs.sets import load_set
@@ -128,14 +128,14 @@ def _stage(home: Home, spec: JobSpec, staged: Path, checkpoint: Path, emit: Any)
         from datadream.stages.generate import generate
 
         adapter_id = spec.inputs.get("adapter")
-        adapter = home.artifact("adapter", adapter_id) if adapter_id else None
+        adapter = open_artifact(home, "adapter", adapter_id) if adapter_id else None
         generate(settings, spec.model, spec.classes, spec.prompts, adapter, adapter_id, spec.seed, staged, emit)
     elif isinstance(settings, ClassifySettings):
         from datadream.stages.classify import classify
 
         shots = load_set(home, spec.inputs["set"])
         synthetic_id = spec.inputs.get("synthetic")
-        synthetic = home.artifact("synthetic", synthetic_id) if synthetic_id else None
+        synthetic = open_artifact(home, "synthetic", synthetic_id) if synthetic_id else None
         images = spec.images_per_class or 0
         assert spec.data is not None
         return classify(settings, spec.model, shots, spec.data, synthetic, images, spec.seed, staged, checkpoint, emit)

@@ -127,12 +127,12 @@ def denoise(sd: Diffusion, settings: GenerateSettings, text: Tensor, run: Run, s
     solver = sd.solver(settings.scheduler)
     solver.set_timesteps(settings.num_inference_steps)
     noise = [image_noise(sd, seed, run.class_, i) for i in range(run.start, run.stop)]
-    latents = torch.stack(noise).to(runtime.device(), runtime.base_dtype()) * solver.init_noise_sigma
+    latents = torch.stack(noise).to(runtime.device()) * solver.init_noise_sigma
     guided = settings.guidance_scale > 1
     states = text.repeat_interleave(len(noise), dim=0) if guided else text[1:].expand(len(noise), -1, -1)
     for t in solver.timesteps:
-        given = solver.scale_model_input(latents, t)
-        said = sd.denoise(torch.cat([given, given]) if guided else given, t.to(latents.device), states)
+        given = solver.scale_model_input(latents, t).to(runtime.base_dtype())
+        said = sd.denoise(torch.cat([given, given]) if guided else given, t.to(latents.device), states).float()
         if guided:
             empty, prompted = said.chunk(2)
             said = empty + settings.guidance_scale * (prompted - empty)
