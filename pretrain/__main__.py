@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # with 2 busy cores, spinning OpenMP threads cost 10 times
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # with 2 busy cores, endless spinning costs 10 times
 
 import argparse
 import json

@@ -18,6 +18,7 @@ from datadream.jobs.events import Tail
 from datadream.jobs.home import Home
 from datadream.jobs.spec import JobSpec
 from datadream.jobs.worker import read_error
+from datadream.models.environment import ENVIRONMENT
 from datadream.stages.emit import Event
 
 POLL_SECONDS = 0.1
@@ -87,9 +88,7 @@ def worker_environment() -> dict[str, str]:
         name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
     }
     quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"}
-    # Before torch is imported: with few busy cores OpenMP's spinning makes steps ten times slower.
-    threads = {"OMP_WAIT_POLICY": "passive", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-    return {**threads, **kept, **quiet}
+    return {**ENVIRONMENT, **kept, **quiet}
 
 
 def _start(home: Home, todo: Sequence[JobSpec]) -> subprocess.Popen[bytes]:

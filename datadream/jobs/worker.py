@@ -24,6 +24,7 @@ from datadream.jobs.home import Home
 from datadream.jobs.lease import lease
 from datadream.jobs.sets import load_set
 from datadream.jobs.spec import JobSpec
+from datadream.models.environment import prepare_environment
 from datadream.stages.emit import Event
 from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings
 
@@ -34,9 +35,7 @@ EVENT_SECONDS = 0.2  # progress events closer together than this are dropped; me
 
 def work(home: Home, job_ids: Sequence[str]) -> int:
     """Run the jobs in order; 0 when all succeeded, 2 on something the user can mend, 1 on anything else."""
-    from datadream.models import runtime
-
-    runtime.prepare_environment()
+    prepare_environment()
     for job_id in job_ids:
         status = _run_safely(home, job_id)
         if status:

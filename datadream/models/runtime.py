@@ -16,15 +16,6 @@ from datadream.canonical import digest
 CPU_THREADS_MAX = 8
 
 
-def prepare_environment() -> None:
-    """Set what must be set before torch is imported: quiet OpenMP threads, deterministic cuBLAS.
-
-    With few busy cores OpenMP's spinning makes steps ten times slower. Variables the user set win.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-
-
 @cache
 def device() -> torch.device:
     """CUDA when there is a GPU, else the CPU; `DATADREAM_DEVICE` (cpu, cuda, cuda:1) overrides."""
