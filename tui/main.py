@@ -35,7 +35,7 @@ class ComparisonApp(App[None]):
         """One table, one line of notes."""
         yield Header()
         yield DataTable(cursor_type="row", zebra_stripes=True, id="rows")
-        yield Static(id="notes")
+        yield Static(id="notes", markup=False)
         yield Footer()
 
     def on_mount(self) -> None:

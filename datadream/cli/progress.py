@@ -13,9 +13,9 @@ from rich.progress import (
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 if TYPE_CHECKING:
     from datadream.jobs.spec import JobSpec
@@ -38,12 +38,11 @@ def following(titles: Mapping[str, str], quiet: bool) -> Iterator[Follow]:
 
 def _bars(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
+        TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
     with Progress(*columns, console=console, expand=True) as progress:
         whole = progress.add_task("[bold]all jobs", total=len(titles), note="")

@@ -142,9 +142,10 @@ def _stage(home: Home, spec: JobSpec, staged: Path, checkpoint: Path, emit: Any)
 
 
 def _seconds_before(folder: Path) -> float:
-    """Seconds that earlier, interrupted attempts worked; their last events say."""
+    """Seconds that earlier, interrupted attempts worked; their last events say. A finished attempt starts anew."""
     records, _ = durable.read_jsonl(folder / "events.jsonl")
-    return float(records[-1].get("seconds", 0.0)) if records else 0.0
+    interrupted = bool(records) and records[-1].get("kind") != "done"
+    return float(records[-1].get("seconds", 0.0)) if interrupted else 0.0
 
 
 def read_error(folder: Path) -> dict[str, str] | None:
