@@ -28,12 +28,15 @@ NO_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 def user_error(error: OSError, path: Path) -> Exception:
     """`error` as one sentence for the user when it is about room or rights, else unchanged."""
     if error.errno in NO_SPACE:
-        return UserError(
-            "no space left", at=path, hint="free some disk space, then run the same command again to resume"
-        )
+        return no_space(path)
     if error.errno in NO_WRITE:
         return UserError("can't write", at=path, hint="choose a folder you may write to with --home or DATADREAM_HOME")
     return error
+
+
+def no_space(path: Path) -> UserError:
+    """What to say when the disk or the quota is full."""
+    return UserError("no space left", at=path, hint="free some disk space, then run the same command again to resume")
 
 
 def make_dir(path: Path) -> Path:

@@ -17,7 +17,7 @@ def pictures(folder: Path, count: int) -> Path:
     return folder
 
 
-def refused(result, *parts: str) -> None:  # type: ignore[no-untyped-def]
+def check_refused(result, *parts: str) -> None:  # type: ignore[no-untyped-def]
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr + result.stdout
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
@@ -26,25 +26,25 @@ def refused(result, *parts: str) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_a_missing_folder(cli: Cli, tmp_path: Path) -> None:
-    refused(cli("set", "make", tmp_path / "nowhere"), "nowhere")
+    check_refused(cli("set", "make", tmp_path / "nowhere"), "nowhere")
 
 
 def test_an_empty_class(cli: Cli, tmp_path: Path) -> None:
     pictures(tmp_path / "in" / "cat", 9)
     (tmp_path / "in" / "dog").mkdir()
-    refused(cli("set", "make", tmp_path / "in", "--shots", 1), "dog")
+    check_refused(cli("set", "make", tmp_path / "in", "--shots", 1), "dog")
 
 
 def test_one_class_only(cli: Cli, tmp_path: Path) -> None:
     pictures(tmp_path / "in" / "cat", 9)
-    refused(cli("set", "make", tmp_path / "in", "--shots", 1), "class")
+    check_refused(cli("set", "make", tmp_path / "in", "--shots", 1), "class")
 
 
 def test_a_file_that_is_no_image(cli: Cli, tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         pictures(tmp_path / "in" / name, 9)
     (tmp_path / "in" / "dog" / "notes.txt").write_text("x")
-    refused(cli("set", "make", tmp_path / "in", "--shots", 1), "dog/notes.txt")
+    check_refused(cli("set", "make", tmp_path / "in", "--shots", 1), "dog/notes.txt")
 
 
 def test_a_corrupt_image_is_named_and_nothing_is_kept(cli: Cli, tmp_path: Path) -> None:
@@ -52,14 +52,14 @@ def test_a_corrupt_image_is_named_and_nothing_is_kept(cli: Cli, tmp_path: Path) 
         pictures(tmp_path / "in" / name, 9)
     path = tmp_path / "in" / "dog" / "3.png"
     path.write_bytes(path.read_bytes()[:40])
-    refused(cli("set", "make", tmp_path / "in", "--shots", 1, "--name", "x"), "dog/3.png", "1 image")
+    check_refused(cli("set", "make", tmp_path / "in", "--shots", 1, "--name", "x"), "dog/3.png", "1 image")
     assert not list((tmp_path / "home").rglob("*.json"))
 
 
 def test_too_few_images_names_the_class_and_what_it_has(cli: Cli, tmp_path: Path) -> None:
     pictures(tmp_path / "in" / "cat", 20)
     pictures(tmp_path / "in" / "iron", 5)
-    refused(cli("set", "make", tmp_path / "in", "--shots", 8), "iron", "has 3", "8 shots", "--shots 3")
+    check_refused(cli("set", "make", tmp_path / "in", "--shots", 8), "iron", "has 3", "8 shots", "--shots 3")
 
 
 def test_an_image_that_changed_after_the_set_was_made(cli: Cli, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_an_image_that_changed_after_the_set_was_made(cli: Cli, tmp_path: Path) 
     assert cli("set", "make", tmp_path / "in", "--shots", 1, "--name", "x").returncode == 0
     for path in (tmp_path / "in" / "dog").iterdir():
         Image.new("RGB", (9, 9), "white").save(path)
-    refused(cli("run", "real-only", "--set", "x", "--quiet", *TINY_OPTIONS[-4:]), "has changed", "dog/")
+    check_refused(cli("run", "real-only", "--set", "x", "--quiet", *TINY_OPTIONS[-4:]), "has changed", "dog/")
     assert not list((tmp_path / "home").glob("artifacts/classifier/[!.]*"))
 
 
@@ -92,30 +92,30 @@ def test_an_image_that_changed_after_the_set_was_made(cli: Cli, tmp_path: Path) 
     ],
 )
 def test_a_wrong_word_is_refused(cli: Cli, arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:
-    refused(cli(*arguments), *parts)
+    check_refused(cli(*arguments), *parts)
 
 
 def test_a_home_that_cannot_be_written(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    refused(cli("set", "ls", "--home", tmp_path / "file" / "home"), "--home")
-    refused(cli("run", "zero-shot", "--source", "digits", "--home", "/proc/nothing/here"), "/proc/nothing")
+    check_refused(cli("set", "ls", "--home", tmp_path / "file" / "home"), "--home")
+    check_refused(cli("run", "zero-shot", "--source", "digits", "--home", "/proc/nothing/here"), "/proc/nothing")
 
 
 def test_too_little_disk_for_the_images_asked(cli: Cli, tmp_path: Path) -> None:
     result = cli("run", "name-only", "--source", "digits", "--shots", 1, "-o", "generate.images_per_class=1000000000")
-    refused(result, "GiB is free", "fewer images")
+    check_refused(result, "GiB is free", "fewer images")
     assert not (tmp_path / "home" / "jobs").exists()
 
 
 def test_a_set_made_with_one_seed_serves_no_other(cli: Cli) -> None:
     assert cli("set", "make", "digits", "--shots", 1, "--seed", 1, "--name", "d").returncode == 0
-    refused(cli("run", "zero-shot", "--set", "d", "--seeds", "5"), "seed 1", "--source")
+    check_refused(cli("run", "zero-shot", "--set", "d", "--seeds", "5"), "seed 1", "--source")
 
 
 def test_a_name_never_changes_what_it_stands_for(cli: Cli) -> None:
     assert cli("set", "make", "digits", "--shots", 1, "--seed", 1, "--name", "d/ü 1").returncode == 0
     assert cli("set", "make", "digits", "--shots", 1, "--seed", 1, "--name", "d/ü 1").returncode == 0
-    refused(cli("set", "make", "digits", "--shots", 2, "--seed", 1, "--name", "d/ü 1"), "stands for another set")
+    check_refused(cli("set", "make", "digits", "--shots", 2, "--seed", 1, "--name", "d/ü 1"), "stands for another set")
 
 
 def test_debug_shows_the_traceback(cli: Cli) -> None:
@@ -129,7 +129,7 @@ def test_a_damaged_artifact_is_named_before_it_is_used(cli: Cli, tmp_path: Path)
     assert cli("run", "name-only", "--data", "synth", *options).returncode == 0
     image = next((tmp_path / "home").glob("artifacts/synthetic/*/data/train/six/00000.png"))
     image.unlink()
-    refused(
+    check_refused(
         cli("run", "name-only", "--data", "real+synth", *options), "is damaged", "six/00000.png", "remove that folder"
     )
 
@@ -161,3 +161,35 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "run the same command again to resume" in errors
     assert "Traceback" not in errors
+
+
+def test_a_disk_that_fills_midway_costs_one_sentence_and_the_rest_resumes(tmp_path: Path) -> None:
+    """A real full file system: a small tmpfs in a mount namespace, filled while images are written."""
+    import shutil
+    import subprocess
+    import sys
+
+    script = """
+set -e
+mount -t tmpfs -o size=80m none "$1"
+export DATADREAM_HOME="$1/home"
+run() { "$2" -m datadream run name-only --source digits --shots 1 --data synth --quiet -o classify.steps=2 \
+  -o generate.images_per_class=30 -o generate.batch_size=2 -o generate.num_inference_steps=2; }
+run "$@" & job=$!
+until ls "$1"/home/artifacts/synthetic/.staging-*/data/train/zero/*.png >/dev/null 2>&1; do sleep 0.05; done
+dd if=/dev/zero of="$1/filler" bs=1M 2>/dev/null || true
+set +e; wait $job; echo "status $?"; rm "$1/filler"
+run "$@" >/dev/null; echo "again $?"
+"""
+    space = tmp_path / "space"
+    space.mkdir()
+    unshare = [shutil.which("unshare") or "unshare", "--user", "--map-root-user", "--mount"]
+    probe = [*unshare, "mount", "-t", "tmpfs", "none", str(space)]
+    if not shutil.which("unshare") or subprocess.run(probe, capture_output=True, check=False).returncode:
+        pytest.skip("no private mounts on this machine")
+    command = [*unshare, "bash", "-c", script, "bash", str(space), sys.executable]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert "status 2" in result.stdout, result.stdout + result.stderr
+    assert "no space left" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "again 0" in result.stdout, result.stderr

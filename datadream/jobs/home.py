@@ -65,7 +65,7 @@ class Home:
         free = shutil.disk_usage(self.path).free
         if free < size + SPARE_BYTES:
             raise UserError(
-                f"{what} may need {_gib(size)} and {_gib(free)} is free",
+                f"{what} may need {_gib(size + SPARE_BYTES)} and {_gib(free)} is free",
                 at=self.path,
                 hint="ask for fewer images, free some space, or choose another --home",
             )

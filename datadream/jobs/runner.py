@@ -17,7 +17,7 @@ from datadream.errors import UserError
 from datadream.jobs.events import Tail
 from datadream.jobs.home import Home
 from datadream.jobs.spec import JobSpec
-from datadream.jobs.worker import read_error
+from datadream.jobs.worker import EXIT_FULL, read_error
 from datadream.models.environment import ENVIRONMENT
 from datadream.stages.emit import Event
 
@@ -51,7 +51,7 @@ def execute(home: Home, specs: Sequence[JobSpec], on_event: OnEvent) -> int:
     todo = missing(home, specs)
     if not todo:
         return 0
-    home.need(sum(_bytes_needed(spec) for spec in todo), "the images asked")
+    home.need(sum(_bytes_needed(spec) for spec in todo), "what is asked")
     tails: dict[str, Tail] = {}
     for spec in todo:
         folder = durable.make_dir(home.job(spec.id))
@@ -142,6 +142,8 @@ def _failure(home: Home, todo: Sequence[JobSpec], status: int) -> Exception:
             return UserError(error["message"])
         if error:
             return WorkerFailed(f"{spec.stage} failed: {error['message']} (traceback in {folder / 'log.txt'})")
+    if status == EXIT_FULL:
+        return durable.no_space(home.path)
     current = next((spec for spec in todo if not home.has(spec.kind, spec.id)), todo[-1])
     log = home.job(current.id) / "log.txt"
     if status < 0:

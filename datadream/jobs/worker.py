@@ -30,11 +30,15 @@ from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateS
 
 EXIT_FAILED = 1
 EXIT_USER = 2
+EXIT_FULL = 3
 EVENT_SECONDS = 0.2  # progress events closer together than this are dropped; metrics never are
 
 
 def work(home: Home, job_ids: Sequence[str]) -> int:
-    """Run the jobs in order; 0 when all succeeded, 2 on something the user can mend, 1 on anything else."""
+    """Run the jobs in order; 0 when all succeeded.
+
+    2 on something the user can mend, 3 when there was no room left even to write that down, 1 on anything else.
+    """
     prepare_environment()
     for job_id in job_ids:
         status = _run_safely(home, job_id)
@@ -45,31 +49,36 @@ def work(home: Home, job_ids: Sequence[str]) -> int:
 
 def _run_safely(home: Home, job_id: str) -> int:
     folder = home.job(job_id)
-    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    (folder / "error.json").unlink(missing_ok=True)
     try:
+        _redirect(folder / "log.txt")
+        (folder / "error.json").unlink(missing_ok=True)
         _run(home, job_id)
         return 0
     except UserError as error:
-        failure: UserError | Exception = error
+        failure: Exception = error
     except OSError as error:
         failure = durable.user_error(error, folder) if error.errno in durable.NO_SPACE else error
     except Exception as error:  # noqa: BLE001 - the edge of the process: everything is written down, then it leaves
         failure = _memory_error(error) or error
-    traceback.print_exception(failure)
-    sys.stderr.flush()
     kind = "user" if isinstance(failure, UserError) else "unexpected"
     text = str(failure) if kind == "user" else f"{type(failure).__name__}: {failure}"
     try:
+        traceback.print_exception(failure)
+        sys.stderr.flush()
         durable.write_json(folder / "error.json", {"kind": kind, "message": text})
-    except UserError:
-        print(text, file=sys.stderr)  # noqa: T201 - a full disk: the log is all there is
+    except (OSError, UserError):  # a full disk: the exit code is all that can be left
+        return EXIT_FULL
     return EXIT_USER if kind == "user" else EXIT_FAILED
+
+
+def _redirect(log: Path) -> None:
+    """This process's output goes to the job's log from here on."""
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
 
 
 def _memory_error(error: Exception) -> UserError | None:
