@@ -1,10 +1,25 @@
 """Where everything lies. One owner of every path below a home.
 
 $DATADREAM_HOME/
-  jobs/<id>/spec.json events.jsonl log.txt checkpoint/ result.json error.json lease
+  registry.db         an index of all the rest, which can be made again
+  registry.lock       held by whoever writes the registry
+  jobs/<id>/          spec.json    what to do; its hash is the id
+                      request.json who asked, how urgent, how often to try
+                      control.json what was asked of it since: cancel, pause, priority, retry
+                      attempts/<n>.json   a start, claimed by exactly one runner
+                      history.jsonl       every change of state, with its reason
+                      events.jsonl        the worker's: progress, metrics, warnings
+                      lease        a kernel lock while a worker has the job, and who that is
+                      log.txt checkpoint/ environment.json result.json error.json
+  queue/<id>          empty; there while the job is not finished
+  queue.json          slots, paused, what to do after a reboot
+  runner/             epoch-<n>.json, the runner's locks, its beat and its log
+  slots/<slot>        locked while a worker, or any child of one, has the device
   artifacts/<kind>/<id>/manifest.json + files
-  runs/<id>.json      which jobs made a method's number
+  runs/<id>.json      which jobs make a method's number
   names/set/<id>.json the user's names for few-shot sets
+  labels/<id>.json    the user's tags and notes on anything
+  experiments/<id>.json   named grids of runs
 """
 
 from __future__ import annotations
@@ -51,6 +66,43 @@ class Home:
     def run(self, run_id: str) -> Path:
         """A run's record."""
         return self.path / "runs" / f"{run_id}.json"
+
+    @property
+    def registry(self) -> Path:
+        """The database file."""
+        return self.path / "registry.db"
+
+    @property
+    def registry_lock(self) -> Path:
+        """Locked by whoever writes the database."""
+        return self.path / "registry.lock"
+
+    @property
+    def queue(self) -> Path:
+        """Holds one empty file for each job that isn't finished."""
+        return self.path / "queue"
+
+    @property
+    def queue_settings(self) -> Path:
+        """Slots, paused, and the reboot policy."""
+        return self.path / "queue.json"
+
+    @property
+    def runner(self) -> Path:
+        """The runner's own files."""
+        return self.path / "runner"
+
+    def slot(self, name: str) -> Path:
+        """The lock file of a device slot (`cuda:0/1`)."""
+        return self.path / "slots" / name.replace(":", "-").replace("/", ".")
+
+    def label(self, subject: str) -> Path:
+        """Tags and note of the thing with this id."""
+        return self.path / "labels" / f"{subject}.json"
+
+    def experiment(self, experiment_id: str) -> Path:
+        """A named grid of runs."""
+        return self.path / "experiments" / f"{experiment_id}.json"
 
     def set_name(self, name_id: str) -> Path:
         """The file that holds one of the user's names for a set."""
