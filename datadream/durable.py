@@ -7,6 +7,7 @@ DON'T: open a final path for writing, or rename anywhere else. Fault tests hook 
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from datadream.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+STORAGE = {errno.EIO, errno.ESTALE}
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
@@ -67,6 +69,74 @@ def write_bytes(path: Path, data: bytes) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise user_error(error, path) from error
+
+
+def create(path: Path, data: bytes) -> bool:
+    """Make `path` hold `data` unless it exists: of any number of processes exactly one gets True. Parent must exist."""
+    fd = create_locked(path, data)
+    if fd is None:
+        return False
+    os.close(fd)
+    return True
+
+
+def create_locked(path: Path, data: bytes) -> int | None:
+    """As `create`, and whoever makes it holds a kernel lock on it from before it can be seen; returns that descriptor.
+
+    The lock goes when the descriptor, or any other one this process has of the file, is closed, or with the process.
+    """
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    fd = -1
+    try:
+        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _write_all(fd, data)
+        os.fsync(fd)
+        os.link(partial, path)
+        partial.unlink()
+        _sync_dir(path.parent)
+        return fd
+    except FileExistsError:
+        partial.unlink(missing_ok=True)
+        os.close(fd)
+        return None
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        if fd >= 0:
+            os.close(fd)
+        raise user_error(error, path) from error
+
+
+def mark(path: Path) -> None:
+    """An empty file at `path`, new to whoever watches its folder. Parent must exist."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.utime(path.parent)
+        _sync_dir(path.parent)
+    except OSError as error:
+        raise user_error(error, path) from error
+
+
+def remove_file(path: Path) -> None:
+    """No file at `path`; fine when there was none."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise user_error(error, path) from error
+
+
+def rotate(path: Path) -> None:
+    """What `path` holds moves to `previous(path)`; fine when there is nothing."""
+    try:
+        if path.exists():
+            path.replace(previous(path))
+    except OSError as error:
+        raise user_error(error, path) from error
+
+
+def previous(path: Path) -> Path:
+    """Where `rotate` keeps the last but one."""
+    return path.with_name(f"{path.name}.previous")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -180,6 +250,11 @@ def read_jsonl(path: Path) -> tuple[list[dict[str, Any]], int]:
         else:
             bad += 1
     return records, bad
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    if os.write(fd, data) != len(data):
+        raise OSError(errno.ENOSPC, "short write")
 
 
 def _sync(file: IO[bytes]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import JSON, CheckConstraint, Column, ForeignKey, Index, Integer, String
 from sqlmodel import Field, SQLModel
 
-KINDS = ("set", "adapter", "synthetic", "classifier")
+KINDS = ("set", "adapter", "synthetic", "classifier", "rehearsal")
 STATES = ("queued", "blocked", "running", "cancelling", "done", "failed", "cancelled", "lost")
 
 

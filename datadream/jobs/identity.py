@@ -1,0 +1,81 @@
+"""Which process is meant: a pid alone may since belong to a stranger; pid, start time, boot and host don't.
+
+See proc(5): field 22 of /proc/<pid>/stat is the start time in clock ticks since boot.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of one boot of one machine."""
+
+    pid: int
+    start: int
+    boot: str
+    host: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is written into leases and attempts."""
+        return asdict(self)
+
+
+def parse(value: Mapping[str, Any]) -> Process | None:
+    """What `to_json` gave, else None."""
+    try:
+        return Process(int(value["pid"]), int(value["start"]), str(value["boot"]), str(value["host"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def boot_id(proc: Path | None = None) -> str:
+    """This boot's random name."""
+    try:
+        return ((proc or PROC) / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+def identify(pid: int, proc: Path | None = None) -> Process | None:
+    """The living process with this pid; None when there is none, or only its corpse."""
+    try:
+        text = ((proc or PROC) / str(pid) / "stat").read_text()
+    except OSError:
+        return None
+    state, *fields = text[text.rfind(")") + 2 :].split()
+    if state in ("Z", "X"):
+        return None
+    return Process(pid, int(fields[18]), boot_id(proc), socket.gethostname())
+
+
+def myself() -> Process:
+    """This process."""
+    found = identify(os.getpid())
+    assert found is not None
+    return found
+
+
+def is_alive(process: Process, proc: Path | None = None) -> bool:
+    """Whether that very process still lives, here. One of another host or boot doesn't."""
+    return identify(process.pid, proc) == process
+
+
+def signal_group(process: Process, number: signal.Signals, proc: Path | None = None) -> bool:
+    """Signal the process group that `process` leads; False, and nobody is signalled, when it isn't alive."""
+    if not is_alive(process, proc):
+        return False
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
