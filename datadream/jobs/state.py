@@ -1,0 +1,286 @@
+"""A job's state, derived from its folder: result > live lease > what was asked > failure > inputs > spec.
+
+Nothing here is stored as truth; `history.jsonl` only tells how a job came to where it is.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from datadream import durable
+from datadream.errors import UserError
+from datadream.jobs import identity
+from datadream.jobs.home import Home, Kind
+from datadream.jobs.lease import is_held
+from datadream.jobs.spec import JobSpec
+
+State = Literal["queued", "blocked", "running", "cancelling", "done", "failed", "cancelled", "lost"]
+STATES: tuple[State, ...] = get_args(State)
+FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
+ROLES: dict[str, Kind] = {"set": "set", "adapter": "adapter", "synthetic": "synthetic"}
+
+
+class Request(BaseModel):
+    """Who asked for a job and how: nothing its result depends on."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    title: str = ""
+    experiment: str = ""
+    priority: int = 0
+    submitted: str = ""
+    order: int = 0
+    max_attempts: int = 3
+    launcher: str = "local"
+    resources: dict[str, Any] = {}
+
+
+class Control(BaseModel):
+    """What was asked of a job since."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    cancel: bool = False
+    paused: bool = False
+    priority: int | None = None
+    retries: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """A job as its folder tells it. `done` of `total` in `unit`; times are UTC ISO 8601, "" when not yet."""
+
+    id: str
+    stage: str
+    kind: str
+    state: State
+    reason: str
+    title: str = ""
+    experiment: str = ""
+    launcher: str = "local"
+    priority: int = 0
+    paused: bool = False
+    attempts: int = 0
+    slot: str = ""
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+    submitted: str = ""
+    started: str = ""
+    ended: str = ""
+    seconds: float | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will happen unless somebody asks."""
+        return self.state in FINAL
+
+
+def now() -> str:
+    """This moment, UTC, to the microsecond."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def read_spec(home: Home, job_id: str) -> JobSpec:
+    """A job's spec. Raises UserError when there is none that can be read."""
+    path = home.job(job_id) / "spec.json"
+    try:
+        return JobSpec.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UserError(f"no job {job_id}", at=home.path, hint="see `datadream job ls`") from error
+    except (OSError, ValidationError, ValueError) as error:
+        raise UserError(
+            f"the job {job_id} has no readable spec.json",
+            at=path,
+            hint="it is left alone; ask for the same run again, or remove it with `datadream job rm`",
+        ) from error
+
+
+def read_request(home: Home, job_id: str) -> Request:
+    """How a job was asked for; defaults when that file is missing or garbage."""
+    return _read(home.job(job_id) / "request.json", Request)
+
+
+def read_control(home: Home, job_id: str) -> Control:
+    """What was asked of a job since."""
+    return _read(home.job(job_id) / "control.json", Control)
+
+
+def _read(path: Path, model: type[Any]) -> Any:
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return model()
+
+
+def read_dict(path: Path) -> dict[str, Any] | None:
+    """A JSON object's file; None when missing, torn or something else."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def attempts(folder: Path) -> int:
+    """The number of the last attempt that was claimed; 0 before the first."""
+    try:
+        names = [path.stem for path in (folder / "attempts").iterdir()]
+    except OSError:
+        return 0
+    return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+def claim(home: Home, job_id: str, number: int, note: dict[str, Any]) -> bool:
+    """Make attempt `number` ours; False when another runner or worker has it. One start per attempt, whoever asks."""
+    folder = durable.make_dir(home.job(job_id) / "attempts")
+    text = json.dumps({"attempt": number, "at": now(), **note}, sort_keys=True)
+    return durable.create(folder / f"{number}.json", text.encode())
+
+
+def read_attempt(folder: Path, number: int) -> dict[str, Any]:
+    """What was written at the claim; empty when unreadable."""
+    return read_dict(folder / "attempts" / f"{number}.json") or {}
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    """Changes of state, oldest first."""
+    return [line for line in durable.read_jsonl(folder / "history.jsonl")[0] if isinstance(line.get("seq"), int)]
+
+
+def write_history(home: Home, job_id: str, state: State, reason: str, attempt: int, **more: Any) -> None:
+    """Add a change of state with its reason."""
+    folder = home.job(job_id)
+    lines = history(folder)
+    seq = lines[-1]["seq"] + 1 if lines else 1
+    appender = durable.Appender(folder / "history.jsonl")
+    try:
+        appender.append({"seq": seq, "at": now(), "state": state, "reason": reason, "attempt": attempt, **more})
+    finally:
+        appender.close()
+
+
+def last_events(folder: Path, size: int = 16384) -> list[dict[str, Any]]:
+    """The records in the last `size` bytes of a job's events."""
+    try:
+        with (folder / "events.jsonl").open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - size))
+            text = file.read()
+    except OSError:
+        return []
+    found = []
+    for line in text.split(b"\n"):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            found.append(record)
+    return found
+
+
+def derive(home: Home, job_id: str) -> Status:
+    """The job's status. Raises UserError when its spec can't be read."""
+    spec = read_spec(home, job_id)
+    folder = home.job(job_id)
+    request, control = read_request(home, job_id), read_control(home, job_id)
+    count = attempts(folder)
+    attempt = read_attempt(folder, count) if count else {}
+    events = last_events(folder)
+    lines = history(folder)
+    progress: dict[str, Any] = next((event for event in reversed(events) if event.get("kind") == "progress"), {})
+    base = Status(
+        id=job_id,
+        stage=spec.stage,
+        kind=spec.kind,
+        state="queued",
+        reason="",
+        title=request.title,
+        experiment=request.experiment,
+        launcher=request.launcher,
+        priority=request.priority if control.priority is None else control.priority,
+        paused=control.paused,
+        attempts=count,
+        slot=str(attempt.get("slot", "")),
+        done=_whole(progress.get("done")),
+        total=_whole(progress.get("total")),
+        unit=str(progress.get("unit", "")),
+        submitted=request.submitted,
+        started=str(read_attempt(folder, 1).get("at", "")) if count else "",
+        ended=str(lines[-1].get("at", "")) if lines and lines[-1].get("state") in FINAL else "",
+        seconds=_seconds(events),
+    )
+    state, reason = _state(home, spec, folder, control, count, attempt, lines)
+    return replace(base, state=state, reason=reason)
+
+
+def _state(
+    home: Home,
+    spec: JobSpec,
+    folder: Path,
+    control: Control,
+    count: int,
+    attempt: dict[str, Any],
+    lines: list[dict[str, Any]],
+) -> tuple[State, str]:
+    if read_dict(folder / "result.json") is not None and home.has(spec.kind, spec.id):
+        return "done", ""
+    settled = any(line.get("attempt") == count and line.get("state") not in ("running", "cancelling") for line in lines)
+    worker = identity.parse(attempt.get("worker") or {})
+    if is_held(folder / "lease") or (count and not settled and worker and identity.is_alive(worker)):
+        return ("cancelling", "asked to stop") if control.cancel else ("running", _silence(folder))
+    if control.cancel:
+        return "cancelled", control.reason or "asked to stop"
+    error = read_dict(folder / "error.json")
+    if error and error.get("kind") != "storage":
+        return "failed", str(error.get("message", "it left no message"))
+    if count and not settled and attempt.get("launcher", "local") == "local":
+        return "lost", "its worker is gone without a word"
+    if control.paused:
+        return "queued", f"paused{': ' + control.reason if control.reason else ''}"
+    waiting = _inputs(home, spec)
+    if waiting:
+        return "blocked", waiting
+    if error:
+        return "queued", f"{error.get('message')}; it goes on by itself when it can write again"
+    last = lines[-1] if lines else {}
+    return "queued", str(last.get("reason", "")) if last.get("state") == "queued" else ""
+
+
+def _inputs(home: Home, spec: JobSpec) -> str:
+    """Why a job can't start yet, or "" when every input is there."""
+    for role, parent in sorted(spec.inputs.items()):
+        kind = ROLES.get(role.split("-")[0], "synthetic")
+        if home.has(kind, parent):
+            continue
+        if not (home.job(parent) / "spec.json").exists():
+            return f"its {role} {parent[:8]} is gone: ask for the same run again"
+        try:
+            status = derive(home, parent)
+        except UserError:
+            return f"its {role} {parent[:8]} has no readable job"
+        if status.state in ("failed", "cancelled"):
+            return f"its {role} {parent[:8]} {'has failed' if status.state == 'failed' else 'was cancelled'}"
+        if status.state == "blocked" and ("failed" in status.reason or "cancelled" in status.reason):
+            return status.reason
+        return f"waits for its {role} {parent[:8]}"
+    return ""
+
+
+def _silence(folder: Path) -> str:
+    """What a running job says of its next word, when it promised one."""
+    return ""
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _seconds(events: list[dict[str, Any]]) -> float | None:
+    value = next((event["seconds"] for event in reversed(events) if "seconds" in event), None)
+    return float(value) if isinstance(value, int | float) else None
