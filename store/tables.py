@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import JSON, CheckConstraint, Column, ForeignKey, Index, Integer, String
 from sqlmodel import Field, SQLModel
 
-KINDS = ("set", "adapter", "synthetic", "classifier", "rehearsal")
+KINDS = ("set", "adapter", "synthetic", "shard", "classifier", "rehearsal")
 STATES = ("queued", "blocked", "running", "cancelling", "done", "failed", "cancelled", "lost")
 
 
@@ -207,7 +207,7 @@ class Metric(SQLModel, table=True):
     """One point of a job's curve. A step told twice (a resume repeats some) holds its last value."""
 
     __tablename__ = "metric"
-    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's own form
+    __table_args__ = {"sqlite_with_rowid": False}
     job: str = Field(sa_column=Column(String, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True))
     name: str = Field(primary_key=True)
     step: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))

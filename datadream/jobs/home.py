@@ -33,7 +33,7 @@ from typing import Literal
 from datadream import durable
 from datadream.errors import UserError
 
-Kind = Literal["set", "adapter", "synthetic", "classifier", "rehearsal"]
+Kind = Literal["set", "adapter", "synthetic", "shard", "classifier", "rehearsal"]
 SPARE_BYTES = 64 << 20
 
 
