@@ -27,6 +27,15 @@ NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
+def is_storage(error: BaseException | None) -> bool:
+    """Whether the disk is behind `error`: full, over quota, or failing. That passes; a mistake doesn't."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_SPACE | STORAGE:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def user_error(error: OSError, path: Path) -> Exception:
     """`error` as one sentence for the user when it is about room or rights, else unchanged."""
     if error.errno in NO_SPACE:
@@ -111,8 +120,16 @@ def mark(path: Path) -> None:
     """An empty file at `path`, new to whoever watches its folder. Parent must exist."""
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        os.utime(path.parent)
-        _sync_dir(path.parent)
+    except OSError as error:
+        raise user_error(error, path) from error
+    touch_dir(path.parent)
+
+
+def touch_dir(path: Path) -> None:
+    """Make the folder look changed to whoever watches it."""
+    try:
+        os.utime(path)
+        _sync_dir(path)
     except OSError as error:
         raise user_error(error, path) from error
 
@@ -123,6 +140,12 @@ def remove_file(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise user_error(error, path) from error
+
+
+def reserve(path: Path, size: int = 8192) -> None:
+    """Hold `size` bytes at `path`, to be given back with `remove_file` when the last word finds no room."""
+    if not path.exists():
+        write_bytes(path, os.urandom(size))
 
 
 def rotate(path: Path) -> None:
@@ -197,6 +220,22 @@ def publish_dir(staged: Path, final: Path) -> bool:
     except OSError as error:
         raise user_error(error, final) from error
     return True
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Every file of `source` in `target` too, by hard link where the file system can; what is there stays."""
+    for path in sorted(source.rglob("*")):
+        copy = target / path.relative_to(source)
+        if path.is_dir():
+            make_dir(copy)
+        elif not copy.exists():
+            make_dir(copy.parent)
+            try:
+                os.link(path, copy)
+            except OSError as error:
+                if error.errno in NO_SPACE:
+                    raise user_error(error, copy) from error
+                write_bytes(copy, path.read_bytes())
 
 
 def remove_dir(path: Path) -> None:

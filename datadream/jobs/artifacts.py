@@ -12,6 +12,7 @@ from datadream.canonical import digest, sha256_file
 from datadream.errors import UserError
 from datadream.jobs.home import Home, Kind
 
+HASHED_BYTES = 256 << 20
 Manifest = dict[str, Any]
 
 
@@ -54,13 +55,22 @@ def read_manifest(home: Home, kind: Kind, artifact_id: str) -> Manifest:
 
 
 def open_artifact(home: Home, kind: Kind, artifact_id: str) -> Path:
-    """A finished artifact's folder, every file there with its size. Raises UserError naming the first that isn't."""
+    """A finished artifact's folder, every file as its manifest says: by hash, beyond HASHED_BYTES in all by size.
+
+    Raises UserError naming the first that isn't.
+    """
     folder = home.artifact(kind, artifact_id)
+    hashed = 0
     for name, entry in read_manifest(home, kind, artifact_id)["files"].items():
-        path = folder / name
+        path, what = folder / name, ""
         if not path.is_file() or path.stat().st_size != entry["size"]:
+            what = "is gone or has another size"
+        elif hashed + entry["size"] <= HASHED_BYTES:
+            hashed += entry["size"]
+            what = "" if sha256_file(path) == entry["sha256"] else "has other bytes than when it was made"
+        if what:
             raise UserError(
-                f"the {kind} {artifact_id} is damaged: {name} is gone or has another size",
+                f"the {kind} {artifact_id} is damaged: {name} {what}",
                 at=folder,
                 hint="remove that folder, then run again to make it anew",
             )

@@ -1,10 +1,67 @@
-"""Following a job's events.jsonl while it grows."""
+"""A job's events.jsonl: its one writer, and following it while it grows."""
 
 from __future__ import annotations
 
 import json
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from datadream import durable
+
+PROGRESS_SECONDS = 0.2  # progress closer together than this is dropped; metrics never are
+SILENCE_SECONDS = 120.0  # a job promises a word within this, or longer when its words have come slower
+FIRST_SILENCE_SECONDS = 900.0  # until the first step: models may load over a slow network
+
+
+class Journal:
+    """Writes a job's events, numbered on from what is there. Only the holder of the job's lease may have one.
+
+    Each record: `seq` (1, 2, ... each once), `at` (UTC), `attempt`, `seconds` worked over all attempts, `next`
+    (seconds within which another word is promised). A metric of a step that an earlier attempt told already is left
+    out, so that a curve has each step once.
+    """
+
+    def __init__(self, path: Path, attempt: int) -> None:
+        records, self.bad_lines = durable.read_jsonl(path)
+        self._attempt = attempt
+        self._seq = max((record["seq"] for record in records if isinstance(record.get("seq"), int)), default=0)
+        ends = [i for i, record in enumerate(records) if record.get("kind") == "done"]
+        since = records[ends[-1] + 1 :] if ends else records
+        self.done = bool(ends) and not since
+        self._told = max((int(record["step"]) for record in since if record.get("kind") == "metric"), default=-1)
+        self._before = float(since[-1].get("seconds", 0.0)) if since else 0.0
+        self._began = self._last = time.monotonic()
+        self._slowest = 0.0
+        self._steps = False
+        self._appender = durable.Appender(path)
+
+    @property
+    def seconds(self) -> float:
+        """Worked so far, over all attempts since the last time it was done."""
+        return round(self._before + time.monotonic() - self._began, 3)
+
+    def emit(self, event: dict[str, Any]) -> None:
+        """Write one record, unless it is nothing new."""
+        kind, now = event.get("kind"), time.monotonic()
+        if kind == "metric":
+            if int(event["step"]) <= self._told:
+                return
+            self._told = int(event["step"])
+        if kind == "progress":
+            if now - self._last < PROGRESS_SECONDS and event["done"] != event["total"]:
+                return
+            self._slowest, self._last, self._steps = max(self._slowest, now - self._last), now, True
+        silence = max(SILENCE_SECONDS, 5 * self._slowest) if self._steps else FIRST_SILENCE_SECONDS
+        self._seq += 1
+        record = {"seq": self._seq, "at": datetime.now(UTC).isoformat(timespec="microseconds")}
+        more = {"attempt": self._attempt, "seconds": self.seconds, "next": round(silence)}
+        self._appender.append({**event, **record, **more})
+
+    def close(self) -> None:
+        """No more events."""
+        self._appender.close()
 
 
 class Tail:

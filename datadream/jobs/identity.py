@@ -71,11 +71,17 @@ def is_alive(process: Process, proc: Path | None = None) -> bool:
 
 
 def signal_group(process: Process, number: signal.Signals, proc: Path | None = None) -> bool:
-    """Signal the process group that `process` leads; False, and nobody is signalled, when it isn't alive."""
+    """Signal the group that `process` leads, or it alone when it leads none (it was started by hand).
+
+    False, and nobody is signalled, when that very process isn't alive.
+    """
     if not is_alive(process, proc):
         return False
     try:
-        os.killpg(process.pid, number)
+        if os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, number)
+        else:
+            os.kill(process.pid, number)
     except (ProcessLookupError, PermissionError):
         return False
     return True

@@ -12,15 +12,25 @@ from datadream.data.prompts import ClassInfo
 from datadream.jobs.home import Kind
 from datadream.models.presets import ModelRef
 from datadream.recipes.recipe import SECTIONS, Data
-from datadream.stages.settings import Settings
+from datadream.stages.settings import RehearseSettings, Settings
 
 SCHEMA = 1  # raised when the same spec would give another result
-Stage = Literal["adapt", "generate", "classify"]
-KINDS: dict[Stage, Kind] = {"adapt": "adapter", "generate": "synthetic", "classify": "classifier"}
+Stage = Literal["adapt", "generate", "classify", "rehearse"]
+KINDS: dict[Stage, Kind] = {
+    "adapt": "adapter",
+    "generate": "synthetic",
+    "classify": "classifier",
+    "rehearse": "rehearsal",
+}
+PARTS: dict[str, type[Settings]] = {**SECTIONS, "rehearse": RehearseSettings}
 
 
 class JobSpec(BaseModel):
-    """One stage run. `inputs` maps a role (set, adapter, synthetic) to an artifact's id."""
+    """One stage run. `inputs` maps a role (set, adapter, synthetic) to an artifact's id.
+
+    `shard` (i, n) draws every n-th part of a synthetic set, from the i-th; `repeat` counts how often the same was
+    asked for anew. Both are left out of the hash when they aren't used.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     schema_version: int = SCHEMA
@@ -28,27 +38,33 @@ class JobSpec(BaseModel):
     settings: dict[str, Any]
     inputs: dict[str, str]
     seed: int
-    model: ModelRef
+    model: ModelRef | None = None
     classes: tuple[ClassInfo, ...] = ()
     prompts: tuple[str, ...] = ()
     data: Data | None = None
     images_per_class: int | None = None
+    shard: tuple[int, int] | None = None
+    repeat: int = 0
 
     @cached_property
     def id(self) -> str:
         """Hash of the canonical spec; where a model's folder lies does not matter, what is in it does."""
         content = self.model_dump(mode="json")
-        content["model"] = self.model.identity
+        content["model"] = self.model.identity if self.model else None
+        if self.shard is None:
+            del content["shard"]
+        if not self.repeat:
+            del content["repeat"]
         return short_id(content)
 
     @property
     def kind(self) -> Kind:
         """What it makes."""
-        return KINDS[self.stage]
+        return "shard" if self.shard else KINDS[self.stage]
 
     def parsed(self) -> Settings:
         """The settings as their own model."""
-        return SECTIONS[self.stage].model_validate(self.settings)
+        return PARTS[self.stage].model_validate(self.settings)
 
     def bytes_needed(self, resolution: int = 512) -> int:
         """An upper bound of the disk it takes: raw pixels for images, little for the rest."""

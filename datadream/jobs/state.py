@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -20,10 +20,11 @@ from datadream.jobs.home import Home, Kind
 from datadream.jobs.lease import is_held
 from datadream.jobs.spec import JobSpec
 
+M = TypeVar("M", bound=BaseModel)
 State = Literal["queued", "blocked", "running", "cancelling", "done", "failed", "cancelled", "lost"]
 STATES: tuple[State, ...] = get_args(State)
 FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
-ROLES: dict[str, Kind] = {"set": "set", "adapter": "adapter", "synthetic": "synthetic"}
+ROLES: dict[str, Kind] = {"set": "set", "adapter": "adapter", "synthetic": "synthetic", "shard": "shard"}
 
 
 class Request(BaseModel):
@@ -38,6 +39,7 @@ class Request(BaseModel):
     max_attempts: int = 3
     launcher: str = "local"
     resources: dict[str, Any] = {}
+    shards: tuple[str, ...] = ()
 
 
 class Control(BaseModel):
@@ -77,8 +79,15 @@ class Status:
 
     @property
     def final(self) -> bool:
-        """Whether nothing more will happen unless somebody asks."""
+        """Whether it is over."""
         return self.state in FINAL
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it waits for something that won't come unless somebody asks."""
+        return self.state == "blocked" and any(
+            word in self.reason for word in ("failed", "cancelled", "gone", "no readable")
+        )
 
 
 def now() -> str:
@@ -103,15 +112,16 @@ def read_spec(home: Home, job_id: str) -> JobSpec:
 
 def read_request(home: Home, job_id: str) -> Request:
     """How a job was asked for; defaults when that file is missing or garbage."""
-    return _read(home.job(job_id) / "request.json", Request)
+    return read_model(home.job(job_id) / "request.json", Request)
 
 
 def read_control(home: Home, job_id: str) -> Control:
     """What was asked of a job since."""
-    return _read(home.job(job_id) / "control.json", Control)
+    return read_model(home.job(job_id) / "control.json", Control)
 
 
-def _read(path: Path, model: type[Any]) -> Any:
+def read_model(path: Path, model: type[M]) -> M:
+    """What the file at `path` holds; the defaults when it is missing or garbage."""
     try:
         return model.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
@@ -154,7 +164,7 @@ def history(folder: Path) -> list[dict[str, Any]]:
 
 
 def write_history(home: Home, job_id: str, state: State, reason: str, attempt: int, **more: Any) -> None:
-    """Add a change of state with its reason."""
+    """Add a change of state with its reason. Only the runner writes here."""
     folder = home.job(job_id)
     lines = history(folder)
     seq = lines[-1]["seq"] + 1 if lines else 1
@@ -215,7 +225,7 @@ def derive(home: Home, job_id: str) -> Status:
         ended=str(lines[-1].get("at", "")) if lines and lines[-1].get("state") in FINAL else "",
         seconds=_seconds(events),
     )
-    state, reason = _state(home, spec, folder, control, count, attempt, lines)
+    state, reason = _state(home, spec, folder, request, control, count, attempt, lines)
     return replace(base, state=state, reason=reason)
 
 
@@ -223,40 +233,56 @@ def _state(
     home: Home,
     spec: JobSpec,
     folder: Path,
+    request: Request,
     control: Control,
     count: int,
     attempt: dict[str, Any],
     lines: list[dict[str, Any]],
 ) -> tuple[State, str]:
-    if read_dict(folder / "result.json") is not None and home.has(spec.kind, spec.id):
-        return "done", ""
+    waits = (home.queue / spec.id).exists()
+    result, there = read_dict(folder / "result.json") is not None, home.has(spec.kind, spec.id)
+    if result and (there or not waits):
+        return "done", "" if there else f"its {spec.kind} was removed since"
+    last = lines[-1] if lines else {}
     settled = any(line.get("attempt") == count and line.get("state") not in ("running", "cancelling") for line in lines)
     worker = identity.parse(attempt.get("worker") or {})
     if is_held(folder / "lease") or (count and not settled and worker and identity.is_alive(worker)):
-        return ("cancelling", "asked to stop") if control.cancel else ("running", _silence(folder))
+        if control.cancel:
+            return "cancelling", "asked to stop"
+        if control.paused:
+            return "running", "stops at its next checkpoint, to pause"
+        told = last.get("state") == "running" and last.get("attempt") == count
+        return "running", str(last.get("reason", "")) if told else ""
+    if there and not waits:
+        return "done", "its result.json is missing; the artifact is there"
     if control.cancel:
         return "cancelled", control.reason or "asked to stop"
-    error = read_dict(folder / "error.json")
-    if error and error.get("kind") != "storage":
+    error = read_dict(folder / "error.json") or {}
+    current = int(error.get("attempt", count) or 0) >= count
+    if error.get("kind") in ("user", "unexpected") and current:
         return "failed", str(error.get("message", "it left no message"))
-    if count and not settled and attempt.get("launcher", "local") == "local":
-        return "lost", "its worker is gone without a word"
+    if last.get("state") == "failed" and int(last.get("retries", 0)) >= control.retries:
+        return "failed", str(last.get("reason", ""))
     if control.paused:
         return "queued", f"paused{': ' + control.reason if control.reason else ''}"
-    waiting = _inputs(home, spec)
+    if error.get("kind") == "storage" and current:
+        return "queued", f"{_first(error)}; goes on by itself when it can write again"
+    if count and not settled and attempt.get("launcher", "local") == "local":
+        return "lost", _first(error) if error and current else "its worker is gone without a word"
+    waiting = _inputs(home, spec, request)
     if waiting:
         return "blocked", waiting
-    if error:
-        return "queued", f"{error.get('message')}; it goes on by itself when it can write again"
-    last = lines[-1] if lines else {}
     return "queued", str(last.get("reason", "")) if last.get("state") == "queued" else ""
 
 
-def _inputs(home: Home, spec: JobSpec) -> str:
+def _first(error: dict[str, Any]) -> str:
+    return str(error.get("message", "it left no message")).splitlines()[0]
+
+
+def _inputs(home: Home, spec: JobSpec, request: Request) -> str:
     """Why a job can't start yet, or "" when every input is there."""
-    for role, parent in sorted(spec.inputs.items()):
-        kind = ROLES.get(role.split("-")[0], "synthetic")
-        if home.has(kind, parent):
+    for role, parent in sorted([*spec.inputs.items(), *(("shard", shard) for shard in request.shards)]):
+        if home.has(ROLES[role], parent):
             continue
         if not (home.job(parent) / "spec.json").exists():
             return f"its {role} {parent[:8]} is gone: ask for the same run again"
@@ -266,14 +292,9 @@ def _inputs(home: Home, spec: JobSpec) -> str:
             return f"its {role} {parent[:8]} has no readable job"
         if status.state in ("failed", "cancelled"):
             return f"its {role} {parent[:8]} {'has failed' if status.state == 'failed' else 'was cancelled'}"
-        if status.state == "blocked" and ("failed" in status.reason or "cancelled" in status.reason):
+        if status.hopeless:
             return status.reason
         return f"waits for its {role} {parent[:8]}"
-    return ""
-
-
-def _silence(folder: Path) -> str:
-    """What a running job says of its next word, when it promised one."""
     return ""
 
 

@@ -1,79 +1,165 @@
-"""The child process that runs jobs, one after another: `datadream worker --home HOME JOB...`.
+"""The child process that runs jobs, one after another.
 
 It reads specs and finished inputs, writes only its jobs' folders and their staging folders, knows no database,
 and leaves at the first failure. Imports and the loaded backbone stay between jobs; each job has its own lease,
-events and result.
+events and result, and no state of one reaches the next.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
+import shutil
+import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datadream import durable
 from datadream.errors import UserError
+from datadream.jobs import identity, state
 from datadream.jobs.artifacts import open_artifact, publish
+from datadream.jobs.events import Journal
 from datadream.jobs.home import Home
 from datadream.jobs.lease import lease
 from datadream.jobs.sets import load_set
 from datadream.jobs.spec import JobSpec
 from datadream.models.environment import prepare_environment
-from datadream.stages.emit import Event
-from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings
+from datadream.stages.emit import Emit, Event, Stopped, stopping
+from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings, RehearseSettings
 
 EXIT_FAILED = 1
 EXIT_USER = 2
-EXIT_FULL = 3
-EVENT_SECONDS = 0.2  # progress events closer together than this are dropped; metrics never are
+EXIT_STORAGE = 3
+EXIT_STOPPED = 4
+ROOM_SECONDS = 2.0  # between two looks at the free space
+ROOM_BYTES = 16 << 20
+RESERVE = ".reserve"
 
 
-def work(home: Home, job_ids: Sequence[str]) -> int:
-    """Run the jobs in order; 0 when all succeeded.
+@dataclass(frozen=True)
+class Turn:
+    """A job to run; `attempt` is None when no runner has claimed one."""
 
-    2 on something the user can mend, 3 when there was no room left even to write that down, 1 on anything else.
-    """
-    prepare_environment()
-    for job_id in job_ids:
-        status = _run_safely(home, job_id)
-        if status:
-            return status
-    return 0
+    job: str
+    attempt: int | None = None
 
 
-def _run_safely(home: Home, job_id: str) -> int:
-    folder = home.job(job_id)
-    try:
-        _redirect(folder / "log.txt")
-        (folder / "error.json").unlink(missing_ok=True)
-        _run(home, job_id)
+class Worker:
+    """Runs jobs in this process until one fails or a signal asks to stop."""
+
+    def __init__(self, home: Home, told: int | None = None) -> None:
+        """`told` is a descriptor that hears `JOB STATUS` when a job is over."""
+        self._home, self._told = home, told
+        self._busy = False
+        prepare_environment()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal stops nothing
+
+    def work(self, turns: Iterable[Turn]) -> int:
+        """Run the jobs in order; 0 when all succeeded.
+
+        2 on something the user can mend, 3 when the disk failed, 4 when asked to stop, 1 on anything else.
+        """
+        try:
+            for turn in turns:
+                self._busy = True
+                status = self._run_safely(turn)
+                if self._told is not None:
+                    os.write(self._told, f"{turn.job} {status}\n".encode())
+                if status:
+                    return status
+                if stopping.is_set():
+                    return EXIT_STOPPED
+                self._busy = False
+        except Stopped:
+            return EXIT_STOPPED
         return 0
-    except UserError as error:
-        failure: Exception = error
-    except OSError as error:
-        failure = durable.user_error(error, folder) if error.errno in durable.NO_SPACE else error
-    except Exception as error:  # noqa: BLE001 - the edge of the process: everything is written down, then it leaves
-        failure = _memory_error(error) or error
-    kind = "user" if isinstance(failure, UserError) else "unexpected"
-    text = str(failure) if kind == "user" else f"{type(failure).__name__}: {failure}"
+
+    def _stop(self, *_: object) -> None:
+        stopping.set()
+        if not self._busy:
+            raise Stopped
+
+    def _run_safely(self, turn: Turn) -> int:
+        folder = self._home.job(turn.job)
+        attempt = turn.attempt
+        try:
+            _redirect(folder / "log.txt")
+            with lease(folder / "lease", lambda holder: print_line(f"waits for {holder}")):
+                if attempt is None:
+                    attempt = _claim(self._home, turn.job)
+                durable.remove_file(folder / "error.json")
+                durable.reserve(folder / RESERVE)
+                _run(self._home, turn.job, attempt)
+                durable.remove_file(folder / RESERVE)
+            return 0
+        except Stopped:
+            print_line("stopped; the checkpoint is kept")
+            return EXIT_STOPPED
+        except UserError as error:
+            failure: Exception = error
+        except Exception as error:  # noqa: BLE001 - the edge of the process: everything is written down, then it leaves
+            failure = error
+        return _write_failure(folder, failure, attempt or 0)
+
+
+def print_line(text: str) -> None:
+    """One line into the job's log."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def _claim(home: Home, job_id: str) -> int:
+    """The next attempt, made ours. Only under the job's lease."""
+    while True:
+        number = state.attempts(home.job(job_id)) + 1
+        if state.claim(home, job_id, number, {"worker": identity.myself().to_json(), "slot": "", "launcher": "local"}):
+            return number
+
+
+def _write_failure(folder: Path, failure: Exception, attempt: int) -> int:
+    """Leave error.json: what happened, of which kind, and so whether trying again may help."""
+    kind, text, status = _judge(failure, folder)
     try:
+        durable.remove_file(folder / RESERVE)
+        durable.write_json(folder / "error.json", {"kind": kind, "message": text, "attempt": attempt})
         traceback.print_exception(failure)
         sys.stderr.flush()
-        durable.write_json(folder / "error.json", {"kind": kind, "message": text})
-    except (OSError, UserError):  # a full disk: the exit code is all that can be left
-        return EXIT_FULL
-    return EXIT_USER if kind == "user" else EXIT_FAILED
+    except (OSError, UserError):  # not even that: the exit code is all that can be left
+        return EXIT_STORAGE
+    return status
+
+
+def _judge(failure: Exception, folder: Path) -> tuple[str, str, int]:
+    if durable.is_storage(failure):
+        if isinstance(failure, OSError):
+            failure = durable.user_error(failure, folder)
+        return "storage", str(failure), EXIT_STORAGE
+    if _is_memory(failure):
+        return "infrastructure", "out of memory: lower that stage's batch_size with -o", EXIT_FAILED
+    if isinstance(failure, UserError):
+        return "user", str(failure), EXIT_USER
+    return "unexpected", f"{type(failure).__name__}: {failure}", EXIT_FAILED
+
+
+def _is_memory(failure: Exception) -> bool:
+    torch = sys.modules.get("torch")
+    known = (MemoryError, torch.OutOfMemoryError) if torch else (MemoryError,)
+    return isinstance(failure, known) or getattr(failure, "errno", 0) == errno.ENOMEM
 
 
 def _redirect(log: Path) -> None:
     """This process's output goes to the job's log from here on."""
-    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise durable.user_error(error, log) from error
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(fd, 1)
@@ -81,53 +167,71 @@ def _redirect(log: Path) -> None:
     os.close(fd)
 
 
-def _memory_error(error: Exception) -> UserError | None:
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or getattr(error, "errno", 0) == errno.ENOMEM:
-        return UserError("out of memory", hint="lower that stage's batch_size with -o, then run the same command again")
-    return None
-
-
-def _run(home: Home, job_id: str) -> None:
-    """One job, from its lease to its result. A finished artifact is not made twice."""
+def _run(home: Home, job_id: str, attempt: int) -> None:
+    """One job, under its lease, to its result. A finished artifact is not made twice."""
     folder = home.job(job_id)
-    spec = JobSpec.model_validate_json((folder / "spec.json").read_bytes())
-    before = _seconds_before(folder)
-    began = time.monotonic()
-    events = durable.Appender(folder / "events.jsonl")
-    last = 0.0
-
-    def emit(event: Event) -> None:
-        nonlocal last
-        now = time.monotonic()
-        final = event.get("kind") != "progress" or event.get("done") == event.get("total")
-        if final or now - last > EVENT_SECONDS:
-            events.append({**event, "seconds": round(before + now - began, 3)})
-            last = now
-
+    spec = state.read_spec(home, job_id)
+    journal = Journal(folder / "events.jsonl", attempt)
     try:
-        with lease(folder / "lease", lambda holder: emit({"kind": "waiting", "for": holder})):
-            if not home.has(spec.kind, spec.id):
-                began = time.monotonic()
-                emit({"kind": "started", "stage": spec.stage})
-                staged = durable.make_dir(home.staging(spec.kind, spec.id))
-                result = _stage(home, spec, staged, durable.make_dir(folder / "checkpoint"), emit)
-                from datadream.models import runtime
-
-                seconds = round(before + time.monotonic() - began, 2)
-                origin = {"job": job_id, "seconds": seconds, **runtime.describe(), **result}
-                publish(home, spec.kind, spec.id, spec.model_dump(mode="json"), origin)
-            durable.write_json(folder / "result.json", {"artifact": spec.id, "kind": spec.kind})
-            durable.remove_dir(folder / "checkpoint")
-            emit({"kind": "done"})
+        if not home.has(spec.kind, spec.id):
+            journal.emit({"kind": "started", "stage": spec.stage})
+            _write_environment(folder)
+            staged = durable.make_dir(home.staging(spec.kind, spec.id))
+            result = _stage(home, spec, staged, durable.make_dir(folder / "checkpoint"), _with_room(home, journal.emit))
+            origin = {"job": job_id, "seconds": round(journal.seconds, 2), **_device(), **result}
+            publish(home, spec.kind, spec.id, spec.model_dump(mode="json"), origin)
+        if not journal.done:
+            journal.emit({"kind": "done"})
+        durable.write_json(folder / "result.json", {"artifact": spec.id, "kind": spec.kind, "attempt": attempt})
+        durable.remove_dir(folder / "checkpoint")
+    except Stopped:
+        journal.emit({"kind": "stopped"})
+        raise
     finally:
-        events.close()
+        journal.close()
 
 
-def _stage(home: Home, spec: JobSpec, staged: Path, checkpoint: Path, emit: Any) -> dict[str, float | int]:
-    """Dispatch; every input is a finished artifact."""
+def _with_room(home: Home, emit: Emit) -> Emit:
+    """`emit`, and now and then a look at the free space: better to stop early than to fill the disk."""
+    looked = time.monotonic()
+
+    def checked(event: Event) -> None:
+        nonlocal looked
+        emit(event)
+        if time.monotonic() - looked > ROOM_SECONDS:
+            looked = time.monotonic()
+            if shutil.disk_usage(home.path).free < ROOM_BYTES:
+                raise durable.no_space(home.path) from OSError(errno.ENOSPC, "nearly full")
+
+    return checked
+
+
+def _write_environment(folder: Path) -> None:
+    from datadream.jobs.provenance import describe_environment
+
+    durable.write_json(folder / "environment.json", describe_environment())
+
+
+def _device() -> dict[str, str | int]:
+    """What computed it; a stage without torch says so."""
+    if "torch" not in sys.modules:
+        return {"device": "cpu"}
+    from datadream.models import runtime
+
+    return runtime.describe()
+
+
+def _stage(home: Home, spec: JobSpec, staged: Path, checkpoint: Path, emit: Emit) -> dict[str, float | int]:
+    """Dispatch; every input is a finished artifact, whole."""
     settings = spec.parsed()
+    if "set" in spec.inputs:
+        open_artifact(home, "set", spec.inputs["set"])
+    if isinstance(settings, RehearseSettings):
+        from datadream.stages.rehearse import rehearse
+
+        rehearse(settings, spec.seed, staged, checkpoint, emit)
+        return {}
+    assert spec.model is not None
     if isinstance(settings, AdaptSettings):
         from datadream.stages.adapt import adapt
 
@@ -137,7 +241,11 @@ def _stage(home: Home, spec: JobSpec, staged: Path, checkpoint: Path, emit: Any)
 
         adapter_id = spec.inputs.get("adapter")
         adapter = open_artifact(home, "adapter", adapter_id) if adapter_id else None
-        generate(settings, spec.model, spec.classes, spec.prompts, adapter, adapter_id, spec.seed, staged, emit)
+        for shard in state.read_request(home, spec.id).shards:
+            durable.link_tree(open_artifact(home, "shard", shard) / "data", staged / "data")
+        generate(
+            settings, spec.model, spec.classes, spec.prompts, adapter, adapter_id, spec.seed, staged, emit, spec.shard
+        )
     elif isinstance(settings, ClassifySettings):
         from datadream.stages.classify import classify
 
@@ -150,19 +258,13 @@ def _stage(home: Home, spec: JobSpec, staged: Path, checkpoint: Path, emit: Any)
     return {}
 
 
-def _seconds_before(folder: Path) -> float:
-    """Seconds that earlier, interrupted attempts worked; their last events say. A finished attempt starts anew."""
-    records, _ = durable.read_jsonl(folder / "events.jsonl")
-    interrupted = bool(records) and records[-1].get("kind") != "done"
-    return float(records[-1].get("seconds", 0.0)) if interrupted else 0.0
+def fed() -> Iterable[Turn]:
+    """Turns from standard input, a line `JOB ATTEMPT` each, until it is closed."""
+    for line in sys.stdin:
+        job, attempt = line.split()
+        yield Turn(job, int(attempt))
 
 
-def read_error(folder: Path) -> dict[str, str] | None:
+def read_error(folder: Path) -> dict[str, Any] | None:
     """What a failed job left behind."""
-    path = folder / "error.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    assert isinstance(found, dict)
-    return found
+    return state.read_dict(folder / "error.json")

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as vision
 
-from datadream import durable
 from datadream.data.shots import ShotSet, open_shots
 from datadream.models import runtime
 from datadream.models.diffusion import TEXT_PROJECTIONS, UNET_PROJECTIONS, Diffusion, load_diffusion, training_target
@@ -180,8 +179,3 @@ def squares(image: Image.Image, side: int, crop: str, draw: torch.Generator) -> 
 def normalised(image: Image.Image) -> Tensor:
     """RGB image to (3, H, W) float32 in [-1, 1]."""
     return vision.pil_to_tensor(image).float() / 127.5 - 1
-
-
-def stage_checkpoint(job: Path) -> Path:
-    """Where a job keeps what resume needs."""
-    return durable.make_dir(job / "checkpoint")

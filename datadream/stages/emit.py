@@ -1,13 +1,21 @@
-"""What a stage tells the world while it works: small JSON records."""
+"""What a stage tells the world while it works: small JSON records; and how the world tells it to stop."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 Event = dict[str, Any]
 Emit = Callable[[Event], None]
 """Called with {"kind": "progress", "done", "total", "unit"}, {"kind": "metric", "step", "loss", ...} and the like."""
+
+stopping = threading.Event()
+"""Set by whoever wants this process to stop; a stage then keeps what it has and raises `Stopped`."""
+
+
+class Stopped(Exception):
+    """A stage was asked to stop and kept what it needs to go on."""
 
 
 def silent(_: Event) -> None:

@@ -26,7 +26,7 @@ from datadream.models.diffusion import Diffusion, load_diffusion
 from datadream.models.lora import Merger, load_adapter
 from datadream.models.presets import ModelRef
 from datadream.stages.adapt import find_adapter
-from datadream.stages.emit import Emit
+from datadream.stages.emit import Emit, Stopped, stopping
 from datadream.stages.settings import GenerateSettings
 
 WRITERS = 2
@@ -61,18 +61,51 @@ def generate(
     seed: int,
     out: Path,
     emit: Emit,
+    shard: tuple[int, int] | None = None,
 ) -> None:
     """Write `out` as an image folder (torchvision and Hugging Face): README.md, data/train/<class>/<i>.png and
-    data/train/metadata.jsonl. Complete runs already in `out` are kept.
+    data/train/metadata.jsonl. Complete runs already in `out` are kept. A shard (i, n) holds the images of every
+    n-th run from the i-th, and nothing else.
 
-    Raises UserError when the disk fills or a part of the adapter fits nothing in the model.
+    Raises UserError when the disk fills or a part of the adapter fits nothing in the model, Stopped when asked to.
     """
-    sd = load_diffusion(backbone)
     train = out / "data" / "train"
     for class_ in classes:
         durable.make_dir(train / class_.folder)
+    first, step = shard or (0, 1)
+    mine = runs(settings, len(classes))[first::step]
+    if not all(_drawn(train, classes, run) for run in mine):
+        _draw(settings, backbone, classes, prompts, adapter, seed, train, mine, emit)
+    if shard is None:
+        rows = metadata(settings, classes, prompts, adapter_id, seed, train)
+        text_rows = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
+        durable.write_text(train / "metadata.jsonl", text_rows)
+        durable.write_text(out / "README.md", CARD)
+
+
+def _files(train: Path, classes: tuple[ClassInfo, ...], run: Run) -> list[Path]:
+    return [train / classes[run.class_].folder / image_file(i) for i in range(run.start, run.stop)]
+
+
+def _drawn(train: Path, classes: tuple[ClassInfo, ...], run: Run) -> bool:
+    return all(path.exists() for path in _files(train, classes, run))
+
+
+def _draw(
+    settings: GenerateSettings,
+    backbone: ModelRef,
+    classes: tuple[ClassInfo, ...],
+    prompts: tuple[str, ...],
+    adapter: Path | None,
+    seed: int,
+    train: Path,
+    mine: list[Run],
+    emit: Emit,
+) -> None:
+    """The images of those runs in `mine` that aren't all there."""
+    sd = load_diffusion(backbone)
     merger = Merger({"unet": sd.unet, "text_encoder": sd.text_encoder})
-    total = settings.images_per_class * len(classes)
+    total = sum(run.stop - run.start for run in mine)
     done = 0
     merged: Path | None = None
     text: Tensor | None = None
@@ -80,9 +113,11 @@ def generate(
     writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="png")
     pending: list[Future[None]] = []
     try:
-        for run in runs(settings, len(classes)):
-            paths = [train / classes[run.class_].folder / image_file(i) for i in range(run.start, run.stop)]
-            if not all(path.exists() for path in paths):
+        for run in mine:
+            if stopping.is_set():
+                raise Stopped
+            if not _drawn(train, classes, run):
+                paths = _files(train, classes, run)
                 if run.class_ != current:
                     file = find_adapter(adapter, run.class_) if adapter else None
                     if file != merged:
@@ -101,10 +136,6 @@ def generate(
     finally:
         writers.shutdown(cancel_futures=True)
         merger.restore()
-    rows = metadata(settings, classes, prompts, adapter_id, seed, train)
-    text_rows = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
-    durable.write_text(train / "metadata.jsonl", text_rows)
-    durable.write_text(out / "README.md", CARD)
 
 
 @torch.no_grad()

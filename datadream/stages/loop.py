@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from datadream import durable
+from datadream.stages.emit import Stopped, stopping
 
 CHECKPOINT_SECONDS = 5.0
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -67,7 +69,15 @@ class Loop:
         return self.step < self.schedule.steps
 
     def update(self, loss: Tensor) -> None:
-        """One optimizer step on `loss`; now and then a checkpoint."""
+        """One optimizer step on `loss`.
+
+        The checkpoint of the steps before comes first, so that whatever was told of them is told. Raises Stopped.
+        """
+        if stopping.is_set():
+            self.save()
+            raise Stopped
+        if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            self.save()
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
@@ -75,8 +85,6 @@ class Loop:
         nn.utils.clip_grad_norm_(list(self.parameters.values()), self.max_grad_norm)
         self.optimizer.step()
         self.step += 1
-        if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
-            self.save()
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -86,18 +94,31 @@ class Loop:
             for moment in MOMENTS:
                 tensors[f"{moment}/{name}"] = self.optimizer.state[parameter].get(moment, torch.zeros_like(parameter))
         durable.make_dir(self.path.parent)
+        durable.rotate(self.path)
         durable.write_safetensors(self.path, tensors, {"step": str(self.step), "label": self.label})
         self._saved = time.monotonic()
 
     def _resume(self) -> None:
-        if not self.path.exists():
-            return
-        with safe_open(self.path, framework="pt") as file:
-            metadata = file.metadata()
-            if metadata["label"] != self.label:
+        """Go on from the newest checkpoint that is whole; a damaged one costs the steps since the one before."""
+        for path in (self.path, durable.previous(self.path)):
+            if path.exists() and self._load(path):
                 return
-            self.step = int(metadata["step"])
-            for name, parameter in self.parameters.items():
-                parameter.data.copy_(file.get_tensor(f"value/{name}"))
-                state = {moment: file.get_tensor(f"{moment}/{name}").to(parameter.device) for moment in MOMENTS}
-                self.optimizer.state[parameter] = {"step": torch.tensor(float(self.step)), **state}
+
+    def _load(self, path: Path) -> bool:
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+                if metadata["label"] != self.label:
+                    return False
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        except (SafetensorError, OSError, KeyError, TypeError) as error:
+            sys.stderr.write(f"{path} is damaged and left aside: {error}\n")
+            return False
+        if set(found) != {f"{part}/{name}" for name in self.parameters for part in ("value", *MOMENTS)}:
+            return False
+        self.step = int(metadata["step"])
+        for name, parameter in self.parameters.items():
+            parameter.data.copy_(found[f"value/{name}"])
+            state = {moment: found[f"{moment}/{name}"].to(parameter.device) for moment in MOMENTS}
+            self.optimizer.state[parameter] = {"step": torch.tensor(float(self.step)), **state}
+        return True

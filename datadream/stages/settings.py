@@ -88,3 +88,14 @@ class ClassifySettings(Settings):
     def total_steps(self, classes: int) -> int:
         """Optimizer steps: the same for every method and data mode, so that compute is equal in one table."""
         return self.steps or self.epochs * -(-2 * classes * self.epoch_images // self.batch_size)
+
+
+class RehearseSettings(Settings):
+    """A job without models, to try out slots, clusters and interruptions."""
+
+    steps: Count = 100
+    step_seconds: float = Field(0.01, ge=0)
+    checkpoint_steps: Count = Field(1, description="steps between two checkpoints")
+    size: int = Field(0, ge=0, description="bytes of a file it leaves besides")
+    children: int = Field(0, ge=0, description="child processes it holds, as a data loader does")
+    fail_at: int = Field(-1, description="a step to fail at, -1 for none")

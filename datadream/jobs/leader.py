@@ -1,0 +1,108 @@
+"""One runner a home, and how an old one learns that it is no longer that.
+
+Leadership is a kernel lock on the newest `runner/epoch-<n>.json`. A runner that died has dropped it; one that was
+stopped still holds it, but its beat stands still: whoever watched that for TAKEOVER_SECONDS by its own clock makes
+the next epoch. Before every start a runner looks whether a newer epoch exists, and leaves when it does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from datadream import durable
+from datadream.jobs import identity
+from datadream.jobs.home import Home
+from datadream.jobs.lease import is_held
+
+BEAT_SECONDS = 2.0
+TAKEOVER_SECONDS = 15.0
+
+
+def newest(home: Home) -> int:
+    """The number of the newest epoch; 0 when there was none."""
+    try:
+        names = [path.stem.removeprefix("epoch-") for path in home.runner.glob("epoch-*.json")]
+    except OSError:
+        return 0
+    return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+def is_led(home: Home) -> bool:
+    """Whether a runner has this home. Not for the runner itself to ask."""
+    number = newest(home)
+    return bool(number) and is_held(_path(home, number))
+
+
+def seems_stopped(home: Home) -> bool:
+    """Whether the beat looks old by the wall clock: a reason to send a watcher, not to take over."""
+    try:
+        return abs(time.time() - _path(home, newest(home)).stat().st_mtime) > TAKEOVER_SECONDS
+    except OSError:
+        return False
+
+
+class Leadership:
+    """Held from `take` until `leave` or death."""
+
+    def __init__(self, home: Home, epoch: int, fd: int) -> None:
+        self.epoch = epoch
+        self._home, self._fd = home, fd
+        self._beaten = time.monotonic()
+
+    def holds(self) -> bool:
+        """Whether no newer runner has taken over; beats now and then."""
+        if newest(self._home) != self.epoch:
+            return False
+        if time.monotonic() - self._beaten > BEAT_SECONDS:
+            self._beaten = time.monotonic()
+            with suppress(OSError):  # a full or failing disk is no reason to leave
+                os.utime(_path(self._home, self.epoch))
+        return True
+
+    def leave(self) -> None:
+        """Let the next one lead."""
+        os.close(self._fd)
+
+
+def take(home: Home, patience: float = TAKEOVER_SECONDS) -> Leadership | None:
+    """Lead this home, now if nobody does, or when the leader's beat stood still for `patience` seconds; else None."""
+    durable.make_dir(home.runner)
+    watched: tuple[int, int] | None = None
+    since = time.monotonic()
+    while True:
+        number = newest(home)
+        if not number or not is_held(_path(home, number)):
+            return _next(home, number)
+        seen = (number, _beat(home, number))
+        if watched is not None and seen != watched:
+            return None
+        watched = seen
+        if time.monotonic() - since > patience:
+            return _next(home, number)
+        time.sleep(min(0.5, patience / 4 + 0.01))
+
+
+def _next(home: Home, number: int) -> Leadership | None:
+    note = json.dumps({**identity.myself().to_json(), "epoch": number + 1}, sort_keys=True).encode()
+    fd = durable.create_locked(_path(home, number + 1), note)
+    if fd is None:
+        return None
+    for path in home.runner.glob("epoch-*.json"):
+        if path.stem.removeprefix("epoch-").isdecimal() and int(path.stem.removeprefix("epoch-")) < number:
+            durable.remove_file(path)
+    return Leadership(home, number + 1, fd)
+
+
+def _beat(home: Home, number: int) -> int:
+    try:
+        return _path(home, number).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _path(home: Home, number: int) -> Path:
+    return home.runner / f"epoch-{number}.json"

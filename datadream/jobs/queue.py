@@ -1,0 +1,84 @@
+"""The queue's settings, and the device slots a home hands out."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from datadream import durable
+from datadream.jobs.home import Home
+from datadream.jobs.state import read_model
+
+NVIDIA = Path("/proc/driver/nvidia/gpus")
+Slot = Annotated[str, Field(pattern=r"^(cpu|cuda:\d{1,4}|cpu:\d{1,4})(/\d{1,4})?$")]
+
+
+class QueueSettings(BaseModel):
+    """`queue.json`. Slots are devices, `cuda:0`, or parts of one, `cuda:0/0` and `cuda:0/1`; none: one a GPU."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    slots: tuple[Slot, ...] = ()
+    paused: bool = False
+    reboot: Literal["hold", "resume"] = "hold"
+    grace_seconds: float = Field(30.0, ge=0)
+    retry_seconds: float = Field(2.0, ge=0)
+
+
+def read_settings(home: Home) -> QueueSettings:
+    """A home's settings; the defaults when there are none."""
+    return read_model(home.queue_settings, QueueSettings)
+
+
+def write_settings(home: Home, settings: QueueSettings) -> None:
+    """Keep `settings` and wake whoever watches the queue."""
+    durable.write_json(home.queue_settings, settings.model_dump(mode="json"))
+    durable.touch_dir(durable.make_dir(home.queue))
+
+
+def slots(settings: QueueSettings) -> tuple[str, ...]:
+    """The slots jobs may have: as set, else one for each NVIDIA GPU that CUDA_VISIBLE_DEVICES leaves, else the CPU."""
+    if settings.slots:
+        return settings.slots
+    try:
+        count = len(list(NVIDIA.iterdir()))
+    except OSError:
+        count = 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        count = min(count, len([part for part in visible.split(",") if part.strip() not in ("", "-1")]))
+    return tuple(f"cuda:{i}" for i in range(count)) or ("cpu:0",)
+
+
+def device_of(slot: str) -> str:
+    """The device of a slot, as torch writes it."""
+    device = slot.split("/")[0]
+    return "cpu" if device.startswith("cpu") else device
+
+
+def take_slot(home: Home, slot: str) -> int | None:
+    """A descriptor that holds the slot, None when it is taken.
+
+    It is a flock, so a worker that inherits it holds the slot, and so does any child of it that lives on (flock(2)).
+    """
+    path = home.slot(slot)
+    durable.make_dir(path.parent)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with suppress(BlockingIOError):
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return fd
+    os.close(fd)
+    return None
+
+
+def is_taken(home: Home, slot: str) -> bool:
+    """Whether anybody holds the slot."""
+    fd = take_slot(home, slot)
+    if fd is None:
+        return True
+    os.close(fd)
+    return False

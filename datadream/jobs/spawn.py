@@ -1,0 +1,75 @@
+"""Starting our own processes: never through a shell, in a session of their own, with an allow-listed environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from datadream import durable
+from datadream.jobs import leader
+from datadream.jobs.home import Home
+from datadream.models.environment import ENVIRONMENT
+
+PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV")
+PASSED_ON_PREFIXES = (
+    *("LC_", "XDG_", "CUDA_", "NVIDIA_", "NCCL_", "LD_LIBRARY_", "OMP_", "GOMP_", "MKL_", "TORCH", "PYTORCH_"),
+    *("HF_", "HUGGINGFACE_", "DATADREAM_", "PYTHON", "SSL_", "REQUESTS_CA", "http_proxy", "https_proxy", "no_proxy"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SLURM_CONF", "COVERAGE_"),
+)
+
+
+def environment() -> dict[str, str]:
+    """The variables a runner or worker gets: an allow-list, and quiet libraries."""
+    kept = {
+        name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
+    }
+    quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"}
+    return {**ENVIRONMENT, **kept, **quiet}
+
+
+def command(*arguments: str) -> list[str]:
+    """`datadream ARGUMENTS` by this very interpreter."""
+    return [sys.executable, "-m", "datadream", *arguments]
+
+
+def ensure_runner(home: Home) -> None:
+    """See to it that somebody works on the queue; what was queued before this call won't be overlooked."""
+    if leader.is_led(home) and not leader.seems_stopped(home):
+        durable.touch_dir(durable.make_dir(home.queue))
+        return
+    start(home, ["runner", "--home", str(home.path)], durable.make_dir(home.runner) / "runner.log")
+
+
+def start(
+    home: Home,
+    arguments: Sequence[str],
+    log: Path,
+    *,
+    stdin: int = subprocess.DEVNULL,
+    keep: Sequence[int] = (),
+    extra: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """A `datadream` process that no terminal, signal of ours or hang-up reaches; its output goes to `log`.
+
+    `keep` are descriptors it inherits, `extra` variables it gets besides.
+    """
+    try:
+        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise durable.user_error(error, log) from error
+    try:
+        return subprocess.Popen(
+            command(*arguments),
+            stdin=stdin,
+            stdout=out,
+            stderr=out,
+            env={**environment(), **(extra or {})},
+            cwd=home.path,
+            start_new_session=True,
+            pass_fds=keep,
+        )
+    finally:
+        os.close(out)

@@ -1,0 +1,158 @@
+"""Asking for jobs, and asking things of them: each is a file in the job's folder, so it works with no runner alive."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from datadream import durable
+from datadream.errors import UserError
+from datadream.jobs import state
+from datadream.jobs.home import Home
+from datadream.jobs.lease import is_held, lease
+from datadream.jobs.spec import JobSpec
+from datadream.jobs.state import Control, Request
+
+
+def missing(home: Home, specs: Sequence[JobSpec]) -> list[JobSpec]:
+    """Those without a finished artifact, once each, in order."""
+    found = {spec.id: spec for spec in specs if not home.has(spec.kind, spec.id)}
+    return list(found.values())
+
+
+def submit(
+    home: Home,
+    specs: Sequence[JobSpec],
+    titles: Mapping[str, str],
+    *,
+    experiment: str = "",
+    priority: int = 0,
+    launcher: str = "local",
+    max_attempts: int = 3,
+    resources: Mapping[str, Any] | None = None,
+    shards: Mapping[str, Sequence[str]] | None = None,
+) -> list[str]:
+    """Queue every missing artifact of `specs` (inputs before users); the ids of their jobs.
+
+    A job that is queued already stays as it is; one that failed or was cancelled is tried again. Raises UserError
+    when there isn't room for what is asked.
+    """
+    todo = missing(home, specs)
+    if todo:
+        home.need(sum(_bytes_needed(spec) for spec in todo), "what is asked")
+    durable.make_dir(home.queue)
+    base = time.time_ns()
+    for number, spec in enumerate(todo):
+        folder = durable.make_dir(home.job(spec.id))
+        if (folder / "spec.json").exists():
+            with suppress(UserError):
+                if state.derive(home, spec.id).state not in state.FINAL:
+                    durable.mark(home.queue / spec.id)
+                    continue
+        request = Request(
+            title=titles.get(spec.id, spec.stage),
+            experiment=experiment,
+            priority=priority,
+            submitted=state.now(),
+            order=base + number,
+            max_attempts=max_attempts,
+            launcher=launcher,
+            resources=dict(resources or {}),
+            shards=tuple((shards or {}).get(spec.id, ())),
+        )
+        durable.write_json(folder / "request.json", request.model_dump(mode="json"))
+        if (folder / "spec.json").exists():
+            retry(home, spec.id)
+        else:
+            durable.write_json(folder / "spec.json", spec.model_dump(mode="json"))
+            durable.mark(home.queue / spec.id)
+    return [spec.id for spec in todo]
+
+
+def cancel(home: Home, job_id: str, reason: str = "") -> None:
+    """Ask a job to stop, keep its checkpoint and not to go on. Nothing happens to one that is over."""
+    if not state.derive(home, job_id).final:
+        _control(home, job_id, lambda old: {"cancel": True, "reason": reason or old.reason})
+
+
+def pause(home: Home, job_id: str, reason: str = "") -> None:
+    """Ask a job to stop at its next checkpoint and to wait."""
+    _open(home, job_id, "pause")
+    _control(home, job_id, lambda _: {"paused": True, "reason": reason})
+
+
+def resume(home: Home, job_id: str) -> None:
+    """Let a paused job go on."""
+    _open(home, job_id, "resume")
+    _control(home, job_id, lambda _: {"paused": False, "reason": ""})
+
+
+def set_priority(home: Home, job_id: str, priority: int) -> None:
+    """Higher goes first."""
+    _open(home, job_id, "set the priority of")
+    _control(home, job_id, lambda _: {"priority": priority})
+
+
+def retry(home: Home, job_id: str) -> None:
+    """Try a failed or cancelled job again, from its checkpoint. Raises UserError when it is not over, or done."""
+    found = state.derive(home, job_id)
+    spec = state.read_spec(home, job_id)
+    if not found.final and found.state != "lost":
+        raise UserError(f"the job {job_id[:8]} is {found.state}, not over", hint="cancel it first, or let it be")
+    if found.state == "done" and home.has(spec.kind, spec.id):
+        raise UserError(f"the job {job_id[:8]} is done", hint="to make it anew beside the old, use `run --force`")
+    folder = home.job(job_id)
+    durable.remove_file(folder / "error.json")
+    durable.remove_file(folder / "result.json")
+    _control(home, job_id, lambda old: {"cancel": False, "paused": False, "reason": "", "retries": old.retries + 1})
+
+
+def remove(home: Home, job_id: str) -> None:
+    """Remove the folder of a job that is over; its artifact stays. Raises UserError while it is not."""
+    folder = home.job(job_id)
+    if not folder.is_dir():
+        raise UserError(f"no job {job_id}", at=home.path, hint="see `datadream job ls`")
+    hint = f"first `datadream job cancel {job_id[:8]}`"
+    found = None
+    with suppress(UserError):  # a folder without a readable spec can go, as long as nobody has it
+        found = state.derive(home, job_id)
+    if found is not None and not found.final and not found.hopeless:
+        raise UserError(f"the job {job_id[:8]} is {found.state}", hint=hint)
+    if is_held(folder / "lease"):
+        raise UserError(f"a worker has the job {job_id[:8]}", hint=hint)
+    durable.remove_file(home.queue / job_id)
+    durable.remove_dir(folder)
+    if home.queue.is_dir():
+        durable.touch_dir(home.queue)
+
+
+def _open(home: Home, job_id: str, verb: str) -> None:
+    found = state.derive(home, job_id)
+    if found.final:
+        raise UserError(f"can't {verb} the job {job_id[:8]}: it is {found.state}", hint="see `datadream job ls`")
+
+
+def _control(home: Home, job_id: str, change: Callable[[Control], dict[str, Any]]) -> None:
+    folder = home.job(job_id)
+    with lease(folder / "control.lock", lambda _: None):
+        old = state.read_control(home, job_id)
+        new = Control(**{**old.model_dump(), **change(old)})
+        durable.write_json(folder / "control.json", new.model_dump(mode="json"))
+        durable.make_dir(home.queue)
+        durable.mark(home.queue / job_id)
+
+
+def _bytes_needed(spec: JobSpec) -> int:
+    """Disk for a job's images: their raw size at the resolution its model's folder states, else at 512."""
+    import json
+    from pathlib import Path
+
+    if spec.stage != "generate" or spec.model is None or spec.shard is not None:
+        return spec.bytes_needed()
+    unet, vae = (Path(spec.model.location) / part / "config.json" for part in ("unet", "vae"))
+    if not (unet.is_file() and vae.is_file()):
+        return spec.bytes_needed()
+    factor = 2 ** (len(json.loads(vae.read_text(encoding="utf-8"))["block_out_channels"]) - 1)
+    return spec.bytes_needed(int(json.loads(unet.read_text(encoding="utf-8"))["sample_size"]) * factor)

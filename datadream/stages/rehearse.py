@@ -1,0 +1,73 @@
+"""A stage without models: it counts, keeps checkpoints, tells its progress and leaves an artifact.
+
+For trying out slots, clusters and interruptions in seconds: jobs of it go through everything real ones do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from datadream import durable
+from datadream.errors import UserError
+from datadream.stages.emit import Emit, Stopped, stopping
+from datadream.stages.settings import RehearseSettings
+
+CHECKPOINT = "count.json"
+
+
+def rehearse(settings: RehearseSettings, seed: int, out: Path, checkpoint: Path, emit: Emit) -> None:
+    """Write `count.json`: a hash chained over every step, so that a lost or repeated step shows.
+
+    Raises UserError at `fail_at`.
+    """
+    _hold_children(settings.children)
+    step, chain = _resume(checkpoint / CHECKPOINT, seed)
+    while step < settings.steps:
+        if stopping.is_set():
+            _keep(checkpoint / CHECKPOINT, step, chain)
+            raise Stopped
+        if step == settings.fail_at:
+            raise UserError(f"the rehearsal was told to fail at step {step}", hint="leave out --fail-at")
+        time.sleep(settings.step_seconds)
+        chain = hashlib.sha256(f"{chain} {step}".encode()).hexdigest()
+        step += 1
+        emit({"kind": "metric", "step": step, "loss": int(chain[:8], 16) / 2**32})
+        emit({"kind": "progress", "done": step, "total": settings.steps, "unit": "steps"})
+        if step % settings.checkpoint_steps == 0:
+            _keep(checkpoint / CHECKPOINT, step, chain)
+    durable.write_json(out / CHECKPOINT, {"steps": step, "chain": chain})
+    durable.write_bytes(out / "filling", b"\0" * settings.size)
+
+
+def _keep(path: Path, step: int, chain: str) -> None:
+    durable.rotate(path)
+    durable.write_json(path, {"step": step, "chain": chain})
+
+
+def _resume(path: Path, seed: int) -> tuple[int, str]:
+    """The newest checkpoint that can be read, else the start."""
+    for found in (path, durable.previous(path)):
+        try:
+            state: dict[str, Any] = json.loads(found.read_bytes())
+            return int(state["step"]), str(state["chain"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return 0, str(seed)
+
+
+def _hold_children(count: int) -> None:
+    """Children that live on for a while if this process dies, as those of a data loader may."""
+    for _ in range(count):
+        multiprocessing.get_context("fork").Process(target=_child, args=(os.getpid(),), daemon=True).start()
+
+
+def _child(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    time.sleep(3)
