@@ -11,7 +11,9 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import struct
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -50,12 +52,27 @@ def no_space(path: Path) -> UserError:
     return UserError("no space left", at=path, hint="free some disk space, then run the same command again to resume")
 
 
+def file_mode(path: Path) -> int:
+    """Of a new file: private, or its group's too in a folder that is shared (setgid)."""
+    return 0o660 if _is_shared(path.parent) else 0o600
+
+
+def _is_shared(folder: Path) -> bool:
+    try:
+        return bool(folder.stat().st_mode & stat.S_ISGID)
+    except OSError:
+        return False
+
+
 def make_dir(path: Path) -> Path:
-    """`path` as a folder, with its parents; new ones are private (0700)."""
+    """`path` as a folder, with its parents; new ones are private (0700), or their group's below one that is shared."""
     try:
         for folder in reversed([path, *path.parents]):
             if not folder.exists():
+                shared = _is_shared(folder.parent)
                 folder.mkdir(mode=0o700, exist_ok=True)
+                if shared:
+                    folder.chmod(0o2770)
         if not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(path))
     except OSError as error:
@@ -68,9 +85,11 @@ def make_dir(path: Path) -> Path:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """`path` holds exactly `data`, or what it held before. Parent must exist."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}-{threading.get_ident()}")
     try:
-        with partial.open("wb") as file:
+        with os.fdopen(
+            os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, file_mode(path)), "wb"
+        ) as file:
             file.write(data)
             _sync(file)
         partial.replace(path)
@@ -97,7 +116,7 @@ def create_locked(path: Path, data: bytes) -> int | None:
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     fd = -1
     try:
-        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, file_mode(path))
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _write_all(fd, data)
         os.fsync(fd)
@@ -119,7 +138,7 @@ def create_locked(path: Path, data: bytes) -> int | None:
 def mark(path: Path) -> None:
     """An empty file at `path`, new to whoever watches its folder. Parent must exist."""
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, file_mode(path)))
     except OSError as error:
         raise user_error(error, path) from error
     touch_dir(path.parent)
@@ -178,7 +197,7 @@ class Appender:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, file_mode(path))
             size = os.fstat(self._fd).st_size
             if size and os.pread(self._fd, 1, size - 1) != b"\n":
                 os.write(self._fd, b"\n")

@@ -29,7 +29,7 @@ def demo(
 ) -> None:
     """Zero-shot, real-only, name-only, DataDream dset and cls on the built-in handwritten digits."""
     from datadream.cli.compare import print_table, write_json_rows
-    from datadream.cli.run import execute, make_sets
+    from datadream.cli.run import follow_jobs, make_sets, submit_runs
     from datadream.errors import UserError
     from datadream.jobs.home import open_home
     from datadream.jobs.plan import plan_all
@@ -43,7 +43,7 @@ def demo(
     backbone = load_backbone("mini")
     recipes = [load_recipe(name, backbone) for name in METHODS]
     runs = plan_all(recipes, make_sets(opened, "digits", asked), backbone, None)
-    execute(opened, runs, quiet)
+    follow_jobs(opened, submit_runs(opened, runs), quiet)
     ids = {run.id for run in runs}
     print_table(opened, ids, "table")
     first = [run for run in runs if run.set.id == runs[0].set.id]

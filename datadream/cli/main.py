@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from datadream import __version__
-from datadream.cli import compare, demo, recipe, run, sets, worker
+from datadream.cli import compare, demo, job, queue, recipe, rehearse, run, runner, sets, worker
 from datadream.errors import UserError
 
 INTERRUPTED = 130
@@ -28,10 +28,14 @@ app = typer.Typer(
 )
 app.add_typer(sets.app, name="set")
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(job.app, name="job")
+app.add_typer(queue.app, name="queue")
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("demo")(demo.demo)
+app.command("rehearse")(rehearse.rehearse)
 app.command("worker", hidden=True)(worker.worker)
+app.command("runner", hidden=True)(runner.runner)
 
 
 def _version(asked: bool) -> None:
@@ -58,7 +62,7 @@ def main() -> None:
         app(arguments)
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this exit code
-            _say("datadream: interrupted; run the same command again to resume")
+            _say("datadream: interrupted; the jobs go on: run the same command again to resume, or see `datadream job`")
         raise
     except UserError as error:
         if debug:

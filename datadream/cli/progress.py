@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from datadream.jobs.spec import JobSpec
     from datadream.stages.emit import Event
 
+TOLD = ("queued", "lost", "failed", "cancelled")  # changes of state that are told, when they have a reason
 Follow = Callable[["JobSpec", "Event"], None]
 
 
@@ -52,19 +54,21 @@ def _bars(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
         def follow(spec: JobSpec, event: Event) -> None:
             kind = event.get("kind")
             if spec.id not in tasks:
-                tasks[spec.id] = progress.add_task(titles[spec.id], total=None, note="")
+                tasks[spec.id] = progress.add_task(escape(titles[spec.id]), total=None, note="")
             task = tasks[spec.id]
             if kind == "progress":
                 note = losses.get(spec.id, "") if event["unit"] == "steps" else str(event["unit"])
                 progress.update(task, completed=event["done"], total=event["total"], note=note)
             elif kind == "metric":
                 losses[spec.id] = f"loss {event['loss']:.3f}"
-            elif kind == "waiting":
-                progress.update(task, note="waits for another process")
+            elif kind == "state" and event["state"] in TOLD and event["reason"]:
+                progress.console.print(
+                    f"[yellow]{event['state']}[/] {escape(titles[spec.id])}: {escape(event['reason'])}"
+                )
             elif kind == "done":
                 progress.update(task, visible=False)
                 progress.advance(whole)
-                progress.console.print(f"[green]done[/] {titles[spec.id]}  [dim]{event['seconds']:.0f} s[/]")
+                progress.console.print(f"[green]done[/] {escape(titles[spec.id])}  [dim]{event['seconds']:.0f} s[/]")
 
         yield follow
 
@@ -80,8 +84,8 @@ def _lines(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
         text = ""
         if kind == "started":
             text = f"start {title}"
-        elif kind == "waiting":
-            text = f"wait  {title}: another process has it"
+        elif kind == "state" and event["state"] in TOLD and event["reason"]:
+            text = f"{event['state']} {title}: {event['reason']}"
         elif kind == "progress" and event["unit"] != "images checked":
             now = 4 * int(event["done"]) // max(1, int(event["total"]))
             if quarter.get(spec.id, 0) < now < 4:

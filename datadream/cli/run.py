@@ -11,6 +11,7 @@ from datadream.cli.options import (
     ClipOption,
     DiffusionOption,
     HomeOption,
+    JsonOption,
     OverrideOption,
     QuietOption,
     numbers,
@@ -19,7 +20,7 @@ from datadream.cli.options import (
 from datadream.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from datadream.jobs.home import Home
     from datadream.jobs.plan import Run
@@ -41,10 +42,20 @@ def run(
     diffusion: DiffusionOption = None,
     clip: ClipOption = None,
     override: OverrideOption = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Queue the jobs and return at once.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Make everything anew, beside what is there.")] = False,
+    experiment: Annotated[str, typer.Option(help="Name of the experiment these runs belong to.")] = "",
+    priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
+    launcher: Annotated[str, typer.Option(help="local, or slurm, pbs, lsf, flux with datadream[cluster].")] = "local",
+    shards: Annotated[int, typer.Option(min=1, help="Draw each synthetic set in this many jobs.")] = 1,
+    json: JsonOption = False,
     quiet: QuietOption = False,
     home: HomeOption = None,
 ) -> None:
     """Run methods on few-shot sets: executes what is missing, reuses what exists, then prints the table."""
+    import json as library
+
+    from datadream.jobs import spawn
     from datadream.jobs.home import open_home
     from datadream.jobs.plan import plan_all
     from datadream.models.presets import load_backbone
@@ -63,10 +74,26 @@ def run(
         assert source is not None
         asked = [(k, seed) for k in numbers(shots, "--shots", 1) for seed in numbers(seeds or "1", "--seeds", 0)]
         found = make_sets(opened, source, asked)
-    runs = plan_all(methods, found, loaded, mixes)  # type: ignore[arg-type]
-    made = execute(opened, runs, quiet)
+    repeat = next_repeat(opened, lambda n: plan_all(methods, found, loaded, mixes, n)) if force else 0  # type: ignore[arg-type]
+    runs = plan_all(methods, found, loaded, mixes, repeat)  # type: ignore[arg-type]
+    jobs = submit_runs(
+        opened, runs, experiment=experiment, priority=priority, launcher=launcher, shards=shards if shards > 1 else 0
+    )
+    if detach:
+        spawn.ensure_runner(opened)
+        if json:
+            typer.echo(library.dumps({"jobs": jobs, "runs": [entry.id for entry in runs]}))
+        elif jobs:
+            typer.echo(f"{len(jobs)} jobs queued; follow them with `datadream job watch`")
+        else:
+            typer.echo("nothing to do: everything is there; see `datadream compare`")
+        return
+    follow_jobs(opened, jobs, quiet or json)
+    if json:
+        typer.echo(library.dumps({"jobs": jobs, "runs": [entry.id for entry in runs]}))
+        return
     if not quiet:
-        typer.echo(f"{made} jobs run, the rest reused", err=True)
+        typer.echo(f"{len(jobs)} jobs run, the rest reused", err=True)
     from datadream.cli.compare import print_table
 
     print_table(opened, {entry.id for entry in runs}, "table")
@@ -86,28 +113,88 @@ def make_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> list
     return made
 
 
-def execute(home: Home, runs: Sequence[Run], quiet: bool) -> int:
-    """Run the jobs that `runs` lack, with progress, and record the runs; returns how many jobs ran."""
-    from datadream.cli.progress import following
-    from datadream.jobs.plan import record
-    from datadream.jobs.runner import execute as execute_jobs
-    from datadream.jobs.runner import missing
+def submit_runs(
+    home: Home,
+    runs: Sequence[Run],
+    *,
+    experiment: str = "",
+    priority: int = 0,
+    launcher: str = "local",
+    shards: int = 0,
+) -> list[str]:
+    """Record the runs and queue the jobs they lack, inputs first; the jobs' ids."""
+    from datadream.jobs.plan import record, shards_of, titles_of
+    from datadream.jobs.submit import missing, submit
 
-    specs = [spec for entry in runs for spec in entry.jobs.values()]
-    titles: dict[str, str] = {}
+    titles = titles_of(runs)
+    specs, parts = [], {}
+    for spec in missing(home, [spec for entry in runs for spec in entry.jobs.values()]):
+        if shards and spec.stage == "generate":
+            split = shards_of(spec, shards)
+            parts[spec.id] = [part.id for part in split]
+            titles |= {part.id: f"{titles[spec.id]} {i + 1}/{shards}" for i, part in enumerate(split)}
+            specs += split
+        specs.append(spec)
+    jobs = submit(home, specs, titles, experiment=experiment, priority=priority, launcher=launcher, shards=parts)
     for entry in runs:
-        for stage, spec in entry.jobs.items():
-            detail = f" {entry.data}" if stage == "classify" else ""
-            where = f"{entry.set.shots.shots} shots, seed {entry.set.shots.seed}"
-            titles.setdefault(spec.id, f"{entry.recipe.name}: {stage}{detail} ({where})")
-    todo = {spec.id: titles[spec.id] for spec in missing(home, specs)}
+        record(home, entry)
+    if experiment:
+        from datadream.jobs.experiments import add_runs
+
+        add_runs(home, experiment, [entry.id for entry in runs])
+    return jobs
+
+
+def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool) -> None:
+    """Show the jobs' progress until they are over. Raises what the first failure says.
+
+    Ctrl-C asks on a terminal whether to cancel the jobs; they go on otherwise.
+    """
+    from datadream.cli.progress import following
+    from datadream.jobs import follow, spawn, state, submit
+
+    if not jobs:
+        return
+    titles = {job_id: state.read_request(home, job_id).title for job_id in jobs}
+    while True:
+        try:
+            with following(titles, quiet) as on_event:
+                failure = follow.failure(home, follow.follow(home, jobs, on_event))
+            break
+        except KeyboardInterrupt:
+            answer = _ask()
+            if answer == "follow":
+                continue
+            if answer == "cancel":
+                for job_id in jobs:
+                    submit.cancel(home, job_id)
+                spawn.ensure_runner(home)
+            raise
+    if failure is not None:
+        raise failure
+
+
+def _ask() -> str:
+    """What Ctrl-C meant; without a terminal to ask on, to look away."""
+    import sys
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return "detach"
+    sys.stderr.write("\nThe jobs run on by themselves. [d]etach, [c]ancel them, or [f]ollow on? ")
+    sys.stderr.flush()
     try:
-        with following(todo, quiet) as follow:
-            return execute_jobs(home, specs, follow)
-    finally:  # what is finished is in the table, whatever happened to the rest
-        for entry in runs:
-            if home.has("classifier", entry.jobs["classify"].id):
-                record(home, entry)
+        answer = sys.stdin.readline().strip().lower()
+    except KeyboardInterrupt:
+        answer = "d"
+    return {"c": "cancel", "cancel": "cancel", "f": "follow", "follow": "follow"}.get(answer, "detach")
+
+
+def next_repeat(home: Home, planned: Callable[[int], list[Run]]) -> int:
+    """How often these runs were asked for already."""
+    repeat = 1
+    while any(home.run(entry.id).exists() for entry in planned(repeat)):
+        repeat += 1
+    return repeat
 
 
 def _named(home: Home, names: list[str], seeds: list[int] | None) -> list[NamedSet]:

@@ -9,17 +9,25 @@ import typer
 
 
 def worker(
-    jobs: Annotated[list[str], typer.Argument(help="Job ids (or job folders), inputs before their users.")],
+    jobs: Annotated[
+        list[str] | None, typer.Argument(help="Job ids (or job folders), inputs before their users.")
+    ] = None,
     home: Annotated[Path | None, typer.Option("--home", help="The home they lie in.")] = None,
+    attempt: Annotated[int | None, typer.Option(help="The attempt a runner has claimed for it.")] = None,
+    feed: Annotated[bool, typer.Option("--feed", help="Read `JOB ATTEMPT` lines from standard input.")] = False,
+    told: Annotated[int | None, typer.Option(help="Descriptor to tell `JOB STATUS` to.")] = None,
 ) -> None:
     """Run jobs whose folders exist; leaves at the first failure."""
     from datadream.errors import UserError
     from datadream.jobs.home import open_home
-    from datadream.jobs.worker import work
+    from datadream.jobs.worker import Turn, Worker, fed
 
     opened = open_home(home)
-    ids = [Path(job).name for job in jobs]
+    ids = [Path(job).name for job in jobs or []]
+    if bool(ids) == feed:
+        raise UserError("which jobs?", hint="give job ids, or --feed and a line `JOB ATTEMPT` each on standard input")
     for job_id in ids:
         if not (opened.job(job_id) / "spec.json").is_file():
             raise UserError(f"no job {job_id}", at=opened.path / "jobs", hint="give the name of a folder in there")
-    raise typer.Exit(work(opened, ids))
+    turns = fed() if feed else [Turn(job_id, attempt) for job_id in ids]
+    raise typer.Exit(Worker(opened, told).work(turns))

@@ -64,8 +64,8 @@ class Journal:
         self._appender.close()
 
 
-class Tail:
-    """Reads the complete lines that were added since the last look; a torn or foreign line is skipped."""
+class Lines:
+    """Reads the complete lines that were added since the last look."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -75,17 +75,30 @@ class Tail:
         """Forget what is there already."""
         self._offset = self._path.stat().st_size if self._path.exists() else 0
 
-    def read(self) -> list[dict[str, Any]]:
-        """New events, oldest first."""
-        if not self._path.exists():
+    def read_bytes(self) -> list[bytes]:
+        """New lines, oldest first."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
             return []
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
+        return whole.splitlines()
+
+    def read(self) -> list[str]:
+        """New lines as text; what is no UTF-8 is replaced."""
+        return [line.decode("utf-8", "replace") for line in self.read_bytes()]
+
+
+class Tail(Lines):
+    """The same for JSON records; a torn or foreign line is skipped."""
+
+    def records(self) -> list[dict[str, Any]]:
+        """New events, oldest first."""
         found = []
-        for line in whole.splitlines():
+        for line in self.read_bytes():
             try:
                 event = json.loads(line)
             except ValueError:

@@ -36,8 +36,8 @@ class Run:
         return short_id([self.recipe.name, self.recipe.label, self.data, self.jobs["classify"].id])
 
 
-def plan(recipe: Recipe, set_: NamedSet, backbone: Backbone, data: Data) -> Run:
-    """The jobs of one run. The seed of every stage is the set's."""
+def plan(recipe: Recipe, set_: NamedSet, backbone: Backbone, data: Data, repeat: int = 0) -> Run:
+    """The jobs of one run, anew when `repeat` isn't 0. The seed of every stage is the set's."""
     shots = set_.shots
     jobs: dict[str, JobSpec] = {}
     synthetic: JobSpec | None = None
@@ -52,6 +52,7 @@ def plan(recipe: Recipe, set_: NamedSet, backbone: Backbone, data: Data) -> Run:
                 inputs={"set": set_.id},
                 seed=shots.seed,
                 model=backbone.diffusion,
+                repeat=repeat,
             )
             inputs["adapter"] = jobs["adapt"].id
         # Not the set but its classes: the un-adapted generator's images then serve every number of shots.
@@ -63,6 +64,7 @@ def plan(recipe: Recipe, set_: NamedSet, backbone: Backbone, data: Data) -> Run:
             model=backbone.diffusion,
             classes=shots.classes,
             prompts=shots.prompts,
+            repeat=repeat,
         )
         images = recipe.generate.images_per_class
     jobs["classify"] = JobSpec(
@@ -73,6 +75,7 @@ def plan(recipe: Recipe, set_: NamedSet, backbone: Backbone, data: Data) -> Run:
         model=backbone.clip,
         data=data,
         images_per_class=images,
+        repeat=repeat,
     )
     if recipe.classify.evaluate == "val" and not shots.val:
         raise UserError(f"the set {set_.name!r} has no validation images", hint="leave out classify.evaluate=val")
@@ -80,7 +83,11 @@ def plan(recipe: Recipe, set_: NamedSet, backbone: Backbone, data: Data) -> Run:
 
 
 def plan_all(
-    recipes: Sequence[Recipe], sets: Sequence[NamedSet], backbone: Backbone, asked: Sequence[Data] | None
+    recipes: Sequence[Recipe],
+    sets: Sequence[NamedSet],
+    backbone: Backbone,
+    asked: Sequence[Data] | None,
+    repeat: int = 0,
 ) -> list[Run]:
     """Every run of the grid. `asked` limits methods with synthetic images to those mixes; others have one anyway."""
     runs = []
@@ -89,12 +96,29 @@ def plan_all(
             mixes = [data for data in recipe.data if asked is None or data in asked or "synth" not in data]
             if not mixes:
                 raise UserError(f"{recipe.name} has none of these data", hint=f"it has {', '.join(recipe.data)}")
-            runs += [plan(recipe, set_, backbone, data) for data in mixes]
+            runs += [plan(recipe, set_, backbone, data, repeat) for data in mixes]
     return runs
 
 
+def titles_of(runs: Sequence[Run]) -> dict[str, str]:
+    """A line for each job: the first method that needs it, what it does, for which set."""
+    titles: dict[str, str] = {}
+    for run in runs:
+        where = f"{run.set.shots.shots} shots, seed {run.set.shots.seed}"
+        for stage, spec in run.jobs.items():
+            detail = f" {run.data}" if stage == "classify" else ""
+            titles.setdefault(spec.id, f"{run.recipe.name}: {stage}{detail} ({where})")
+    return titles
+
+
+def shards_of(spec: JobSpec, count: int) -> list[JobSpec]:
+    """`count` jobs that together draw the images of the generate job `spec`."""
+    content = spec.model_dump(mode="json")
+    return [JobSpec.model_validate({**content, "shard": (i, count)}) for i in range(count)]
+
+
 def record(home: Home, run: Run) -> None:
-    """Write down that `run` is done and how it came to be; a table is a question to these records."""
+    """Write down what `run` is made of; a table is a question to these records, once their classifiers are there."""
     path = home.run(run.id)
     if path.exists():
         return

@@ -1,157 +1,380 @@
-"""Run what is missing: write job folders, start a worker for them, follow their events.
+"""The one scheduler of a home: hands out slots, notices ends and deaths, tries again or gives up, keeps the registry.
 
-The detached scheduler of a home will live here; today the command that asked waits for its worker.
+It holds nothing that matters: whatever it knows is derived from folders, so it may die at any moment and another
+goes on. A start is claimed in the job's folder (at least once, never two for one attempt); a result is published by
+one rename (exactly once).
 """
 
 from __future__ import annotations
 
 import os
+import select
+import shutil
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs.events import Tail
+from datadream.jobs import identity, leader, lease, policy, queue, state, submit
 from datadream.jobs.home import Home
-from datadream.jobs.spec import JobSpec
-from datadream.jobs.worker import EXIT_FULL, read_error
-from datadream.models.environment import ENVIRONMENT
-from datadream.stages.emit import Event
+from datadream.jobs.pool import Hand, hire
+from datadream.jobs.registrar import Registrar
+from datadream.jobs.remote import Remotes
+from datadream.jobs.state import Status
 
-POLL_SECONDS = 0.1
-STOP_SECONDS = 5.0
-PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV")
-PASSED_ON_PREFIXES = (
-    *("LC_", "XDG_", "CUDA_", "NVIDIA_", "NCCL_", "LD_LIBRARY_", "OMP_", "GOMP_", "MKL_", "TORCH", "PYTORCH_"),
-    *("HF_", "HUGGINGFACE_", "DATADREAM_", "PYTHON", "SSL_", "REQUESTS_CA", "http_proxy", "https_proxy", "no_proxy"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
-)
-OnEvent = Callable[[JobSpec, Event], None]
+TICK_SECONDS = 0.2
+IDLE_SECONDS = 5.0
+REFRESH_SECONDS = 5.0
+STARVED_SECONDS = 1.0
 
 
-class WorkerFailed(Exception):
-    """A worker met a programming error; the log has its traceback."""
+@dataclass
+class Seen:
+    """A job's status as last derived, when, and of which state of its folder."""
+
+    status: Status
+    mtime: int
+    at: float
 
 
-def missing(home: Home, specs: Sequence[JobSpec]) -> list[JobSpec]:
-    """Those without a finished artifact, once each, in order."""
-    found = {spec.id: spec for spec in specs if not home.has(spec.kind, spec.id)}
-    return list(found.values())
+class Runner:
+    """Made by whoever leads; `tick` until it says there is nothing left to do."""
 
+    def __init__(self, home: Home, leadership: leader.Leadership, *, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._home, self._leadership, self._idle_seconds = home, leadership, idle_seconds
+        self._hands: dict[str, Hand] = {}
+        self._seen: dict[str, Seen] = {}
+        self._changed = True
+        self._queue_mtime = -1
+        self._busy_at = time.monotonic()
+        self._starved_until = 0.0
+        self._not_before: dict[str, tuple[int, float]] = {}
+        self._storage: dict[str, int] = {}
+        self._signalled: dict[tuple[str, int], float] = {}
+        self._served: dict[str, int] = {}
+        self._silence = policy.Silence()
+        self._remote = Remotes(home)
+        self._registrar = Registrar(home)
+        self._said: set[str] = set()
 
-def execute(home: Home, specs: Sequence[JobSpec], on_event: OnEvent) -> int:
-    """Make every missing artifact of `specs` (inputs before users); returns how many were made.
-
-    Raises UserError for what the user can mend, WorkerFailed otherwise. Interrupting stops the worker; finished
-    jobs stay and the current one resumes from its checkpoint.
-    """
-    todo = missing(home, specs)
-    if not todo:
-        return 0
-    home.need(sum(_bytes_needed(spec) for spec in todo), "what is asked")
-    tails: dict[str, Tail] = {}
-    for spec in todo:
-        folder = durable.make_dir(home.job(spec.id))
-        if not (folder / "spec.json").exists():
-            durable.write_json(folder / "spec.json", spec.model_dump(mode="json"))
-        (folder / "error.json").unlink(missing_ok=True)
-        tails[spec.id] = Tail(folder / "events.jsonl")
-        tails[spec.id].skip()
-    worker = _start(home, todo)
-    try:
-        _follow(worker, todo, tails, on_event)
-    finally:
-        _stop(worker)
-    if worker.returncode:
-        raise _failure(home, todo, worker.returncode)
-    return len(todo)
-
-
-def _bytes_needed(spec: JobSpec) -> int:
-    """Disk for a job's images: their raw size at the resolution its model's folder states, else at 512."""
-    import json
-    from pathlib import Path
-
-    unet, vae = (Path(spec.model.location) / part / "config.json" for part in ("unet", "vae"))
-    if spec.stage != "generate" or not (unet.is_file() and vae.is_file()):
-        return spec.bytes_needed()
-    factor = 2 ** (len(json.loads(vae.read_text(encoding="utf-8"))["block_out_channels"]) - 1)
-    return spec.bytes_needed(int(json.loads(unet.read_text(encoding="utf-8"))["sample_size"]) * factor)
-
-
-def worker_environment() -> dict[str, str]:
-    """The variables a worker gets: an allow-list, and quiet libraries."""
-    kept = {
-        name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
-    }
-    quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"}
-    return {**ENVIRONMENT, **kept, **quiet}
-
-
-def _start(home: Home, todo: Sequence[JobSpec]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "datadream", "worker", "--home", str(home.path), *(spec.id for spec in todo)]
-    log = (home.job(todo[0].id) / "log.txt").open("ab")
-    with log:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=worker_environment(),
-            start_new_session=True,
+    def tick(self) -> bool:
+        """Look at everything once and act; False when it should leave (idle long enough, or another leads)."""
+        if not self._leadership.holds():
+            self._say("another runner has taken over")
+            return False
+        self._settings = queue.read_settings(self._home)
+        self._collect()
+        self._look()
+        if time.monotonic() >= self._starved_until:
+            self._dispatch()
+        self._registrar.follow(
+            [job for job, seen in self._seen.items() if seen.status.state in ("running", "cancelling")]
         )
+        if self._active():
+            self._busy_at = time.monotonic()
+        return time.monotonic() - self._busy_at < self._idle_seconds
 
+    def wait(self) -> None:
+        """Sleep until a worker has something to say, or a little while."""
+        told = [hand.told for hand in self._hands.values()]
+        select.select(told, [], [], TICK_SECONDS)
 
-def _follow(
-    worker: subprocess.Popen[bytes], todo: Sequence[JobSpec], tails: dict[str, Tail], on_event: OnEvent
-) -> None:
-    """Hand on events, job by job, until the worker is gone and everything it wrote was read."""
-    while True:
-        ended = worker.poll() is not None
-        for spec in todo:
-            for event in tails[spec.id].read():
-                on_event(spec, event)
-        if ended:
-            return
-        time.sleep(POLL_SECONDS)
+    def close(self) -> None:
+        """Let workers finish what they have, and the next runner lead."""
+        for hand in self._hands.values():
+            hand.close()
+        self._hands = {}
+        self._registrar.close()
+        self._leadership.leave()
 
+    @property
+    def overlooked(self) -> bool:
+        """Whether the queue has changed since the last look."""
+        return _mtime(self._home.queue) != self._queue_mtime
 
-def _stop(worker: subprocess.Popen[bytes]) -> None:
-    """End the worker's process group, if it still runs."""
-    if worker.poll() is not None:
-        return
-    for sign in (signal.SIGTERM, signal.SIGKILL):
+    def _active(self) -> bool:
+        waiting = any(
+            seen.status.state == "queued" and not seen.status.paused and not self._settings.paused
+            for seen in self._seen.values()
+        )
+        return waiting or any(seen.status.state in ("running", "cancelling", "lost") for seen in self._seen.values())
+
+    # What has happened
+
+    def _collect(self) -> None:
+        """Hear what workers say; forget those that are gone."""
+        for slot, hand in list(self._hands.items()):
+            for job_id in hand.listen():
+                self._drop(job_id)
+            if hand.gone:
+                if hand.job:
+                    self._drop(hand.job)
+                hand.close()
+                del self._hands[slot]
+
+    def _drop(self, job_id: str) -> None:
+        if job_id in self._seen:
+            self._seen[job_id].at = -REFRESH_SECONDS
+            self._changed = True
+
+    def _look(self) -> None:
+        """Bring every open job's status up to date, and do what its state asks for."""
+        mtime = _mtime(self._home.queue)
         try:
-            os.killpg(worker.pid, sign)
-            worker.wait(STOP_SECONDS)
-            return
-        except subprocess.TimeoutExpired:
-            continue
-        except ProcessLookupError:
-            return
+            names = [path.name for path in self._home.queue.iterdir() if state.is_id(path.name)]
+        except OSError:
+            names = []
+        if mtime != self._queue_mtime:
+            self._queue_mtime, self._changed = mtime, True
+        for gone in set(self._seen) - set(names):
+            del self._seen[gone]
+        over, changed = [], self._changed
+        self._changed = False
+        for job_id in names:
+            with self._guarded(job_id):
+                status = self._status(job_id, changed)
+                if status is None:
+                    continue
+                status = self._settle(status)
+                if status.final:
+                    over.append(job_id)
+        for job_id in over:
+            with self._guarded(job_id):
+                self._finish(job_id)
 
+    def _status(self, job_id: str, changed: bool) -> Status | None:
+        """The cached status, unless something may have changed it."""
+        seen, mtime, now = self._seen.get(job_id), _mtime(self._home.job(job_id)), time.monotonic()
+        live = seen is not None and seen.status.state in ("running", "cancelling", "lost")
+        if seen and not changed and not live and seen.mtime == mtime and now - seen.at < REFRESH_SECONDS:
+            return seen.status
+        try:
+            status = state.derive(self._home, job_id)
+        except UserError as error:
+            self._say(str(error))
+            self._seen.pop(job_id, None)
+            return None
+        self._seen[job_id] = Seen(status, mtime, now)
+        return status
 
-def _failure(home: Home, todo: Sequence[JobSpec], status: int) -> Exception:
-    for spec in todo:
-        folder = home.job(spec.id)
-        error = read_error(folder)
-        if error and error["kind"] == "user":
-            return UserError(error["message"])
-        if error:
-            return WorkerFailed(f"{spec.stage} failed: {error['message']} (traceback in {folder / 'log.txt'})")
-    if status == EXIT_FULL:
-        return durable.no_space(home.path)
-    current = next((spec for spec in todo if not home.has(spec.kind, spec.id)), todo[-1])
-    log = home.job(current.id) / "log.txt"
-    if status < 0:
-        name = signal.Signals(-status).name
-        return UserError(
-            f"the worker was ended by {name} during {current.stage}",
-            at=log,
-            hint="run the same command again to resume"
-            + (" (if memory was short, lower batch_size)" if name == "SIGKILL" else ""),
+    def _settle(self, status: Status) -> Status:
+        """Write the change of state down, and do what it asks for; the status that results."""
+        if status.launcher != "local" and status.attempts:
+            status = self._remote.settle(status)
+        if status.state == "lost":
+            self._lose(status)
+            status = state.derive(self._home, status.id)
+            self._seen[status.id].status = status
+        elif status.state == "cancelling" or (status.state == "running" and status.paused):
+            self._note(status)
+            self._stop(status)
+        elif status.state == "running":
+            self._note(policy.with_reason(status, self._silence.judge(self._home, status)))
+        else:
+            self._note(status)
+        return status
+
+    def _note(self, status: Status) -> None:
+        """Add the transition to the job's history, when it is one."""
+        folder = self._home.job(status.id)
+        lines = state.history(folder)
+        last = lines[-1] if lines else {}
+        if (last.get("state"), last.get("reason"), last.get("attempt")) != (
+            status.state,
+            status.reason,
+            status.attempts,
+        ):
+            retries = state.read_control(self._home, status.id).retries
+            state.write_history(self._home, status.id, status.state, status.reason, status.attempts, retries=retries)
+
+    def _lose(self, status: Status) -> None:
+        """A worker is gone without a result: try again from the checkpoint, hold, or give up."""
+        for verdict in policy.after_loss(self._home, status, self._settings):
+            state.write_history(self._home, status.id, verdict.state, verdict.reason, status.attempts, **verdict.more)
+            if verdict.hold:
+                submit.pause(self._home, status.id, verdict.hold)
+            self._not_before[status.id] = (status.attempts, time.monotonic() + verdict.delay)
+
+    def _stop(self, status: Status) -> None:
+        """Ask its worker to stop; after the grace time, end its whole process group."""
+        if status.launcher != "local":
+            self._remote.cancel(status)
+            return
+        folder, key, now = self._home.job(status.id), (status.id, status.attempts), time.monotonic()
+        who = identity.parse(lease.read_note(folder / "lease")) if lease.is_held(folder / "lease") else None
+        who = who or identity.parse(state.read_attempt(folder, status.attempts).get("worker") or {})
+        if who is None:
+            return
+        if key not in self._signalled:
+            self._signalled[key] = now
+            identity.signal_group(who, signal.SIGTERM)
+        elif now - self._signalled[key] > self._settings.grace_seconds:
+            identity.signal_group(who, signal.SIGKILL)
+
+    def _finish(self, job_id: str) -> None:
+        """Take it off the queue, unless it was asked for again in this very moment."""
+        durable.remove_file(self._home.queue / job_id)
+        self._registrar.finished(job_id)
+        self._seen.pop(job_id, None)
+        self._changed = True
+        if not state.derive(self._home, job_id).final:
+            durable.mark(self._home.queue / job_id)
+
+    # What is to be done
+
+    def _dispatch(self) -> None:
+        """Give ready jobs to free slots."""
+        if self._settings.paused or shutil.disk_usage(self._home.path).free < state.ROOM_BYTES:
+            return
+        now = time.monotonic()
+        ready = [seen.status for seen in self._seen.values() if self._is_ready(seen.status, now)]
+        for status in [status for status in ready if status.launcher != "local"]:
+            with self._guarded(status.id):
+                self._remote.start(status, self._leadership)
+                self._drop(status.id)
+        ready = [status for status in ready if status.launcher == "local"]
+        for slot in queue.slots(self._settings):
+            if not ready:
+                break
+            hand = self._free(slot)
+            if hand is None:
+                continue
+            chosen = min(ready, key=self._rank)
+            ready.remove(chosen)
+            with self._guarded(chosen.id):
+                self._start(chosen, hand)
+        for slot, hand in list(self._hands.items()):
+            if slot not in queue.slots(self._settings) and hand.job is None:
+                hand.dismiss()
+
+    def _is_ready(self, status: Status, now: float) -> bool:
+        attempt, moment = self._not_before.get(status.id, (0, 0.0))
+        waiting = status.state == "queued" and not status.paused and not status.native
+        return waiting and (attempt != status.attempts or now >= moment)
+
+    def _rank(self, status: Status) -> tuple[object, ...]:
+        """Urgent first; then the experiment that has the least running; then the one served longest ago; then age."""
+        running = sum(
+            seen.status.experiment == status.experiment and seen.status.state in ("running", "cancelling")
+            for seen in self._seen.values()
         )
-    return WorkerFailed(f"the worker left with status {status} during {current.stage} (see {log})")
+        served = self._served.get(status.experiment, 0)
+        return -status.priority, running, served, status.order
+
+    def _free(self, slot: str) -> Hand | None:
+        """An idle worker on `slot`, hired if the slot is free; else None."""
+        hand = self._hands.get(slot)
+        if hand is not None:
+            return hand if hand.job is None and not hand.gone else None
+        try:
+            fd = queue.take_slot(self._home, slot)
+            if fd is None:
+                return None
+            try:
+                hand = hire(self._home, slot, fd)
+            finally:
+                os.close(fd)
+        except (OSError, UserError) as error:
+            self._starve(error)
+            return None
+        if hand is not None:
+            self._hands[slot] = hand
+        return hand
+
+    def _start(self, status: Status, hand: Hand) -> None:
+        """Claim the next attempt and hand it over."""
+        if not self._leadership.holds():
+            return
+        note = {"slot": hand.slot, "worker": hand.who.to_json(), "launcher": "local", "epoch": self._leadership.epoch}
+        number = status.attempts + 1
+        if not state.claim(self._home, status.id, number, note):
+            self._drop(status.id)
+            return
+        self._served[status.experiment] = max(self._served.values(), default=0) + 1
+        hand.give(status.id, number)
+        if state.failed_by_storage(self._home, status.id):
+            self._storage[status.id] = self._storage.get(status.id, 0) + 1
+            delay = policy.backoff(self._settings, self._storage[status.id])
+            self._not_before[status.id] = (number, time.monotonic() + delay)
+        fresh = state.derive(self._home, status.id)
+        self._seen[status.id] = Seen(fresh, _mtime(self._home.job(status.id)), time.monotonic())
+        self._note(fresh)
+
+    # Its own troubles
+
+    @contextmanager
+    def _guarded(self, job_id: str) -> Iterator[None]:
+        """One job's trouble is not another's; a disk that can't be written is waited for."""
+        try:
+            yield
+        except (OSError, UserError) as error:
+            if durable.is_storage(error):
+                self._starve(error)
+            else:
+                self._say(f"{job_id}: {error}")
+        except Exception:  # noqa: BLE001 - a folder nobody foresaw must not stop the queue
+            self._say(f"{job_id}: {traceback.format_exc()}")
+
+    def _starve(self, error: Exception) -> None:
+        """Start nothing for a moment."""
+        self._starved_until = time.monotonic() + STARVED_SECONDS
+        self._changed = True
+        self._say(str(error))
+
+    def _say(self, text: str) -> None:
+        """Into the log, each once."""
+        if text not in self._said:
+            self._said.add(text)
+            with suppress(OSError):
+                sys.stderr.write(f"{state.now()} {text}\n")
+                sys.stderr.flush()
+
+
+def stop_on_signals() -> None:
+    """SIGTERM and SIGINT end the runner in order; its workers get their own."""
+
+    def stop(*_: object) -> None:
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def run(home: Home, *, idle_seconds: float = IDLE_SECONDS, patience: float = leader.TAKEOVER_SECONDS) -> bool:
+    """Lead the home until nothing is left to do; False when another runner does already."""
+    led = False
+    while (leadership := _lead(home, patience)) is not None:
+        led = True
+        runner = Runner(home, leadership, idle_seconds=idle_seconds)
+        try:
+            while runner.tick():
+                runner.wait()
+        finally:
+            runner.close()
+        if leader.newest(home) != leadership.epoch or not runner.overlooked:
+            break
+    return led
+
+
+def _lead(home: Home, patience: float) -> leader.Leadership | None:
+    while True:
+        try:
+            return leader.take(home, patience)
+        except (OSError, UserError) as error:
+            if not durable.is_storage(error):
+                raise
+            time.sleep(STARVED_SECONDS)
+
+
+def _mtime(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -6,6 +6,7 @@ Nothing here is stored as truth; `history.jsonl` only tells how a job came to wh
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from datadream import durable
+from datadream.canonical import ID_LENGTH
 from datadream.errors import UserError
 from datadream.jobs import identity
 from datadream.jobs.home import Home, Kind
@@ -23,6 +25,7 @@ from datadream.jobs.spec import JobSpec
 M = TypeVar("M", bound=BaseModel)
 State = Literal["queued", "blocked", "running", "cancelling", "done", "failed", "cancelled", "lost"]
 STATES: tuple[State, ...] = get_args(State)
+ROOM_BYTES = 24 << 20  # nothing starts with less free
 FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
 ROLES: dict[str, Kind] = {"set": "set", "adapter": "adapter", "synthetic": "synthetic", "shard": "shard"}
 
@@ -69,6 +72,8 @@ class Status:
     paused: bool = False
     attempts: int = 0
     slot: str = ""
+    native: str = ""
+    order: int = 0
     done: int = 0
     total: int = 0
     unit: str = ""
@@ -217,6 +222,7 @@ def derive(home: Home, job_id: str) -> Status:
         paused=control.paused,
         attempts=count,
         slot=str(attempt.get("slot", "")),
+        order=request.order,
         done=_whole(progress.get("done")),
         total=_whole(progress.get("total")),
         unit=str(progress.get("unit", "")),
@@ -226,7 +232,53 @@ def derive(home: Home, job_id: str) -> Status:
         seconds=_seconds(events),
     )
     state, reason = _state(home, spec, folder, request, control, count, attempt, lines)
+    if state in ("queued", "cancelled") and attempt.get("launcher", "local") != "local":
+        settled = any(line.get("attempt") == count and line.get("state") == "lost" for line in lines)
+        base = replace(base, native="" if settled else read_native(folder, count))
+    if state == "queued" and not reason:
+        reason = f"waits in {request.launcher} as {base.native}" if base.native else _held_up(home)
     return replace(base, state=state, reason=reason)
+
+
+def read_native(folder: Path, count: int) -> str:
+    """The cluster's id of attempt `count`; "" when there is none."""
+    found = read_dict(folder / "native.json") or {}
+    return str(found.get("native", "")) if found.get("attempt") == count else ""
+
+
+def _held_up(home: Home) -> str:
+    """Why nothing starts at all, or ""."""
+    if (read_dict(home.queue_settings) or {}).get("paused"):
+        return "the queue is paused"
+    free = shutil.disk_usage(home.path).free
+    return f"waits for disk space: {free >> 20} MiB are free" if free < ROOM_BYTES else ""
+
+
+def find_job(home: Home, prefix: str) -> str:
+    """The job whose id begins with `prefix`. Raises UserError when none does, or several do."""
+    known = prefix if is_id(prefix) else ""
+    if known and home.job(known).is_dir():
+        return known
+    try:
+        names = sorted(path.name for path in (home.path / "jobs").iterdir() if path.name.startswith(prefix))
+    except OSError:
+        names = []
+    if len(names) == 1 and prefix:
+        return names[0]
+    if len(names) > 1 and prefix:
+        listed = ", ".join(name[: len(prefix) + 4] for name in names[:5])
+        raise UserError(f"{prefix!r} begins the ids of {len(names)} jobs", hint=f"say more of it: {listed}")
+    raise UserError(f"no job {prefix!r}", at=home.path, hint="see `datadream job ls`")
+
+
+def is_id(name: str) -> bool:
+    """Whether `name` looks like the id of a job or artifact."""
+    return len(name) == ID_LENGTH and all(character in "0123456789abcdef" for character in name)
+
+
+def failed_by_storage(home: Home, job_id: str) -> bool:
+    """Whether the disk ended the job's last attempt."""
+    return (read_dict(home.job(job_id) / "error.json") or {}).get("kind") == "storage"
 
 
 def _state(

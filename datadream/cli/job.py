@@ -1,0 +1,227 @@
+"""`datadream job`: what is queued, running and over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from datadream.cli.options import HomeOption, JsonOption, QuietOption
+from datadream.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from datadream.jobs.home import Home
+    from datadream.jobs.state import Status
+
+app = typer.Typer(no_args_is_help=True, help="Jobs: each one stage of a run, in a folder of its own.")
+EXIT_TIME = 124
+
+
+def _complete(incomplete: str) -> list[str]:
+    from datadream.cli.complete import jobs  # TEMP
+
+    return jobs(incomplete)
+
+
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID...]", help="Jobs, by the start of their id.", autocompletion=_complete),
+]
+OneId = Annotated[str, typer.Argument(metavar="ID", help="A job, by the start of its id.", autocompletion=_complete)]
+AllOption = Annotated[bool, typer.Option("--all", help="Every job that isn't over.")]
+
+
+@app.command()
+def show(job: OneId, json: JsonOption = False, home: HomeOption = None) -> None:
+    """Show a job: what it does, how it came to where it is, and the end of its log."""
+    import json as library
+
+    from datadream.jobs import follow, state
+    from datadream.jobs.home import open_home
+    from datadream.text import shown
+
+    opened = open_home(home)
+    job_id = state.find_job(opened, job)
+    status, spec = state.derive(opened, job_id), state.read_spec(opened, job_id)
+    lines = state.history(opened.job(job_id))
+    if json:
+        content = {
+            **as_row(status),
+            "spec": spec.model_dump(mode="json"),
+            "history": lines,
+            "environment": state.read_dict(opened.job(job_id) / "environment.json"),
+            "folder": str(opened.job(job_id)),
+        }
+        typer.echo(library.dumps(content, ensure_ascii=False, indent=2))
+        return
+    typer.echo(f"{job_id}  {shown(status.title)}")
+    typer.echo(f"{status.state}{': ' + shown(status.reason) if status.reason else ''}")
+    typer.echo(f"makes {status.kind} {spec.id}; {status.done}/{status.total} {status.unit}, attempt {status.attempts}")
+    for role, parent in sorted(spec.inputs.items()):
+        typer.echo(f"from {role} {parent}")
+    for line in lines:
+        reason = f"  {shown(str(line.get('reason', '')))}" if line.get("reason") else ""
+        typer.echo(f"{line['seq']:>4}  {str(line['at'])[:19]}  {line['state']}{reason}")
+    for text in follow.last_lines(opened, job_id):
+        typer.echo(f"  | {shown(text)}")
+    typer.echo(f"folder {opened.job(job_id)}")
+
+
+@app.command()
+def log(
+    job: OneId,
+    following: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is over.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="Only the last so many; 0 for all.")] = 0,
+    home: HomeOption = None,
+) -> None:
+    """Print what a job said: its log, and its events in a line each."""
+    import time
+
+    from datadream.jobs import state
+    from datadream.jobs.home import open_home
+    from datadream.text import shown
+
+    opened = open_home(home)
+    job_id = state.find_job(opened, job)
+    told = _log_lines(opened, job_id)
+    first = [line for source in told for line in source()]
+    for line in first[-lines:] if lines else first:
+        typer.echo(shown(line))
+    while following:
+        over = not (opened.queue / job_id).exists() or state.derive(opened, job_id).final
+        for source in told:
+            for line in source():
+                typer.echo(shown(line))
+        if over:
+            return
+        time.sleep(0.2)
+
+
+@app.command()
+def watch(jobs: Ids = None, quiet: QuietOption = False, home: HomeOption = None) -> None:
+    """Follow jobs live, all that are open unless some are named; Ctrl-C looks away, the jobs go on."""
+    from datadream.cli.run import follow_jobs
+    from datadream.jobs.home import open_home
+
+    opened = open_home(home)
+    found = _chosen(opened, jobs)
+    if not found:
+        typer.echo("no job is open; see `datadream job ls`")
+        return
+    follow_jobs(opened, found, quiet)
+
+
+@app.command()
+def wait(
+    jobs: Ids = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Wait until jobs are over: 0 all done, 1 one failed or was cancelled, 124 the time is over."""
+    from datadream.jobs.follow import follow
+    from datadream.jobs.home import open_home
+
+    opened = open_home(home)
+    found = _chosen(opened, jobs)
+    statuses = follow(opened, found, lambda spec, event: None, timeout=timeout) if found else []
+    for status in statuses:
+        if status.state != "done":
+            typer.echo(f"{status.id[:8]} {status.state}: {status.reason}", err=True)
+    if any((status.final and status.state != "done") or status.hopeless for status in statuses):
+        raise typer.Exit(1)
+    if any(not status.final for status in statuses):
+        raise typer.Exit(EXIT_TIME)
+
+
+@app.command()
+def cancel(jobs: Ids = None, all_: AllOption = False, home: HomeOption = None) -> None:
+    """Stop jobs; each keeps its checkpoint, for `datadream job retry`."""
+    from datadream.jobs.submit import cancel as act
+
+    _each(home, jobs, all_, lambda opened, job_id: act(opened, job_id))
+
+
+@app.command()
+def retry(jobs: Ids = None, home: HomeOption = None) -> None:
+    """Try failed or cancelled jobs again, from their checkpoints."""
+    from datadream.jobs.submit import retry as act
+
+    _each(home, jobs, False, act)
+
+
+@app.command()
+def pause(jobs: Ids = None, all_: AllOption = False, home: HomeOption = None) -> None:
+    """Let jobs stop at their next checkpoint and wait for `resume`."""
+    from datadream.jobs.submit import pause as act
+
+    _each(home, jobs, all_, lambda opened, job_id: act(opened, job_id))
+
+
+@app.command()
+def resume(jobs: Ids = None, all_: AllOption = False, home: HomeOption = None) -> None:
+    """Let paused jobs go on."""
+    from datadream.jobs.submit import resume as act
+
+    _each(home, jobs, all_, act)
+
+
+@app.command()
+def priority(
+    job: OneId, value: Annotated[int, typer.Argument(help="Higher goes first.")], home: HomeOption = None
+) -> None:
+    """Set how urgent a job is."""
+    from datadream.jobs.submit import set_priority
+
+    _each(home, [job], False, lambda opened, job_id: set_priority(opened, job_id, value))
+
+
+@app.command("rm")
+def remove(jobs: Ids = None, home: HomeOption = None) -> None:
+    """Remove the folders of jobs that are over: log, history and checkpoint. What they made stays."""
+    from datadream.jobs.submit import remove as act
+
+    _each(home, jobs, False, act)
+
+
+def as_row(status: Status) -> dict[str, Any]:
+    """A status as JSON has it; `progress` from 0 to 1."""
+    from dataclasses import asdict
+
+    part = 1.0 if status.state == "done" else round(status.done / status.total, 4) if status.total else 0.0
+    first = {"id": status.id, "state": status.state, "stage": status.stage, "progress": part, "reason": status.reason}
+    return {**first, **asdict(status), "progress": part}
+
+
+def _chosen(home: Home, jobs: list[str] | None) -> list[str]:
+    from datadream.jobs import follow, state
+
+    return [state.find_job(home, job) for job in jobs] if jobs else follow.open_jobs(home)
+
+
+def _each(home: Any, jobs: list[str] | None, all_: bool, act: Callable[[Home, str], None]) -> None:
+    """Do `act` to each job, then see to it that somebody notices."""
+    from datadream.jobs import spawn
+    from datadream.jobs.home import open_home
+
+    if not jobs and not all_:
+        raise UserError("which jobs?", hint="give the start of their ids, see `datadream job ls`")
+    opened = open_home(home)
+    for job_id in _chosen(opened, jobs):
+        act(opened, job_id)
+    spawn.ensure_runner(opened)
+
+
+def _log_lines(home: Home, job_id: str) -> list[Callable[[], list[str]]]:
+    """Two sources of new lines: log.txt as it is, events.jsonl in words."""
+    from datadream.jobs.events import Lines, Tail
+
+    text, events = Lines(home.job(job_id) / "log.txt"), Tail(home.job(job_id) / "events.jsonl")
+    return [text.read, lambda: [_in_words(event) for event in events.records()]]
+
+
+def _in_words(event: dict[str, Any]) -> str:
+    head = f"{str(event.get('at', ''))[:19]} {event.get('kind')}"
+    known = ("seq", "at", "attempt", "kind", "seconds", "next")
+    return " ".join([head, *(f"{key}={value}" for key, value in event.items() if key not in known)])

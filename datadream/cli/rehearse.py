@@ -1,0 +1,65 @@
+"""`datadream rehearse`: jobs without models, to try slots, clusters and interruptions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from datadream.cli.options import HomeOption, JsonOption, QuietOption
+
+
+def rehearse(
+    jobs: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each.")] = 100,
+    step_seconds: Annotated[float, typer.Option(min=0, help="Seconds a step.")] = 0.01,
+    checkpoint_steps: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 1,
+    size: Annotated[int, typer.Option(min=0, help="Bytes each leaves.")] = 0,
+    children: Annotated[int, typer.Option(min=0, help="Child processes each holds, as a data loader does.")] = 0,
+    fail_at: Annotated[int, typer.Option(help="A step to fail at; -1: none.")] = -1,
+    seed: Annotated[int, typer.Option(help="Another seed, other jobs.")] = 1,
+    experiment: Annotated[str, typer.Option(help="Name of the experiment they belong to.")] = "",
+    priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
+    max_attempts: Annotated[int, typer.Option(min=1, help="Tries in a row that may come to nothing.")] = 3,
+    launcher: Annotated[str, typer.Option(help="local, or slurm, pbs, lsf, flux with datadream[cluster].")] = "local",
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Queue the jobs and return at once.")] = False,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Queue jobs that only count: they go through slots, checkpoints and retries as real ones do."""
+    import json as library
+
+    from datadream.cli.run import follow_jobs
+    from datadream.jobs import spawn
+    from datadream.jobs.home import open_home
+    from datadream.jobs.spec import JobSpec
+    from datadream.jobs.submit import submit
+    from datadream.stages.settings import RehearseSettings
+
+    opened = open_home(home)
+    settings = RehearseSettings(
+        steps=steps,
+        step_seconds=step_seconds,
+        checkpoint_steps=checkpoint_steps,
+        size=size,
+        children=children,
+        fail_at=fail_at,
+    ).model_dump(mode="json")
+    specs = [JobSpec(stage="rehearse", settings=settings, inputs={}, seed=seed + number) for number in range(jobs)]
+    titles = {spec.id: f"rehearsal {spec.seed}" for spec in specs}
+    queued = submit(
+        opened,
+        specs,
+        titles,
+        experiment=experiment,
+        priority=priority,
+        launcher=launcher,
+        max_attempts=max_attempts,
+    )
+    if detach:
+        spawn.ensure_runner(opened)
+    else:
+        follow_jobs(opened, queued, quiet or json)
+    if json:
+        typer.echo(library.dumps({"jobs": queued}))

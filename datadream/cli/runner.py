@@ -1,0 +1,21 @@
+"""`datadream runner`: the scheduler itself, started by whoever queues something."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from datadream.cli.options import HomeOption
+
+
+def runner(
+    home: HomeOption = None,
+    idle_seconds: Annotated[float, typer.Option(help="Leave after this long with nothing to do.")] = 5.0,
+) -> None:
+    """Work on the queue until it is empty; leaves at once when another runner does."""
+    from datadream.jobs.home import open_home
+    from datadream.jobs.runner import run, stop_on_signals
+
+    stop_on_signals()
+    run(open_home(home), idle_seconds=idle_seconds)

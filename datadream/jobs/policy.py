@@ -1,0 +1,117 @@
+"""What to do when a worker dies, and when one falls silent."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from datadream.jobs import identity, state
+from datadream.jobs.home import Home
+from datadream.jobs.queue import QueueSettings
+from datadream.jobs.state import State, Status
+
+BACKOFF_MAX = 60.0
+OLD = timedelta(hours=1)  # after a reboot, a job silent for longer is held until somebody asks
+LATE = 1.5  # a word is late after this many times what was promised
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A line of the job's history to write; `delay` in seconds before another start, `hold` why it is paused."""
+
+    state: State
+    reason: str
+    delay: float = 0.0
+    hold: str = ""
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+def backoff(settings: QueueSettings, times: int) -> float:
+    """Seconds to wait after the `times`-th failure in a row; none after no failure."""
+    return min(BACKOFF_MAX, settings.retry_seconds * 2.0 ** min(times - 1, 16)) if times > 0 else 0.0
+
+
+def after_loss(home: Home, status: Status, settings: QueueSettings) -> list[Verdict]:
+    """A worker is gone without a result: go on from the checkpoint, hold, or give up.
+
+    An attempt that came further than all before it, was asked to stop or fell to a reboot doesn't count against
+    `max_attempts`.
+    """
+    folder = home.job(status.id)
+    retries = state.read_control(home, status.id).retries
+    last = next(iter(state.last_events(folder)[-1:]), {})
+    rebooted, stopped = (
+        _rebooted(folder, status),
+        last.get("kind") == "stopped" and last.get("attempt") == status.attempts,
+    )
+    cause = "the machine was restarted" if rebooted else "its worker was asked to stop" if stopped else status.reason
+    excused = rebooted or stopped
+    line = {"state": "lost", "done": status.done, "excused": excused, "retries": retries}
+    strikes = _strikes([*state.history(folder), line], retries)
+    lost = Verdict("lost", cause, more={"done": status.done, "excused": excused, "retries": retries})
+    if rebooted and settings.reboot == "hold" and _is_old(last):
+        return [lost, Verdict("queued", f"paused: {HELD}", hold=HELD, more={"retries": retries})]
+    if strikes >= state.read_request(home, status.id).max_attempts:
+        reason = f"gave up after {status.attempts} attempts: {cause} (see `datadream job log {status.id[:8]}`)"
+        return [lost, Verdict("failed", reason, more={"retries": retries})]
+    again = "starts again from its checkpoint" if status.done else "starts again"
+    return [lost, Verdict("queued", f"{again}: {cause}", backoff(settings, strikes), more={"retries": retries})]
+
+
+HELD = "held after a restart of the machine"
+
+
+def _strikes(lines: list[dict[str, Any]], retries: int) -> int:
+    """Losses in a row that brought nothing, since the last time somebody asked for a retry."""
+    best = strikes = 0
+    for line in lines:
+        if line.get("state") != "lost" or line.get("excused") or int(line.get("retries", 0)) != retries:
+            continue
+        done = int(line.get("done", 0))
+        best, strikes = (done, 0) if done > best else (best, strikes + 1)
+    return strikes
+
+
+def _rebooted(folder: Any, status: Status) -> bool:
+    worker = identity.parse(state.read_attempt(folder, status.attempts).get("worker") or {})
+    return worker is not None and worker.host == socket.gethostname() and worker.boot != identity.boot_id()
+
+
+def _is_old(event: dict[str, Any]) -> bool:
+    try:
+        return datetime.now(UTC) - datetime.fromisoformat(str(event["at"])) > OLD
+    except (KeyError, ValueError):
+        return False
+
+
+class Silence:
+    """Tells hung from slow by the observer's own clock: a job promises with every word when the next will come."""
+
+    def __init__(self) -> None:
+        self._heard: dict[tuple[str, int], tuple[int, float, float]] = {}
+
+    def judge(self, home: Home, status: Status) -> str:
+        """Why to worry about a running job, "" when there is no reason."""
+        folder, key, now = home.job(status.id), (status.id, status.attempts), time.monotonic()
+        try:
+            size = (folder / "events.jsonl").stat().st_size
+        except OSError:
+            size = 0
+        before = self._heard.get(key)
+        if before is None or before[0] != size:
+            event: dict[str, Any] = next(iter(state.last_events(folder, 4096)[-1:]), {})
+            promised = event.get("next")
+            before = (size, now, float(promised) if isinstance(promised, int | float) else 900.0)
+            self._heard[key] = before
+        _, since, promise = before
+        if now - since > LATE * promise:
+            return f"no word where one was promised within {promise / 60:.0f} min: it may hang, see its log"
+        return ""
+
+
+def with_reason(status: Status, reason: str) -> Status:
+    """The same status for another reason."""
+    return replace(status, reason=reason)

@@ -1,0 +1,87 @@
+"""Worker processes as the runner holds them: one a slot, fed with one job after another."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from datadream import durable
+from datadream.jobs import identity, spawn
+from datadream.jobs.home import Home
+from datadream.jobs.queue import device_of
+
+
+@dataclass
+class Hand:
+    """A worker on a slot. `job` is what it was given last, until it says how that ended."""
+
+    slot: str
+    process: subprocess.Popen[bytes]
+    who: identity.Process
+    told: int
+    job: str | None = None
+    _heard: bytes = field(default=b"", repr=False)
+
+    def give(self, job_id: str, attempt: int) -> bool:
+        """Hand it a job; False when it is gone."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(f"{job_id} {attempt}\n".encode())
+            self.process.stdin.flush()
+        except OSError:
+            return False
+        self.job = job_id
+        return True
+
+    def listen(self) -> list[str]:
+        """Jobs it says are over since the last time."""
+        with suppress(BlockingIOError):
+            while chunk := os.read(self.told, 4096):
+                self._heard += chunk
+        *lines, self._heard = self._heard.split(b"\n")
+        over = [line.split()[0].decode() for line in lines if line]
+        if self.job in over:
+            self.job = None
+        return over
+
+    @property
+    def gone(self) -> bool:
+        """Whether the process has ended; collects it."""
+        return self.process.poll() is not None
+
+    def dismiss(self) -> None:
+        """No more jobs: it finishes what it has and leaves."""
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.close()
+
+    def close(self) -> None:
+        """Forget it."""
+        self.dismiss()
+        os.close(self.told)
+
+
+def hire(home: Home, slot: str, slot_fd: int) -> Hand | None:
+    """A new worker that inherits the slot's lock, so that it, and any child of its, holds the slot."""
+    heard, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        process = spawn.start(
+            home,
+            ["worker", "--home", str(home.path), "--feed", "--told", str(told)],
+            durable.make_dir(home.runner) / "worker.log",
+            stdin=subprocess.PIPE,
+            keep=[slot_fd, told],
+            extra={"DATADREAM_DEVICE": device_of(slot)},
+        )
+    except BaseException:
+        os.close(heard)
+        raise
+    finally:
+        os.close(told)
+    who = identity.identify(process.pid)
+    if who is None:
+        os.close(heard)
+        return None
+    return Hand(slot, process, who, heard)
