@@ -10,7 +10,7 @@ JOINERS = "\u200c\u200d"  # inside words of several scripts and in emoji
 
 
 def shown(text: str) -> str:
-    """`text` with each control, escape, direction mark and lone surrogate written out, as `\\x1b`; all else as it is."""
+    """`text` with controls, escapes, direction marks and lone surrogates written out, as `\\x1b`; all else as it is."""
     return "".join(_escaped(character) if _is_unshown(character) else character for character in text)
 
 

@@ -17,7 +17,7 @@ from datadream.canonical import sha256_file
 from datadream.data.shots import ShotSet
 from datadream.jobs.home import Home, open_home
 from datadream.jobs.plan import plan
-from datadream.jobs.runner import worker_environment
+from datadream.jobs.spawn import environment
 from datadream.jobs.sets import add_set
 from datadream.models.presets import Backbone
 from datadream.recipes.recipe import load_recipe
@@ -136,7 +136,7 @@ def test_a_killed_worker_resumes_to_the_same_artifacts(tmp_path: Path, mini: Bac
 
     def start(home: Home, jobs: list[str]) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "datadream", "worker", "--home", str(home.path), *jobs]
-        return subprocess.Popen(command, env=worker_environment(), start_new_session=True)
+        return subprocess.Popen(command, env=environment(), start_new_session=True)
 
     whole, jobs = prepare(tmp_path / "whole")
     assert start(whole, jobs).wait(300) == 0
