@@ -167,6 +167,17 @@ def reserve(path: Path, size: int = 8192) -> None:
         write_bytes(path, os.urandom(size))
 
 
+def replace_file(source: Path, target: Path) -> None:
+    """The finished file `source` under the name `target`, for good."""
+    try:
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
+        source.replace(target)
+        _sync_dir(target.parent)
+    except OSError as error:
+        raise user_error(error, target) from error
+
+
 def rotate(path: Path) -> None:
     """What `path` holds moves to `previous(path)`; fine when there is nothing."""
     try:

@@ -163,7 +163,7 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
-def test_a_disk_that_fills_midway_costs_one_sentence_and_the_rest_resumes(tmp_path: Path) -> None:
+def test_a_disk_that_fills_midway_pauses_the_job_until_there_is_room(tmp_path: Path) -> None:
     """A real full file system: a small tmpfs in a mount namespace, filled while images are written."""
     import shutil
     import subprocess
@@ -173,13 +173,14 @@ def test_a_disk_that_fills_midway_costs_one_sentence_and_the_rest_resumes(tmp_pa
 set -e
 mount -t tmpfs -o size=80m none "$1"
 export DATADREAM_HOME="$1/home"
-run() { "$2" -m datadream run name-only --source digits --shots 1 --data synth --quiet -o classify.steps=2 \
-  -o generate.images_per_class=30 -o generate.batch_size=2 -o generate.num_inference_steps=2; }
-run "$@" & job=$!
+"$2" -m datadream run name-only --source digits --shots 1 --data synth -o classify.steps=2 \
+  -o generate.images_per_class=30 -o generate.batch_size=2 -o generate.num_inference_steps=2 & job=$!
 until ls "$1"/home/artifacts/synthetic/.staging-*/data/train/zero/*.png >/dev/null 2>&1; do sleep 0.05; done
 dd if=/dev/zero of="$1/filler" bs=1M 2>/dev/null || true
-set +e; wait $job; echo "status $?"; rm "$1/filler"
-run "$@" >/dev/null; echo "again $?"
+sleep 6
+"$2" -m datadream job wait --timeout 1 || echo "wait $?"
+rm "$1/filler"
+set +e; wait $job; echo "status $?"
 """
     space = tmp_path / "space"
     space.mkdir()
@@ -189,7 +190,7 @@ run "$@" >/dev/null; echo "again $?"
         pytest.skip("no private mounts on this machine")
     command = [*unshare, "bash", "-c", script, "bash", str(space), sys.executable]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert "status 2" in result.stdout, result.stdout + result.stderr
-    assert "no space left" in result.stderr
+    assert "wait 124" in result.stdout, result.stdout + result.stderr
+    assert "no space left" in result.stderr or "waits for disk space" in result.stderr
     assert "Traceback" not in result.stderr
-    assert "again 0" in result.stdout, result.stderr
+    assert "status 0" in result.stdout, result.stderr

@@ -67,24 +67,24 @@ class Journal:
 class Lines:
     """Reads the complete lines that were added since the last look."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, offset: int = 0) -> None:
         self._path = path
-        self._offset = 0
+        self.offset = offset
 
     def skip(self) -> None:
         """Forget what is there already."""
-        self._offset = self._path.stat().st_size if self._path.exists() else 0
+        self.offset = self._path.stat().st_size if self._path.exists() else 0
 
     def read_bytes(self) -> list[bytes]:
         """New lines, oldest first."""
         try:
             with self._path.open("rb") as file:
-                file.seek(self._offset)
+                file.seek(self.offset)
                 data = file.read()
         except FileNotFoundError:
             return []
         whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
+        self.offset += len(whole)
         return whole.splitlines()
 
     def read(self) -> list[str]:
@@ -97,12 +97,17 @@ class Tail(Lines):
 
     def records(self) -> list[dict[str, Any]]:
         """New events, oldest first."""
-        found = []
-        for line in self.read_bytes():
+        return self.records_and_bad()[0]
+
+    def records_and_bad(self) -> tuple[list[dict[str, Any]], int]:
+        """New events, and how many lines were none."""
+        found: list[dict[str, Any]] = []
+        lines = [line for line in self.read_bytes() if line.strip()]
+        for line in lines:
             try:
                 event = json.loads(line)
             except ValueError:
                 continue
             if isinstance(event, dict):
                 found.append(event)
-        return found
+        return found, len(lines) - len(found)

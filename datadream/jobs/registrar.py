@@ -48,12 +48,9 @@ class Registrar:
             self._registry = None
 
     def _sync(self, live: Collection[str], seconds: float) -> None:
-        try:
-            from sqlalchemy.exc import SQLAlchemyError
+        from sqlalchemy.exc import SQLAlchemyError
 
-            from datadream.jobs import index
-        except ImportError:  # TEMP
-            return
+        from datadream.jobs import index
 
         try:
             if self._registry is None:

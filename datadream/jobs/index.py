@@ -1,0 +1,273 @@
+"""Keeping the registry what the folders say: little by little while things change, or all of it anew.
+
+A folder that hasn't changed since it was read isn't read again. A change in the same moment as the reading could be
+missed by its time stamp, so what changed just now is looked at once more (git's "racy" rule).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlmodel import Session
+
+from datadream.canonical import short_id
+from datadream.jobs import rows, state
+from datadream.jobs.home import Home
+from store import registry as store
+from store import writes
+from store.registry import Registry
+from store.tables import KINDS, Problem
+
+RACY_NS = 2_000_000_000
+CHUNK_SECONDS = 0.2  # of work in one transaction, so that other writers get their turn
+Task = Callable[[Session], None]
+
+
+def open_registry(
+    home: Home, seconds: float | None = None, notices: Callable[[str], None] = lambda _: None
+) -> Registry:
+    """The home's registry, brought up to date; at most about `seconds` are spent on that, None for as long as it takes.
+
+    Raises UserError when the registry is from a newer version.
+    """
+    registry = Registry.open(home.registry, home.registry_lock, notices=notices)
+    sync(home, registry, seconds)
+    return registry
+
+
+def sync(home: Home, registry: Registry, seconds: float | None = None) -> int:
+    """Read what has changed; the number of things read. What `seconds` didn't suffice for is left to the next call."""
+    end = None if seconds is None else time.monotonic() + seconds
+    with registry.reading() as session:
+        marks = writes.read_marks(session)
+    tasks = _tasks(home, marks)
+    count, more = 0, True
+    while more and (end is None or time.monotonic() < end or not count):
+        task = next(tasks, None)
+        if task is None:
+            break
+        with registry.writing() as session:
+            writes.defer_references(session)
+            began = time.monotonic()
+            while task is not None:
+                task(session)
+                count += 1
+                if time.monotonic() - began > CHUNK_SECONDS or (end is not None and time.monotonic() > end):
+                    break
+                task = next(tasks, None)
+            more = task is not None
+            writes.mend_references(session)
+    return count
+
+
+def follow(home: Home, registry: Registry, job_ids: Collection[str]) -> None:
+    """Bring in what these running jobs have told: state, progress, new metrics. One transaction."""
+    with registry.writing() as session:
+        writes.defer_references(session)
+        for job_id in sorted(job_ids):
+            _job(home, job_id, session)
+
+
+def rebuild(home: Home, notices: Callable[[str], None] = lambda _: None) -> Registry:
+    """Make the registry anew from the folders alone, in the place of the old one, which stays until that is done."""
+    fresh = home.path / ".registry.db.rebuilt"
+    _remove(fresh)
+    made = Registry.open(fresh, home.path / ".registry.rebuild-lock")
+    sync(home, made)
+    with made.reading() as session:
+        writes.sql(session, "PRAGMA wal_checkpoint(TRUNCATE)")
+    made.close()
+    old = Registry(home.registry, home.registry_lock, notices)
+    with old.alone():
+        store.install(fresh, home.registry)
+    _remove(fresh)
+    (home.path / ".registry.rebuild-lock").unlink(missing_ok=True)
+    return Registry.open(home.registry, home.registry_lock, notices=notices)
+
+
+def _remove(path: Path) -> None:
+    for tail in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + tail).unlink(missing_ok=True)
+
+
+def _tasks(home: Home, marks: dict[str, int]) -> Iterator[Task]:
+    """Everything that may have changed, a task each; folders come before what refers to them only by chance."""
+    for kind in KINDS:
+        yield from _folder(
+            home, marks, f"artifacts/{kind}", partial(_artifact, home, kind), partial(_no_artifact, kind), state.is_id
+        )
+    yield from _folder(home, marks, "runs", partial(_run, home), _no_run, _is_json)
+    yield from _jobs(home, marks)
+    for place, read, gone in (
+        ("names/set", rows.name_rows, _no_name),
+        ("labels", rows.label_rows, _no_labels),
+        ("experiments", rows.experiment_rows, _no_experiment),
+    ):
+        yield from _folder(home, marks, place, partial(_file, home, place, read, gone), gone, _is_json)
+
+
+def _folder(
+    home: Home,
+    marks: dict[str, int],
+    place: str,
+    read: Callable[[str, Session], None],
+    gone: Callable[[str, Session], None],
+    wanted: Callable[[str], bool],
+) -> Iterator[Task]:
+    """Tasks for the entries of `place` that are new, changed or gone; none when the folder itself is as it was."""
+    folder = home.path / place
+    mtime = _mtime(folder)
+    if mtime and marks.get(place) == mtime:
+        return
+    entries = {path.name: path for path in folder.iterdir() if wanted(path.name)} if mtime else {}
+    for name, path in sorted(entries.items()):
+        changed = _mtime(path)
+        if marks.get(f"{place}/{name}") != changed:
+            yield partial(_read_and_mark, read, f"{place}/{name}", name, changed)
+    known = [path for path in marks if path.startswith(f"{place}/") and path.count("/") == place.count("/") + 1]
+    for path_ in known:
+        if path_.removeprefix(f"{place}/") not in entries:
+            yield partial(_gone_and_mark, gone, path_)
+    if mtime:
+        yield partial(_mark, place, mtime)
+
+
+def _read_and_mark(read: Callable[[str, Session], None], place: str, name: str, mtime: int, session: Session) -> None:
+    read(name, session)
+    _mark(place, mtime, session)
+
+
+def _gone_and_mark(gone: Callable[[str, Session], None], place: str, session: Session) -> None:
+    gone(place.rsplit("/", 1)[1], session)
+    writes.unmark(session, place)
+
+
+def _mark(place: str, mtime: int, session: Session) -> None:
+    """Remember that it was read as of `mtime`; when that is this very moment, only that it is known."""
+    writes.mark(session, place, mtime if abs(time.time_ns() - mtime) > RACY_NS else 0)
+
+
+def _try(session: Session, place: str, read: Callable[[], list[Any]]) -> list[Any]:
+    """What `read` gives; when it can't, that is listed as a problem of `place`."""
+    writes.solve(session, place)
+    try:
+        return read()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        writes.put(session, [Problem(path=place, what=what)])
+        return []
+
+
+def _artifact(home: Home, kind: str, artifact_id: str, session: Session) -> None:
+    _no_artifact(kind, artifact_id, session)
+    place = f"artifacts/{kind}/{artifact_id}"
+    if (home.path / place).is_dir():
+        writes.put(session, _try(session, place, lambda: rows.artifact_rows(home, kind, artifact_id)))
+    writes.score_runs(session, artifact_id)
+
+
+def _no_artifact(kind: str, artifact_id: str, session: Session) -> None:
+    writes.remove_artifact(session, kind, artifact_id)
+    writes.score_runs(session, artifact_id)
+
+
+def _run(home: Home, name: str, session: Session) -> None:
+    _no_run(name, session)
+    run_id = name.removesuffix(".json")
+    writes.put(session, _try(session, f"runs/{name}", lambda: rows.run_rows(home, run_id)))
+    writes.score_run(session, run_id)
+
+
+def _no_run(name: str, session: Session) -> None:
+    writes.remove_run(session, name.removesuffix(".json"))
+
+
+def _jobs(home: Home, marks: dict[str, int]) -> Iterator[Task]:
+    """Tasks for jobs that are open, were when last read, or are new; and for those that are gone."""
+    place = "jobs"
+    folder = home.path / place
+    mtime = _mtime(folder)
+    try:
+        open_ = {path.name for path in home.queue.iterdir()}
+    except OSError:
+        open_ = set()
+    if marks.get(place) == mtime:
+        names = [path.split("/")[1] for path, value in marks.items() if path.startswith("jobs/") and not value]
+        names += [name for name in open_ if f"jobs/{name}" in marks]
+    else:
+        names = [path.name for path in folder.iterdir() if state.is_id(path.name)] if mtime else []
+        for path in marks:
+            if path.startswith("jobs/") and path.split("/")[1] not in set(names):
+                yield partial(_gone_and_mark, _no_job, path)
+    for name in sorted(set(names)):
+        if name in open_ or marks.get(f"jobs/{name}") != _mtime(home.job(name)):
+            yield partial(_job, home, name)
+    if mtime:
+        yield partial(_mark, place, mtime)
+
+
+def _job(home: Home, job_id: str, session: Session) -> None:
+    place = f"jobs/{job_id}"
+    events = home.job(job_id) / "events.jsonl"
+    mtime, over = _mtime(home.job(job_id)), False
+
+    def read() -> list[Any]:
+        nonlocal over
+        found, over = rows.job_rows(home, job_id)
+        return found
+
+    found = _try(session, place, read)
+    offset, bad = writes.job_progress(session, job_id)
+    if not found or (events.stat().st_size if events.exists() else 0) < offset:
+        writes.remove_job(session, job_id)
+        offset = bad = 0
+    if found:
+        points, more_bad, offset = rows.metric_points(home, job_id, offset)
+        found[0].bad_lines = bad + more_bad
+        writes.put_job(session, found, points, offset)
+    _mark(place, mtime if over or not found else 0, session)
+
+
+def _no_job(job_id: str, session: Session) -> None:
+    writes.remove_job(session, job_id)
+
+
+def _file(
+    home: Home,
+    place: str,
+    read: Callable[[Home, Path], list[Any]],
+    gone: Callable[[str, Session], None],
+    name: str,
+    session: Session,
+) -> None:
+    gone(name, session)
+    writes.put(session, _try(session, f"{place}/{name}", lambda: read(home, home.path / place / name)))
+
+
+def _no_name(name: str, session: Session) -> None:
+    for known in writes.set_names(session):
+        if f"{short_id(known)}.json" == name:
+            writes.remove_name(session, known)
+
+
+def _no_labels(name: str, session: Session) -> None:
+    writes.remove_labels(session, name.removesuffix(".json"))
+
+
+def _no_experiment(name: str, session: Session) -> None:
+    writes.remove_experiment(session, name.removesuffix(".json"))
+
+
+def _is_json(name: str) -> bool:
+    return name.endswith(".json") and not name.startswith(".")
+
+
+def _mtime(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_mtime_ns
+    return 0

@@ -1,0 +1,251 @@
+"""Opening the registry: pragmas, one writer, migrations, backups, and what to do with a damaged or newer file.
+
+DO: hold `writing` for a transaction that ends soon; open a `reading` session for a page and close it.
+DON'T: open, copy or hash the database file in a process that has it open: closing any descriptor drops SQLite's own
+locks (https://sqlite.org/howtocorrupt.html). `backup` copies it the right way.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, event
+from sqlmodel import Session, SQLModel, create_engine
+
+from datadream import durable
+from datadream.errors import UserError
+from store import tables  # noqa: F401 - fills SQLModel's metadata
+
+REVISIONS = ("0001", "0002")
+REVISION = REVISIONS[-1]
+BUSY_MS = 30_000
+REMOTE = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "afs")
+MOUNTS = Path("/proc/self/mountinfo")
+Notice = Callable[[str], None]
+
+
+def _silent(_: str) -> None:
+    return None
+
+
+class Registry:
+    """An open registry. Sessions see one state of it; a file that was replaced or deleted meanwhile is opened anew."""
+
+    def __init__(self, path: Path, lock: Path, notices: Notice = _silent, mounts: Path = MOUNTS) -> None:
+        """Use `Registry.open`."""
+        self.path, self._lock, self._notices = path, lock, notices
+        self._journal = "TRUNCATE" if is_remote(path, mounts) else "WAL"
+        self._engine: Engine | None = None
+        self._inode = 0
+
+    @classmethod
+    def open(cls, path: Path, lock: Path, *, notices: Notice = _silent, mounts: Path = MOUNTS) -> Registry:
+        """The registry at `path`, made or migrated if need be; `lock` is held by whoever writes.
+
+        Raises UserError when it is from a newer version. A damaged file is kept beside, and a new one begun.
+        """
+        registry = cls(path, lock, notices, mounts)
+        if registry._journal != "WAL" and not path.exists():
+            notices(f"{path.parent} is on a network file system: its registry is slower, and jobs don't depend on it")
+        registry._connect()
+        return registry
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that only looks."""
+        with Session(self._current()) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A session in one transaction, with no other writer about; committed at the end, undone on an error."""
+        with self.alone(), Session(self._current(locked=True)) as session:
+            yield session
+            session.commit()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+
+    def backup(self, target: Path) -> None:
+        """A consistent copy at `target`, while others read and write (SQLite's online backup)."""
+        partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+        try:
+            partial.unlink(missing_ok=True)
+            source = sqlite3.connect(self.path, timeout=BUSY_MS / 1000)
+            copy = sqlite3.connect(partial)
+            with closing(source), closing(copy):
+                source.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")
+            durable.replace_file(partial, target)
+        except (OSError, sqlite3.Error) as error:
+            partial.unlink(missing_ok=True)
+            raise UserError(f"can't back up the registry: {error}", at=target, hint="choose another place") from error
+
+    def problems(self) -> list[str]:
+        """What SQLite's own checks say; empty when the file is sound."""
+        with self.reading() as session:
+            connection = session.connection()
+            found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check")]
+            keys = [
+                f"a row of {row[0]} refers to nothing" for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
+            ]
+        return [line for line in found if line != "ok"] + keys
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep every other writer out for a while."""
+        fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.file_mode(self._lock))
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def _current(self, locked: bool = False) -> Engine:
+        if self._engine is None or _inode(self.path) != self._inode:
+            self.close()
+            self._connect(locked)
+        assert self._engine is not None
+        return self._engine
+
+    def _connect(self, locked: bool = False) -> None:
+        found = self._revision()
+        if found != REVISION:
+            if locked:
+                self._prepare()
+            else:
+                with self.alone():
+                    self._prepare()
+        self._engine = _engine(self.path, self._journal)
+        self._inode = _inode(self.path)
+
+    def _prepare(self) -> None:
+        """Under the lock: see to it that there is a database of this revision."""
+        found = self._revision()
+        if found == REVISION:
+            return
+        if found == "damaged":
+            aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
+            durable.replace_file(self.path, aside)
+            self._notices(f"the registry was damaged: it is kept as {aside.name} and made again from the folders")
+            found = ""
+        if not found:
+            create(self.path)
+        elif found in REVISIONS:
+            self._migrate(found)
+        else:
+            raise UserError(
+                f"the registry was written by a newer DataDream (its schema is {found}, this one knows {REVISION})",
+                at=self.path,
+                hint="update DataDream, or choose another --home",
+            )
+
+    def _migrate(self, found: str) -> None:
+        from store.migrations.run import upgrade
+
+        copy = self.path.with_name(f"{self.path.name}.before-{REVISION}")
+        self.backup(copy)
+        self._notices(f"the registry's schema goes from {found} to {REVISION}; a copy of the old is {copy.name}")
+        engine = _engine(self.path, self._journal)
+        try:
+            upgrade(engine)
+        finally:
+            engine.dispose()
+
+    def _revision(self) -> str:
+        """Of the file: its schema's revision, "" when there is none, `damaged` when SQLite can't read it."""
+        if not self.path.exists() or not self.path.stat().st_size:
+            return ""
+        try:
+            with closing(
+                sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True, timeout=BUSY_MS / 1000)
+            ) as connection:
+                rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return "damaged"
+            if not self.path.exists():
+                return ""
+            raise UserError(
+                f"can't open the registry: {error}", at=self.path, hint="see that you may write there"
+            ) from error
+        except sqlite3.DatabaseError:
+            return "damaged"
+        return str(rows[0][0]) if rows else "damaged"
+
+
+def create(path: Path) -> None:
+    """An empty registry of this revision at `path`, there at once or not at all."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial.unlink(missing_ok=True)
+    try:
+        engine = _engine(partial, "DELETE")
+        SQLModel.metadata.create_all(engine)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+            connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (REVISION,))
+        engine.dispose()
+        partial.chmod(durable.file_mode(path))
+        install(partial, path)
+    except OSError as error:
+        raise durable.user_error(error, path) from error
+
+
+def install(partial: Path, path: Path) -> None:
+    """Put the closed database `partial` in the place of `path`; call it under the writers' lock."""
+    for tail in ("-wal", "-shm", "-journal"):  # another file's log must not be played into this one
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + tail).unlink()
+    durable.replace_file(partial, path)
+
+
+def is_remote(path: Path, mounts: Path = MOUNTS) -> bool:
+    """Whether `path` lies on a network file system, where SQLite's WAL doesn't work (proc_pid_mountinfo(5))."""
+    best, kind = -1, ""
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        fields = left.split()
+        if len(fields) < 5 or not right:
+            continue
+        root = Path(fields[4].replace("\\040", " "))
+        if (path == root or root in path.parents) and len(root.parts) > best:
+            best, kind = len(root.parts), right.split()[0]
+    return kind in REMOTE
+
+
+def _engine(path: Path, journal: str) -> Engine:
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # SQLAlchemy says BEGIN below, not the driver when it sees fit
+        for pragma in (f"journal_mode = {journal}", "foreign_keys = ON", "synchronous = NORMAL", "temp_store = MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return -1

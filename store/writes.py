@@ -1,0 +1,174 @@
+"""Every change to the registry's rows, in SQL. Call them inside `Registry.writing`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import insert
+from sqlmodel import Session, SQLModel
+
+from store.tables import Artifact
+
+# Columns that name an artifact which may be gone, and of what kind it was.
+REFERENCES = (
+    ("run", "set_id", "set"),
+    ("run", "classifier_id", "classifier"),
+    ("run", "synthetic_id", "synthetic"),
+    ("run", "adapter_id", "adapter"),
+    ("set_name", "set_id", "set"),
+    ("adapter", "set_id", "set"),
+    ("synthetic_set", "adapter_id", "adapter"),
+    ("classifier", "set_id", "set"),
+    ("classifier", "synthetic_id", "synthetic"),
+    ("lineage", "parent", ""),
+)
+DETAILS = {"set": "shot_set", "adapter": "adapter", "synthetic": "synthetic_set", "classifier": "classifier"}
+SCORE = """
+UPDATE run SET
+    split = coalesce((SELECT split FROM classifier c WHERE c.id = run.classifier_id), ''),
+    correct = (SELECT correct FROM classifier c WHERE c.id = run.classifier_id),
+    total = (SELECT total FROM classifier c WHERE c.id = run.classifier_id),
+    accuracy = (SELECT 100.0 * correct / nullif(total, 0) FROM classifier c WHERE c.id = run.classifier_id),
+    seconds = (SELECT round(sum(a.seconds), 2) FROM artifact a
+               WHERE a.id IN (run.classifier_id, run.synthetic_id, run.adapter_id))
+WHERE {} = ?
+"""
+
+
+def sql(session: Session, text: str, *values: object) -> Any:
+    """Run one statement."""
+    return session.connection().exec_driver_sql(text, values)
+
+
+def defer_references(session: Session) -> None:
+    """Foreign keys are looked at when the transaction ends, not before."""
+    sql(session, "PRAGMA defer_foreign_keys = ON")
+
+
+def put(session: Session, rows: Iterable[SQLModel]) -> None:
+    """Add rows; one with the same key is replaced."""
+    by_table: dict[type[SQLModel], list[dict[str, Any]]] = {}
+    for row in rows:
+        by_table.setdefault(type(row), []).append(row.model_dump())
+    for table, values in by_table.items():
+        session.connection().execute(insert(table).prefix_with("OR REPLACE"), values)
+
+
+def read_marks(session: Session) -> dict[str, int]:
+    """How far everything has been read."""
+    return {str(path): int(value) for path, value in sql(session, "SELECT path, value FROM mark")}
+
+
+def mark(session: Session, path: str, value: int) -> None:
+    """Remember how far `path` has been read."""
+    sql(session, "INSERT OR REPLACE INTO mark VALUES (?, ?)", path, value)
+
+
+def unmark(session: Session, path: str) -> None:
+    """Forget `path`, and its problem."""
+    sql(session, "DELETE FROM mark WHERE path = ?", path)
+    sql(session, "DELETE FROM problem WHERE path = ?", path)
+
+
+def solve(session: Session, path: str) -> None:
+    """Forget the problem of `path`."""
+    sql(session, "DELETE FROM problem WHERE path = ?", path)
+
+
+def remove_artifact(session: Session, kind: str, artifact_id: str) -> None:
+    """Its rows and its lineage; who refers to it gets a stub by `mend_references`."""
+    sql(session, "DELETE FROM lineage WHERE child = ?", artifact_id)
+    if kind in DETAILS:
+        sql(session, f"DELETE FROM {DETAILS[kind]} WHERE id = ?", artifact_id)  # noqa: S608 - one of our own words
+    sql(session, "DELETE FROM artifact WHERE id = ?", artifact_id)
+
+
+def score_runs(session: Session, artifact_id: str) -> None:
+    """Fill in what the artifact says into the runs that are made of it."""
+    for column in ("classifier_id", "synthetic_id", "adapter_id"):
+        sql(session, SCORE.format(column), artifact_id)
+
+
+def score_run(session: Session, run_id: str) -> None:
+    """Fill in what its artifacts say into one run."""
+    sql(session, SCORE.format("id"), run_id)
+
+
+def remove_run(session: Session, run_id: str) -> None:
+    """Its row."""
+    sql(session, "DELETE FROM run WHERE id = ?", run_id)
+
+
+def job_progress(session: Session, job_id: str) -> tuple[int, int]:
+    """Bytes of its events that are in, and how many lines among them were unreadable."""
+    offset = sql(session, "SELECT value FROM mark WHERE path = ?", f"offset/{job_id}").scalar()
+    bad = sql(session, "SELECT bad_lines FROM job WHERE id = ?", job_id).scalar()
+    return int(offset or 0), int(bad or 0)
+
+
+def put_job(session: Session, rows: list[SQLModel], points: dict[tuple[str, int], float], offset: int) -> None:
+    """A job's row (the first), its inputs and history anew, and more points of its curves."""
+    job = rows[0].model_dump()
+    job_id = job.pop("id")
+    for table in ("transition", "job_input"):
+        sql(session, f"DELETE FROM {table} WHERE job = ?", job_id)  # noqa: S608 - one of our own words
+    changes = ", ".join(f"{name} = ?" for name in job)
+    if not sql(session, f"UPDATE job SET {changes} WHERE id = ?", *job.values(), job_id).rowcount:  # noqa: S608
+        put(session, rows[:1])
+    put(session, rows[1:])
+    if points:
+        session.connection().exec_driver_sql(
+            "INSERT OR REPLACE INTO metric (job, name, step, value) VALUES (?, ?, ?, ?)",
+            [(job_id, name, step, value) for (name, step), value in points.items()],
+        )
+    mark(session, f"offset/{job_id}", offset)
+
+
+def remove_job(session: Session, job_id: str) -> None:
+    """All its rows."""
+    for table in ("transition", "job_input", "metric"):
+        sql(session, f"DELETE FROM {table} WHERE job = ?", job_id)  # noqa: S608 - one of our own words
+    sql(session, "DELETE FROM job WHERE id = ?", job_id)
+    sql(session, "DELETE FROM mark WHERE path = ?", f"offset/{job_id}")
+
+
+def set_names(session: Session) -> list[str]:
+    """The users' names for sets."""
+    return [str(name) for (name,) in sql(session, "SELECT name FROM set_name")]
+
+
+def remove_name(session: Session, name: str) -> None:
+    """A user's name for a set."""
+    sql(session, "DELETE FROM set_name WHERE name = ?", name)
+
+
+def remove_labels(session: Session, subject: str) -> None:
+    """All tags and the note of one thing."""
+    sql(session, "DELETE FROM tag WHERE subject = ?", subject)
+    sql(session, "DELETE FROM note WHERE subject = ?", subject)
+
+
+def remove_experiment(session: Session, experiment_id: str) -> None:
+    """Its rows."""
+    sql(session, "DELETE FROM experiment_run WHERE experiment = ?", experiment_id)
+    sql(session, "DELETE FROM experiment WHERE id = ?", experiment_id)
+
+
+def mend_references(session: Session) -> None:
+    """What is referred to and isn't there gets a stub; a stub nobody refers to any more goes."""
+    stubs: dict[str, str] = {}
+    for table, column, kind in reversed(REFERENCES):
+        role = "role" if not kind else f"'{kind}'"
+        missing = sql(
+            session,
+            f"SELECT DISTINCT {column}, {role} FROM {table} WHERE {column} IS NOT NULL "  # noqa: S608
+            f"AND NOT EXISTS (SELECT 1 FROM artifact WHERE artifact.id = {table}.{column})",
+        )
+        stubs |= {str(found): str(what) for found, what in missing}
+    put(session, [Artifact(id=found, kind=kind, present=False) for found, kind in sorted(stubs.items())])
+    used = " UNION ALL ".join(
+        f"SELECT 1 FROM {table} WHERE {table}.{column} = artifact.id"  # noqa: S608
+        for table, column, _ in REFERENCES
+    )
+    sql(session, f"DELETE FROM artifact WHERE NOT present AND NOT EXISTS ({used})")  # noqa: S608
