@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from datadream.cli import complete
+from datadream.cli.listing import ColumnsOption, LimitOption, PageOption, SortOption, WhereOption, list_noun
 from datadream.cli.options import HomeOption, JsonOption, QuietOption
 from datadream.errors import UserError
 
@@ -19,18 +21,32 @@ app = typer.Typer(no_args_is_help=True, help="Jobs: each one stage of a run, in 
 EXIT_TIME = 124
 
 
-def _complete(incomplete: str) -> list[str]:
-    from datadream.cli.complete import jobs  # TEMP
-
-    return jobs(incomplete)
-
-
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID...]", help="Jobs, by the start of their id.", autocompletion=_complete),
+    typer.Argument(metavar="[ID...]", help="Jobs, by the start of their id.", autocompletion=complete.jobs),
 ]
-OneId = Annotated[str, typer.Argument(metavar="ID", help="A job, by the start of its id.", autocompletion=_complete)]
+OneId = Annotated[
+    str, typer.Argument(metavar="ID", help="A job, by the start of its id.", autocompletion=complete.jobs)
+]
 AllOption = Annotated[bool, typer.Option("--all", help="Every job that isn't over.")]
+
+
+@app.command("ls")
+def list_(
+    json: JsonOption = False,
+    where: WhereOption = None,
+    sort: SortOption = "",
+    columns: ColumnsOption = None,
+    limit: LimitOption = 50,
+    page: PageOption = 1,
+    home: HomeOption = None,
+) -> None:
+    """List jobs, newest first."""
+    list_noun(
+        home, "job", ("id", "state", "stage", "progress", "attempts", "slot", "title", "reason"), json=json,
+        where=where, sort=sort, columns=columns, limit=limit, page=page,
+        empty="no jobs yet: `datadream run ...` makes some",
+    )  # fmt: skip
 
 
 @app.command()

@@ -13,7 +13,24 @@ from typing import Annotated
 import typer
 
 from datadream import __version__
-from datadream.cli import compare, demo, job, queue, recipe, rehearse, run, runner, sets, worker
+from datadream.cli import (
+    artifact,
+    compare,
+    demo,
+    experiment,
+    gc,
+    home,
+    job,
+    label,
+    queue,
+    recipe,
+    registry,
+    rehearse,
+    run,
+    runner,
+    sets,
+    worker,
+)
 from datadream.errors import UserError
 
 INTERRUPTED = 130
@@ -28,11 +45,21 @@ app = typer.Typer(
 )
 app.add_typer(sets.app, name="set")
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(artifact.adapters, name="adapter")
+app.add_typer(artifact.synthetics, name="synth")
+app.add_typer(artifact.classifiers, name="classifier")
+app.add_typer(artifact.runs, name="runs")
 app.add_typer(job.app, name="job")
 app.add_typer(queue.app, name="queue")
+app.add_typer(experiment.app, name="experiment")
+app.add_typer(label.app, name="tag")
+app.add_typer(registry.app, name="registry")
+app.add_typer(home.app, name="home")
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("demo")(demo.demo)
+app.command("note")(label.note)
+app.command("gc")(gc.gc)
 app.command("rehearse")(rehearse.rehearse)
 app.command("worker", hidden=True)(worker.worker)
 app.command("runner", hidden=True)(runner.runner)

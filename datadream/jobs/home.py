@@ -134,5 +134,15 @@ def open_home(path: Path | None) -> Home:
     return home
 
 
+def init_home(path: Path | None, shared: bool) -> Home:
+    """A home that is private, or with `shared` its group's: the setgid bit passes that on to all that is made in it."""
+    home = open_home(path)
+    try:
+        home.path.chmod(0o2770 if shared else 0o700)
+    except OSError as error:
+        raise durable.user_error(error, home.path) from error
+    return home
+
+
 def _gib(size: int) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 // 10 else f"{size / 2**20:.0f} MiB"

@@ -1,0 +1,142 @@
+"""`datadream adapter`, `synth`, `classifier`, `runs`: what was made, and from what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from datadream.cli import complete
+from datadream.cli.listing import (
+    ColumnsOption,
+    LimitOption,
+    PageOption,
+    SortOption,
+    WhereOption,
+    list_noun,
+    registry_of,
+)
+from datadream.cli.options import HomeOption, JsonOption
+
+if TYPE_CHECKING:
+    from datadream.jobs.home import Home
+    from store.registry import Registry
+
+SHOWN = {
+    "adapter": ("id", "per", "rank", "shots", "seed", "set", "created", "bytes", "tags"),
+    "synth": ("id", "adapter", "images_per_class", "num_classes", "guidance_scale", "seed", "created", "bytes", "tags"),
+    "classifier": ("id", "accuracy", "data", "split", "correct", "total", "seed", "synth", "created", "tags"),
+    "run": ("id", "method", "data", "shots", "seed", "accuracy", "source", "created", "tags"),
+}
+KINDS = {"adapter": "adapter", "synth": "synthetic", "classifier": "classifier", "set": "set"}
+
+
+def noun_app(noun: str, about: str, completion: complete.Complete, empty: str) -> typer.Typer:
+    """`ls` and `show` of one noun."""
+    app = typer.Typer(no_args_is_help=True, help=about)
+    argument = typer.Argument(metavar="ID", help="The start of an id.", autocompletion=completion)
+
+    @app.command("ls")
+    def list_(
+        json: JsonOption = False,
+        where: WhereOption = None,
+        sort: SortOption = "",
+        columns: ColumnsOption = None,
+        limit: LimitOption = 50,
+        page: PageOption = 1,
+        home: HomeOption = None,
+    ) -> None:
+        list_noun(
+            home, noun, SHOWN[noun], json=json, where=where, sort=sort, columns=columns, limit=limit, page=page,
+            empty=empty,
+        )  # fmt: skip
+
+    @app.command()
+    def show(
+        id_: str = argument,
+        json: JsonOption = False,
+        home: HomeOption = None,
+    ) -> None:
+        import json as library
+
+        from datadream.jobs.home import open_home
+        from store import queries
+
+        opened = open_home(home)
+        registry = registry_of(opened)
+        try:
+            _, found = queries.resolve(registry, id_, [noun])
+            content = describe(opened, registry, noun, found)
+        finally:
+            registry.close()
+        if json:
+            typer.echo(library.dumps(content, ensure_ascii=False, indent=2))
+        else:
+            _print(content)
+
+    list_.__doc__, show.__doc__ = "List them, newest first.", "Show one: what it is, from what, and who uses it."
+    return app
+
+
+def describe(home: Home, registry: Registry, noun: str, found: str) -> dict[str, Any]:
+    """All that is known of one thing: its row, its record or manifest, lineage both ways, tags and note."""
+    from datadream.jobs import state
+    from datadream.jobs.labels import read_labels
+    from store import queries
+    from store.where import Condition
+
+    row = queries.page(registry, noun, [Condition("id", "=", found)], limit=1)[0]
+    content: dict[str, Any] = {**row, "note": read_labels(home, found).note}
+    if noun == "run":
+        content["record"] = state.read_dict(home.run(found))
+        return content
+    folder = home.path / "artifacts" / KINDS[noun] / found
+    manifest = state.read_dict(folder / "manifest.json") or {}
+    content |= {name: manifest.get(name) for name in ("spec", "origin", "files", "content")}
+    content["folder"] = str(folder)
+    return content | queries.lineage(registry, found)
+
+
+def _print(content: dict[str, Any]) -> None:
+    from datadream.cli.listing import cell
+    from datadream.text import shown
+
+    for name, value in content.items():
+        if name == "files" and value:
+            typer.echo(f"{'files':<20} {len(value)}")
+        elif name in ("ancestors", "descendants", "runs") and isinstance(value, list):
+            for entry in value:
+                words = " ".join(f"{entry[key]}" for key in entry if key not in ("depth", "id", "present"))
+                typer.echo(f"{name[:-1]:<20} {entry['id']}  {shown(words)}")
+        elif isinstance(value, dict):
+            for key, part in value.items():
+                typer.echo(f"{name + '.' + key:<20} {shown(str(part))[:200]}")
+        elif value not in (None, "", []):
+            text = str(value) if name in ("id", "set", "adapter", "synth", "classifier") else cell(name, value)
+            typer.echo(f"{name:<20} {text}")
+
+
+adapters = noun_app(
+    "adapter",
+    "Adapters: what was learnt from the shots.",
+    complete.adapters,
+    "no adapters yet: `datadream run datadream-dset ...` makes one",
+)
+synthetics = noun_app(
+    "synth",
+    "Synthetic sets: what was drawn.",
+    complete.synthetics,
+    "no synthetic sets yet: `datadream run name-only ...` makes one",
+)
+classifiers = noun_app(
+    "classifier",
+    "Classifier runs and their accuracy.",
+    complete.classifiers,
+    "no classifiers yet: `datadream run real-only ...` makes one",
+)
+runs = noun_app(
+    "run",
+    "The history of runs.",
+    complete.runs,
+    "no runs yet: `datadream run real-only --source digits --shots 4` makes one",
+)

@@ -1,0 +1,130 @@
+"""`datadream experiment`: named grids of runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from datadream.cli import complete
+from datadream.cli.listing import ColumnsOption, LimitOption, PageOption, SortOption, WhereOption, list_noun
+from datadream.cli.options import HomeOption, JsonOption
+
+if TYPE_CHECKING:
+    from datadream.jobs.experiments import Experiment
+    from datadream.jobs.home import Home
+
+app = typer.Typer(no_args_is_help=True, help="Experiments: named grids of runs.")
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="An experiment's name, or the start of its id.")]
+RunsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[RUN...]", help="Starts of runs' ids.", autocompletion=complete.runs)
+]
+
+
+@app.command()
+def make(name: NameArgument, runs: RunsArgument = None, home: HomeOption = None) -> None:
+    """Make an experiment, with runs in it if you name some."""
+    from datadream.jobs.experiments import add_runs
+    from datadream.jobs.home import open_home
+
+    opened = open_home(home)
+    made = add_runs(opened, name, _run_ids(opened, runs))
+    typer.echo(f"{made.id}  {len(made.runs)} runs")
+
+
+@app.command("ls")
+def list_(
+    json: JsonOption = False,
+    where: WhereOption = None,
+    sort: SortOption = "",
+    columns: ColumnsOption = None,
+    limit: LimitOption = 50,
+    page: PageOption = 1,
+    home: HomeOption = None,
+) -> None:
+    """List experiments, newest first."""
+    list_noun(
+        home, "experiment", ("id", "name", "runs", "done", "created", "tags"), json=json, where=where, sort=sort,
+        columns=columns, limit=limit, page=page, empty="no experiments yet: `datadream run ... --experiment NAME`",
+    )  # fmt: skip
+
+
+@app.command()
+def show(name: NameArgument, json: JsonOption = False, home: HomeOption = None) -> None:
+    """Show an experiment's table."""
+    import json as library
+    from dataclasses import asdict
+
+    from datadream.cli.compare import print_table
+    from datadream.jobs.home import open_home
+    from datadream.text import shown
+
+    opened = open_home(home)
+    found = _find(opened, name)
+    if json:
+        typer.echo(library.dumps(asdict(found), ensure_ascii=False, indent=2))
+        return
+    typer.echo(f"{found.id}  {shown(found.name)}  {len(found.runs)} runs")
+    print_table(opened, set(found.runs), "table")
+
+
+@app.command()
+def add(name: NameArgument, runs: RunsArgument = None, home: HomeOption = None) -> None:
+    """Put runs into an experiment."""
+    from datadream.jobs.experiments import add_runs
+    from datadream.jobs.home import open_home
+
+    opened = open_home(home)
+    add_runs(opened, _find(opened, name).name, _run_ids(opened, runs))
+
+
+@app.command()
+def drop(name: NameArgument, runs: RunsArgument = None, home: HomeOption = None) -> None:
+    """Take runs out of an experiment; the runs stay."""
+    from datadream.jobs.experiments import add_runs
+    from datadream.jobs.home import open_home
+
+    opened = open_home(home)
+    add_runs(opened, _find(opened, name).name, (), remove=_run_ids(opened, runs))
+
+
+@app.command("rm")
+def remove(name: NameArgument, home: HomeOption = None) -> None:
+    """Forget an experiment; its runs stay."""
+    from datadream.jobs.experiments import remove_experiment
+    from datadream.jobs.home import open_home
+
+    opened = open_home(home)
+    remove_experiment(opened, _find(opened, name).id)
+
+
+def _find(home: Home, name: str) -> Experiment:
+    from datadream.canonical import short_id
+    from datadream.cli.listing import registry_of
+    from datadream.errors import UserError
+    from datadream.jobs.experiments import read_experiment
+    from store import queries
+
+    found = read_experiment(home, short_id(["experiment", name]))
+    if found is None:
+        registry = registry_of(home)
+        try:
+            found = read_experiment(home, queries.resolve(registry, name, ["experiment"])[1])
+        finally:
+            registry.close()
+    if found is None:
+        raise UserError(f"no experiment {name!r}", hint="see `datadream experiment ls`")
+    return found
+
+
+def _run_ids(home: Home, runs: list[str] | None) -> list[str]:
+    from datadream.cli.listing import registry_of
+    from store import queries
+
+    if not runs:
+        return []
+    registry = registry_of(home)
+    try:
+        return [queries.resolve(registry, run, ["run"])[1] for run in runs]
+    finally:
+        registry.close()

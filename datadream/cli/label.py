@@ -1,0 +1,113 @@
+"""`datadream tag` and `datadream note`: your words on anything with an id."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from datadream.cli import complete
+from datadream.cli.options import HomeOption, JsonOption
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datadream.jobs.home import Home
+
+app = typer.Typer(no_args_is_help=True, help="Tags on runs, jobs, artifacts and experiments.")
+NOUNS = ("run", "classifier", "synth", "adapter", "set", "job", "experiment")
+IdArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="The start of an id, or a set's or experiment's name.", autocompletion=complete.anything
+    ),
+]
+
+
+@app.command()
+def add(
+    id_: IdArgument, words: Annotated[list[str], typer.Argument(metavar="TAG...")], home: HomeOption = None
+) -> None:
+    """Put tags on something."""
+    from datadream.jobs.labels import tag
+
+    opened, subject = subject_of(home, id_)
+    _print_tags(tag(opened, subject, add=words).tags)
+
+
+@app.command("rm")
+def remove(
+    id_: IdArgument, words: Annotated[list[str], typer.Argument(metavar="TAG...")], home: HomeOption = None
+) -> None:
+    """Take tags off."""
+    from datadream.jobs.labels import tag
+
+    opened, subject = subject_of(home, id_)
+    _print_tags(tag(opened, subject, remove=words).tags)
+
+
+@app.command("ls")
+def list_(json: JsonOption = False, home: HomeOption = None) -> None:
+    """List all tags, and what has them."""
+    import json as library
+
+    from datadream.cli.listing import registry_of
+    from datadream.jobs.home import open_home
+    from datadream.text import shown
+    from store import queries
+
+    registry = registry_of(open_home(home))
+    found = queries.tags(registry)
+    registry.close()
+    if json:
+        typer.echo(library.dumps(found, ensure_ascii=False, indent=2))
+        return
+    for label, subjects in found.items():
+        typer.echo(f"{shown(label)}  {' '.join(subjects)}")
+    if not found:
+        typer.echo("no tags yet: `datadream tag add ID WORD` puts one")
+
+
+def note(
+    id_: IdArgument,
+    text: Annotated[str | None, typer.Argument(help="The note; without it, the one there is printed.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove the note.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """Write a sentence on anything with an id, or read it."""
+    from datadream.jobs import labels
+    from datadream.text import shown
+
+    opened, subject = subject_of(home, id_)
+    if text is not None or clear:
+        labels.note(opened, subject, "" if clear else text or "")
+        return
+    found = labels.read_labels(opened, subject).note
+    typer.echo("\n".join(shown(line) for line in found.split("\n")) if found else "no note")
+
+
+def subject_of(home: Path | None, text: str) -> tuple[Home, str]:
+    """The home, and the id of what `text` begins the id of, or names."""
+    from datadream.canonical import short_id
+    from datadream.cli.listing import registry_of
+    from datadream.jobs.home import open_home
+    from datadream.jobs.state import read_dict
+    from store import queries
+
+    opened = open_home(home)
+    named = read_dict(opened.set_name(short_id(text)))
+    if named:
+        return opened, str(named["id"])
+    if opened.experiment(short_id(["experiment", text])).exists():
+        return opened, short_id(["experiment", text])
+    registry = registry_of(opened)
+    try:
+        return opened, queries.resolve(registry, text, NOUNS)[1]
+    finally:
+        registry.close()
+
+
+def _print_tags(tags: tuple[str, ...]) -> None:
+    from datadream.text import shown
+
+    typer.echo(" ".join(shown(word) for word in tags) or "no tags")

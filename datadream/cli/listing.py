@@ -1,0 +1,130 @@
+"""What every listing has in common: filter, sort, columns, pages, JSON or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from datadream.errors import UserError
+
+if TYPE_CHECKING:
+    from datadream.jobs.home import Home
+    from store.registry import Registry
+
+ID_LENGTH = 8
+WhereOption = Annotated[
+    str | None, typer.Option("--where", "-w", help='Filter, as "method=datadream-dset shots>=4 tag=best".')
+]
+SortOption = Annotated[str, typer.Option("--sort", help="Column to sort by; -NAME for descending.")]
+ColumnsOption = Annotated[str | None, typer.Option("--columns", help="Columns to show, as id,state,title.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, help="Rows a page.")]
+PageOption = Annotated[int, typer.Option("--page", min=1, help="Which page.")]
+
+
+def registry_of(home: Home) -> Registry:
+    """The home's registry, up to date; what there is to say of it goes to stderr."""
+    from datadream.jobs.index import open_registry
+
+    return open_registry(home, None, lambda text: typer.echo(text, err=True))
+
+
+def list_noun(
+    home: Path | None,
+    noun: str,
+    shown: Sequence[str],
+    *,
+    json: bool,
+    where: str | None,
+    sort: str,
+    columns: str | None,
+    limit: int,
+    page: int,
+    empty: str,
+) -> None:
+    """Print a page of `noun`: whole rows as JSON, else the columns `shown` or asked for."""
+    import json as library
+
+    from datadream.jobs.home import open_home
+    from store import queries
+    from store.where import parse_where
+
+    registry = registry_of(open_home(home))
+    try:
+        conditions = parse_where(where or "")
+        rows = queries.page(registry, noun, conditions, sort, limit, (page - 1) * limit)
+        total = len(rows) if len(rows) < limit and page == 1 else queries.count(registry, noun, conditions)
+    finally:
+        registry.close()
+    chosen = [name.strip() for name in columns.split(",") if name.strip()] if columns else list(shown)
+    unknown = [name for name in chosen if name not in queries.columns(noun)]
+    if unknown:
+        raise UserError(f"a {noun} has no column {unknown[0]!r}", hint=f"it has {', '.join(queries.columns(noun))}")
+    if json:
+        listed = [{name: row[name] for name in chosen} for row in rows] if columns else rows
+        typer.echo(library.dumps(listed, ensure_ascii=False, indent=2))
+        return
+    if not rows:
+        typer.echo(f"no {noun} matches" if where else empty)
+        return
+    print_rows(rows, chosen)
+    if total > len(rows):
+        first = (page - 1) * limit
+        typer.echo(f"{first + 1} to {first + len(rows)} of {total}; the rest with --page {page + 1}", err=True)
+
+
+def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    """A table as wide as the terminal; when piped, whole lines in aligned columns."""
+    import sys
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [[cell(name, row[name]) for name in columns] for row in rows]
+    if not sys.stdout.isatty():
+        widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
+        for line in [list(columns), *cells]:
+            typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, name in enumerate(columns):
+        numeric = all(isinstance(row[name], int | float | None) for row in rows)
+        last = number == len(columns) - 1
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=not last, overflow="ellipsis")
+    for line in cells:
+        table.add_row(*(Text(text) for text in line))
+    Console().print(table)
+
+
+def cell(name: str, value: Any) -> str:
+    """A value as a person reads it. Text of the user's can't steer the terminal."""
+    from datadream.text import shown
+
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return shown(" ".join(map(str, value)))
+    if name == "progress":
+        return f"{100 * value:.0f}%"
+    if name == "bytes":
+        return size(value)
+    if name in ("created", "submitted", "started", "ended"):
+        return str(value)[:16].replace("T", " ")
+    if name in ("id", "set", "adapter", "synth", "classifier"):
+        return str(value)[:ID_LENGTH]
+    if isinstance(value, float):
+        return f"{value:.2f}" if name in ("accuracy", "mean", "std") else f"{value:g}"
+    return shown(str(value))
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"

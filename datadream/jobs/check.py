@@ -1,0 +1,121 @@
+"""Is everything as it was when it was made? Every artifact by its hashes, every record, and the registry itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from datadream.canonical import digest, sha256_file
+from datadream.errors import UserError
+from datadream.jobs import rows, state
+from datadream.jobs.home import Home
+from datadream.jobs.lease import is_held
+from store.registry import Registry
+from store.tables import KINDS
+
+Trouble = Literal["missing", "extra", "changed", "unreadable", "unfinished", "stale"]
+AGAIN = "remove that folder, then ask for the same run again"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that isn't as it should be, and what to do. `path` is relative to the home."""
+
+    path: str
+    kind: Trouble
+    what: str
+    advice: str
+
+
+def check(home: Home, registry: Registry, deep: bool = True) -> list[Finding]:
+    """Everything amiss in a home; files are compared by sha256, or by size when not `deep`."""
+    found: list[Finding] = []
+    for kind in KINDS:
+        folder = home.path / "artifacts" / kind
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if path.name.startswith(".staging-"):
+                found += _staging(home, path)
+            elif state.is_id(path.name):
+                found += _artifact(home, kind, path, deep)
+            elif not path.name.startswith("."):
+                found.append(_finding(home, path, "extra", "is nothing of ours", "move it elsewhere"))
+    found += _records(home)
+    found += _jobs(home)
+    found += [
+        Finding("registry.db", "changed", what, "make it anew with `datadream registry rebuild`")
+        for what in registry.problems()
+    ]
+    return found
+
+
+def _finding(home: Home, path: Path, kind: Trouble, what: str, advice: str) -> Finding:
+    return Finding(path.relative_to(home.path).as_posix(), kind, what, advice)
+
+
+def _artifact(home: Home, kind: str, folder: Path, deep: bool) -> Iterator[Finding]:
+    try:
+        made = rows.artifact_rows(home, kind, folder.name)
+        files: dict[str, Any] = (state.read_dict(folder / "manifest.json") or {})["files"]
+        expected = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        yield _finding(home, folder, "unreadable", f"has no usable manifest: {error}", AGAIN)
+        return
+    if made[0].content != digest({name: sha for name, (_, sha) in expected.items()}):
+        yield _finding(home, folder / "manifest.json", "changed", "its own digest doesn't fit its files", AGAIN)
+    for name, (size, sha256) in sorted(expected.items()):
+        path = folder / name
+        if not path.is_file():
+            yield _finding(home, path, "missing", "is gone", AGAIN)
+        elif path.stat().st_size != size or (deep and sha256_file(path) != sha256):
+            yield _finding(home, path, "changed", "has other bytes than when it was made", AGAIN)
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not path.is_dir() and name not in expected and name != "manifest.json":
+            yield _finding(home, path, "extra", "wasn't there when it was made", "move it elsewhere")
+    for role, parent in sorted((made[0].spec.get("inputs") or {}).items()):
+        source = {"set": "set", "adapter": "adapter", "synthetic": "synthetic"}.get(role, role)
+        if not (home.path / "artifacts" / source / str(parent) / "manifest.json").is_file():
+            what = f"was made from the {role} {parent}, which is gone"
+            yield _finding(home, folder, "missing", what, "nothing, unless you need that input: its run makes it again")
+
+
+def _staging(home: Home, folder: Path) -> Iterator[Finding]:
+    job_id = folder.name.removeprefix(".staging-")
+    if (home.queue / job_id).exists() or is_held(home.job(job_id) / "lease"):
+        return
+    yield _finding(home, folder, "unfinished", "was left by a job that is over", "`datadream gc --apply` removes it")
+
+
+def _records(home: Home) -> Iterator[Finding]:
+    reads: tuple[tuple[str, Callable[[Path], Any]], ...] = (
+        ("runs", lambda path: rows.run_rows(home, path.stem)),
+        ("names/set", lambda path: rows.name_rows(home, path)),
+        ("labels", lambda path: rows.label_rows(home, path)),
+        ("experiments", lambda path: rows.experiment_rows(home, path)),
+    )
+    for place, read in reads:
+        for path in sorted((home.path / place).glob("[!.]*.json")):
+            try:
+                read(path)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                yield _finding(home, path, "unreadable", str(error), "remove that file")
+
+
+def _jobs(home: Home) -> Iterator[Finding]:
+    folder = home.path / "jobs"
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if not state.is_id(path.name):
+            yield _finding(home, path, "extra", "is no job's folder", "move it elsewhere")
+            continue
+        try:
+            status = state.derive(home, path.name)
+        except UserError as error:
+            yield _finding(home, path, "unreadable", error.message, f"remove it with `datadream job rm {path.name}`")
+            continue
+        if status.state == "done" and status.reason:
+            yield _finding(home, path, "missing", status.reason, "nothing, unless you need it: its run makes it again")
+    for path in sorted(home.queue.iterdir()) if home.queue.is_dir() else []:
+        if not (home.job(path.name) / "spec.json").is_file():
+            yield _finding(home, path, "stale", "marks a job that isn't there", "remove that file")

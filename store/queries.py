@@ -1,0 +1,340 @@
+"""Every question to the registry. A noun is what the command line calls a table; its rows are plain dicts."""
+
+from __future__ import annotations
+
+import difflib
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from datadream.errors import UserError
+from store.registry import Registry
+from store.where import Condition
+
+SQL = {"=": "=", "!=": "!=", ">": ">", "<": "<", ">=": ">=", "<=": "<="}
+TAGS_MAX = 500  # ids asked for at once
+
+
+@dataclass(frozen=True)
+class Noun:
+    """Columns by name, in the order shown, and where they come from. `newest` orders a page nobody sorted."""
+
+    source: str
+    columns: dict[str, str]
+    newest: str = "created"
+    present: str = ""
+
+
+def _artifact(table: str, columns: dict[str, str]) -> Noun:
+    shared = {
+        "created": "a.created",
+        "bytes": "a.bytes",
+        "files": "a.files",
+        "seconds": "a.seconds",
+        "device": "a.device",
+        "version": "a.version",
+    }
+    return Noun(f"artifact a JOIN {table} d ON d.id = a.id", {"id": "a.id", **columns, **shared}, present="a.present")
+
+
+NAME = "(SELECT min(name) FROM set_name n WHERE n.set_id = {})"
+NOUNS: dict[str, Noun] = {
+    "set": _artifact(
+        "shot_set",
+        {
+            "name": NAME.format("a.id"),
+            **{
+                name: f"d.{name}"
+                for name in ("source", "shots", "seed", "split_seed", "num_classes", "train", "val", "test")
+            },
+        },
+    ),
+    "adapter": _artifact(
+        "adapter",
+        {
+            "set": "d.set_id",
+            "per": "d.per",
+            "rank": "d.rank",
+            "shots": "CAST((SELECT shots FROM shot_set s WHERE s.id = d.set_id) AS INTEGER)",
+            "seed": "a.seed",
+        },
+    ),
+    "synth": _artifact(
+        "synthetic_set",
+        {
+            "adapter": "d.adapter_id",
+            "images_per_class": "d.images_per_class",
+            "num_classes": "d.num_classes",
+            "guidance_scale": "d.guidance_scale",
+            "num_inference_steps": "d.num_inference_steps",
+            "seed": "a.seed",
+        },
+    ),
+    "classifier": _artifact(
+        "classifier",
+        {
+            "data": "d.data",
+            "accuracy": "CAST(100.0 * d.correct / nullif(d.total, 0) AS REAL)",
+            "correct": "d.correct",
+            "total": "d.total",
+            "split": "d.split",
+            "set": "d.set_id",
+            "synth": "d.synthetic_id",
+            "seed": "a.seed",
+            "steps": "d.steps",
+            "image_passes": "d.image_passes",
+        },
+    ),
+    "run": Noun(
+        "run r",
+        {
+            name: f"r.{column}"
+            for name, column in {
+                "id": "id",
+                "method": "method",
+                "data": "data",
+                "shots": "shots",
+                "seed": "seed",
+                "accuracy": "accuracy",
+                "source": "source",
+                "backbone": "backbone",
+                "settings": "settings",
+                "split": "split",
+                "correct": "correct",
+                "total": "total",
+                "seconds": "seconds",
+                "created": "created",
+                "set": "set_id",
+                "classifier": "classifier_id",
+                "synth": "synthetic_id",
+                "adapter": "adapter_id",
+            }.items()
+        },
+    ),
+    "job": Noun(
+        "job j",
+        {
+            "id": "j.id",
+            "state": "j.state",
+            "stage": "j.stage",
+            "progress": "CAST(CASE WHEN j.state = 'done' THEN 1.0 WHEN j.total > 0 "
+            "THEN round(1.0 * j.done / j.total, 4) ELSE 0.0 END AS REAL)",
+            "title": "j.title",
+            "reason": "j.reason",
+            **{
+                name: f"j.{name}"
+                for name in (
+                    *("attempts", "slot", "priority", "experiment", "seconds", "submitted", "started", "ended", "done"),
+                    *("total", "unit", "launcher", "kind", "bad_lines"),
+                )
+            },
+        },
+        newest="submitted",
+    ),
+    "experiment": Noun(
+        "experiment e",
+        {
+            "id": "e.id",
+            "name": "e.name",
+            "runs": "CAST((SELECT count(*) FROM experiment_run x WHERE x.experiment = e.id) AS INTEGER)",
+            "done": "CAST((SELECT count(*) FROM experiment_run x JOIN run r ON r.id = x.run "
+            "WHERE x.experiment = e.id AND r.accuracy IS NOT NULL) AS INTEGER)",
+            "created": "e.created",
+        },
+    ),
+}
+
+
+def columns(noun: str) -> tuple[str, ...]:
+    """The names a listing of `noun` can show, sort and filter by."""
+    return (*NOUNS[noun].columns, "tags")
+
+
+def page(
+    registry: Registry,
+    noun: str,
+    where: Sequence[Condition] = (),
+    sort: str = "",
+    limit: int = 50,
+    offset: int = 0,
+) -> list[dict[str, Any]]:
+    """Rows `offset` to `offset + limit`, newest first or by `sort` (a column, `-` before it for descending).
+
+    Raises UserError for a column that isn't one.
+    """
+    found = NOUNS[noun]
+    clause, values = _clause(noun, where)
+    name = sort.removeprefix("-")
+    if name:
+        _check(noun, name, sort=True)
+    order = f"{found.columns[name]} {'DESC' if sort.startswith('-') else 'ASC'}" if name else _newest(found)
+    listed = ", ".join(f'{expression} AS "{name}"' for name, expression in found.columns.items())
+    text = f"SELECT {listed} FROM {found.source}{clause} ORDER BY {order}, {found.columns['id']} LIMIT ? OFFSET ?"  # noqa: S608
+    with registry.reading() as session:
+        connection = session.connection()
+        rows = [dict(row) for row in connection.exec_driver_sql(text, (*values, limit, offset)).mappings()]
+        tags: dict[str, list[str]] = {str(row["id"]): [] for row in rows}
+        ids = list(tags)
+        for start in range(0, len(ids), TAGS_MAX):
+            part = ids[start : start + TAGS_MAX]
+            marks = ", ".join("?" * len(part))
+            query = f"SELECT subject, label FROM tag WHERE subject IN ({marks}) ORDER BY label"  # noqa: S608
+            for subject, label in connection.exec_driver_sql(query, tuple(part)):
+                tags[subject].append(label)
+    return [{**row, "tags": tags[str(row["id"])]} for row in rows]
+
+
+def count(registry: Registry, noun: str, where: Sequence[Condition] = ()) -> int:
+    """How many rows there are."""
+    clause, values = _clause(noun, where)
+    with registry.reading() as session:
+        text = f"SELECT count(*) FROM {NOUNS[noun].source}{clause}"  # noqa: S608
+        return int(session.connection().exec_driver_sql(text, tuple(values)).scalar_one())
+
+
+def resolve(registry: Registry, prefix: str, nouns: Sequence[str]) -> tuple[str, str]:
+    """The noun and id of the one thing whose id begins with `prefix`. Raises UserError when none or several do."""
+    matches = [(noun, found) for noun in nouns for found in ids(registry, noun, prefix, 5)] if len(prefix) >= 4 else []
+    exact = [match for match in matches if match[1] == prefix]
+    matches = exact[:1] or matches
+    if len({found for _, found in matches}) == 1:
+        return matches[0]
+    what = " or ".join(nouns) if len(nouns) < 4 else "thing"
+    if matches:
+        listed = ", ".join(f"{noun} {found[: len(prefix) + 4]}" for noun, found in matches[:5])
+        raise UserError(f"{prefix!r} begins several ids", hint=f"say more of it: {listed}")
+    raise UserError(f"no {what} {prefix!r}", hint=f"give at least 4 characters of an id, see `datadream {nouns[0]} ls`")
+
+
+def ids(registry: Registry, noun: str, prefix: str, limit: int = 50) -> list[str]:
+    """Ids that begin with `prefix`."""
+    found = NOUNS[noun]
+    key = found.columns["id"]
+    where = f" AND {found.present}" if found.present else ""
+    text = f"SELECT {key} FROM {found.source} WHERE {key} >= ? AND {key} < ?{where} ORDER BY 1 LIMIT ?"  # noqa: S608
+    with registry.reading() as session:
+        rows = session.connection().exec_driver_sql(text, (prefix, prefix + "\U0010ffff", limit))
+        return [str(row[0]) for row in rows]
+
+
+LINEAGE = """
+WITH RECURSIVE line(id, role, depth) AS (
+    SELECT {there}, role, 1 FROM lineage WHERE {here} = ?
+    UNION SELECT l.{there}, l.role, depth + 1 FROM lineage l JOIN line ON l.{here} = line.id WHERE depth < 20
+)
+SELECT line.id, min(line.role), min(depth), a.kind, a.present FROM line JOIN artifact a ON a.id = line.id
+GROUP BY line.id ORDER BY 3, 1
+"""
+
+
+def lineage(registry: Registry, artifact_id: str) -> dict[str, list[dict[str, Any]]]:
+    """What it was made from, what was made from it, and the runs that count on it; nearest first."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    with registry.reading() as session:
+        connection = session.connection()
+        for direction, there, here in (("ancestors", "parent", "child"), ("descendants", "child", "parent")):
+            rows = connection.exec_driver_sql(LINEAGE.format(there=there, here=here), (artifact_id,))
+            names = ("id", "role", "depth", "kind", "present")
+            found[direction] = [dict(zip(names, row, strict=True)) for row in rows]
+        runs = connection.exec_driver_sql(
+            "SELECT id, method, data, shots, seed, accuracy FROM run WHERE ? IN "
+            "(set_id, classifier_id, synthetic_id, adapter_id) ORDER BY created",
+            (artifact_id,),
+        )
+        found["runs"] = [dict(row) for row in runs.mappings()]
+    return found
+
+
+def metrics(registry: Registry, job: str) -> dict[str, list[tuple[int, float]]]:
+    """A job's curves: (step, value) by name, in order."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    with registry.reading() as session:
+        rows = session.connection().exec_driver_sql(
+            "SELECT name, step, value FROM metric WHERE job = ? ORDER BY name, step", (job,)
+        )
+        for name, step, value in rows:
+            found.setdefault(name, []).append((step, value))
+    return found
+
+
+def history(registry: Registry, job: str) -> list[dict[str, Any]]:
+    """A job's changes of state, oldest first."""
+    text = "SELECT seq, at, state, reason, attempt FROM transition WHERE job = ? ORDER BY seq"
+    with registry.reading() as session:
+        return [dict(row) for row in session.connection().exec_driver_sql(text, (job,)).mappings()]
+
+
+def tags(registry: Registry) -> dict[str, list[str]]:
+    """Every tag, and the ids that have it."""
+    found: dict[str, list[str]] = {}
+    with registry.reading() as session:
+        for label, subject in session.connection().exec_driver_sql("SELECT label, subject FROM tag ORDER BY 1, 2"):
+            found.setdefault(label, []).append(subject)
+    return found
+
+
+def problems(registry: Registry) -> list[tuple[str, str]]:
+    """Folders and files that can't be read, and why."""
+    with registry.reading() as session:
+        rows = session.connection().exec_driver_sql("SELECT path, what FROM problem ORDER BY path")
+        return [(str(path), str(what)) for path, what in rows]
+
+
+def comparison(registry: Registry, where: Sequence[Condition] = ()) -> list[dict[str, Any]]:
+    """Accuracy by method, data and shots: mean and sample deviation over seeds, in percent; the newest of a seed."""
+    clause, values = _clause("run", where)
+    key = ("source", "backbone", "split", "shots", "method", "settings", "data")
+    listed = ", ".join(f"r.{name}" for name in key)
+    glue = " AND" if clause else " WHERE"
+    text = (
+        f"SELECT {listed}, r.seed, r.accuracy, max(r.created) FROM run r{clause}{glue} r.accuracy IS NOT NULL "  # noqa: S608
+        f"GROUP BY {listed}, r.seed ORDER BY {listed}, r.seed"
+    )
+    groups: dict[tuple[Any, ...], list[tuple[int, float]]] = {}
+    with registry.reading() as session:
+        for *group, seed, accuracy, _ in session.connection().exec_driver_sql(text, tuple(values)):
+            groups.setdefault(tuple(group), []).append((seed, accuracy))
+    return [
+        {
+            **dict(zip(key, group, strict=True)),
+            "seeds": [seed for seed, _ in points],
+            "mean": statistics.fmean(value for _, value in points),
+            "std": statistics.stdev(value for _, value in points) if len(points) > 1 else 0.0,
+        }
+        for group, points in groups.items()
+    ]
+
+
+def _newest(noun: Noun) -> str:
+    return f"{noun.columns[noun.newest]} DESC"
+
+
+def _check(noun: str, name: str, sort: bool = False) -> None:
+    known = [column for column in columns(noun) if not (sort and column == "tags")] + ([] if sort else ["tag"])
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
+        raise UserError(f"a {noun} has no {name!r} to {'sort' if sort else 'ask'} by", hint=hint)
+
+
+def _clause(noun: str, where: Sequence[Condition]) -> tuple[str, list[str]]:
+    found = NOUNS[noun]
+    parts = [found.present] if found.present else []
+    values: list[str] = []
+    for condition in where:
+        _check(noun, condition.name)
+        if condition.name in ("tag", "tags"):
+            exists = f"EXISTS (SELECT 1 FROM tag t WHERE t.subject = {found.columns['id']} AND "  # noqa: S608
+            test = "instr(t.label, ?))" if condition.op == "~" else "t.label = ?)"
+            parts.append(("NOT " if condition.op == "!=" else "") + exists + test)
+            values.append(condition.value)
+            continue
+        column = found.columns[condition.name]
+        if condition.op == "~":
+            parts.append(f"instr(lower(coalesce({column}, '')), lower(?)) > 0")
+            values.append(condition.value)
+        else:
+            parts.append(f"{column} {SQL[condition.op]} ?")
+            values.append(condition.value)  # as text: the column's affinity makes it a number where it has one
+    return (f" WHERE {' AND '.join(parts)}" if parts else ""), values

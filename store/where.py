@@ -1,0 +1,39 @@
+"""Filters as a user types them: `method=datadream-dset shots>=4 tag=best title~"two words"`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+
+from datadream.errors import UserError
+
+OPERATORS = ("!=", ">=", "<=", "=", ">", "<", "~")
+_PART = re.compile(r"([A-Za-z_]+)(!=|>=|<=|=|>|<|~)(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`name op value`; `~` means contains."""
+
+    name: str
+    op: str
+    value: str
+
+
+def parse_where(text: str) -> tuple[Condition, ...]:
+    """Conditions that must all hold. Raises UserError for what is none."""
+    try:
+        parts = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"--where has an open quote in {text!r}", hint="close it") from error
+    found = []
+    for part in parts:
+        match = _PART.fullmatch(part)
+        if match is None:
+            raise UserError(
+                f"--where doesn't understand {part!r}",
+                hint=f"write NAME, one of {' '.join(OPERATORS)} and a value, without spaces, as shots>=4",
+            )
+        found.append(Condition(*match.groups()))
+    return tuple(found)
