@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -68,6 +69,27 @@ def cli(tmp_path: Path) -> Cli:
         return run_cli(*arguments, home=tmp_path / "home", **environment)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which all five methods ran, tiny, on a two-shot set. Copy it before you change it."""
+    home = tmp_path_factory.mktemp("ran") / "home"
+    made = run_cli("set", "make", "digits", "--shots", 2, "--seed", 1, "--name", "d2", "--json", home=home)
+    assert made.returncode == 0, made.stderr
+    result = run_cli(
+        *("run", "zero-shot", "real-only", "name-only", "datadream-dset", "datadream-cls", "--set", "d2"),
+        *("--data", "synth,real+synth", *TINY_OPTIONS),
+        home=home,
+    )
+    assert result.returncode == 0, result.stderr
+    return home
+
+
+@pytest.fixture
+def ran_copy(ran: Path, tmp_path: Path) -> Path:
+    """The same, to be changed at will."""
+    return Path(shutil.copytree(ran, tmp_path / "ran", ignore=shutil.ignore_patterns("hf")))
 
 
 def contents(home: Path) -> dict[str, str]:

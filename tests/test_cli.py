@@ -14,21 +14,6 @@ from tests.conftest import TINY_OPTIONS, Cli, contents, run_cli
 KEYS = ["method", "data", "shots", "seeds", "accuracy", "mean", "std", "n_test", "seconds"]
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home in which all five methods ran, tiny, on a two-shot set."""
-    home = tmp_path_factory.mktemp("ran") / "home"
-    made = run_cli("set", "make", "digits", "--shots", 2, "--seed", 1, "--name", "d2", "--json", home=home)
-    assert made.returncode == 0, made.stderr
-    result = run_cli(
-        *("run", "zero-shot", "real-only", "name-only", "datadream-dset", "datadream-cls", "--set", "d2"),
-        *("--data", "synth,real+synth", *TINY_OPTIONS),
-        home=home,
-    )
-    assert result.returncode == 0, result.stderr
-    return home
-
-
 def test_every_method_has_its_row_with_the_documented_keys(ran: Path) -> None:
     result = run_cli("compare", "--format", "json", home=ran)
     rows = json.loads(result.stdout)

@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ import pytest
 from datadream import durable
 from datadream.canonical import sha256_file
 from datadream.data.shots import ShotSet
-from datadream.jobs import identity, leader, lease, spawn, state
+from datadream.jobs import identity, spawn, state
 from datadream.jobs.home import Home, open_home
 from datadream.jobs.plan import plan, titles_of
 from datadream.jobs.queue import QueueSettings, write_settings
@@ -24,51 +24,17 @@ from datadream.jobs.spec import JobSpec
 from datadream.jobs.submit import submit
 from datadream.models.presets import Backbone
 from datadream.recipes.recipe import load_recipe
-from datadream.stages.settings import RehearseSettings
 from tests.conftest import contents
 from tests.faults.scale import record, scale
+from tests.runners import kill_all, processes_of, rehearsals, runner_of, wait_for_end
 
 PATIENCE = 1000  # tries in a row that may come to nothing: a kill can hit before the first step many times
-
-
-def rehearsals(count: int, **settings: object) -> list[JobSpec]:
-    dumped = RehearseSettings.model_validate(settings).model_dump(mode="json")
-    return [JobSpec(stage="rehearse", settings=dumped, inputs={}, seed=seed) for seed in range(count)]
 
 
 def run_undisturbed(home: Home, specs: list[JobSpec]) -> None:
     submit(home, specs, {})
     spawn.ensure_runner(home)
     wait_for_end(home, 300)
-
-
-def wait_for_end(home: Home, seconds: float) -> None:
-    began = time.monotonic()
-    while list(home.queue.iterdir()):
-        assert time.monotonic() - began < seconds, [state.derive(home, path.name) for path in home.queue.iterdir()]
-        if not leader.is_led(home):
-            spawn.ensure_runner(home)
-        time.sleep(0.1)
-
-
-def runner_of(home: Home) -> identity.Process | None:
-    number = leader.newest(home)
-    return identity.parse(lease.read_note(home.runner / f"epoch-{number}.json")) if number else None
-
-
-def workers_of(home: Home) -> list[identity.Process]:
-    found = []
-    for path in Path("/proc").iterdir():
-        if path.name.isdecimal():
-            try:
-                words = (path / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if b"worker" in words and str(home.path).encode() in words:
-                who = identity.identify(int(path.name))
-                if who is not None:
-                    found.append(who)
-    return found
 
 
 def kill_at_random(home: Home, kills: int, seed: int, pause: Callable[[random.Random], float]) -> dict[str, int]:
@@ -79,7 +45,7 @@ def kill_at_random(home: Home, kills: int, seed: int, pause: Callable[[random.Ra
         spawn.ensure_runner(home)
         time.sleep(pause(dice))
         what = dice.choice(["worker", "worker", "runner", "both"])
-        victims = [("worker", who) for who in workers_of(home)] if what != "runner" else []
+        victims = [("worker", who) for who in processes_of(home)] if what != "runner" else []
         runner = runner_of(home) if what != "worker" else None
         if runner:
             victims.append(("runner", runner))
@@ -104,9 +70,9 @@ def check_events(home: Home, job_id: str) -> int:
 
 def check_nothing_left(home: Home) -> None:
     began = time.monotonic()
-    while workers_of(home) and time.monotonic() - began < 30:
+    while processes_of(home) and time.monotonic() - began < 30:
         time.sleep(0.1)
-    assert not workers_of(home)
+    assert not processes_of(home)
     assert not list(home.path.glob("artifacts/*/.staging-*"))
     assert not list(home.path.glob("jobs/*/checkpoint"))
 
@@ -181,16 +147,12 @@ def test_random_kills_over_adapt_generate_classify(tmp_path: Path, mini: Backbon
 
 
 @pytest.fixture(autouse=True)
-def _no_runner_left(tmp_path: Path) -> object:
+def _no_process_left(tmp_path: Path) -> Iterator[None]:
     """Whatever a test started in its homes ends with it."""
     yield
     for path in tmp_path.iterdir():
         if (path / "runner").is_dir():
-            home = Home(path)
-            runner = runner_of(home)
-            for who in [*([runner] if runner else []), *workers_of(home)]:
-                if identity.is_alive(who):
-                    os.kill(who.pid, signal.SIGKILL)
+            kill_all(Home(path))
 
 
 def test_figures_are_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,75 @@
+"""The terminal goes away while jobs run: nothing stops, and another terminal shows them again."""
+
+from __future__ import annotations
+
+import os
+import pty
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from datadream.jobs import state
+from datadream.jobs.home import Home, open_home
+from tests.faults.scale import record
+from tests.runners import kill_all, steps_done, until, wait_for_end
+
+
+def on_terminal(home: Home, *words: str) -> tuple[int, int]:
+    """`datadream WORDS` on a terminal of its own: (pid, the terminal's other end)."""
+    pid, master = pty.fork()
+    if pid == 0:
+        os.environ |= {"DATADREAM_HOME": str(home.path), "TERM": "xterm", "COLUMNS": "100"}
+        os.execv(sys.executable, [sys.executable, "-m", "datadream", *words])
+    return pid, master
+
+
+def read_until(master: int, word: bytes, seconds: float = 60.0) -> bytes:
+    found, end = b"", time.monotonic() + seconds
+    while word not in found:
+        assert time.monotonic() < end, found
+        try:
+            found += os.read(master, 4096)
+        except OSError:
+            break
+    return found
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_a_closed_terminal_stops_nothing(detach: bool, tmp_path: Path) -> None:
+    home = open_home(tmp_path / "home")
+    steps = 250
+    pid, master = on_terminal(home, "rehearse", "--steps", str(steps), *(["--detach"] if detach else []))
+    until(lambda: list((home.path / "jobs").glob("*/spec.json")))
+    job = next((home.path / "jobs").iterdir()).name
+    until(lambda: steps_done(home, job) > 5)
+    os.close(master)
+    os.waitpid(pid, 0)
+    pid, master = on_terminal(home, "job", "watch")
+    assert b"rehearsal 1" in read_until(master, b"/250")
+    os.close(master)
+    os.waitpid(pid, 0)
+    assert 0 < steps_done(home, job) < steps
+    wait_for_end(home)
+    status = state.derive(home, job)
+    assert (status.state, status.attempts) == ("done", 1)
+    kill_all(home)
+    record("terminal-hang-up", detached=detach, outcome="went on, and was watched again from another terminal")
+
+
+def test_ctrl_c_asks_and_the_answer_is_heeded(tmp_path: Path) -> None:
+    home = open_home(tmp_path / "home")
+    for answer, expected in ((b"d\n", "done"), (b"c\n", "cancelled")):
+        pid, master = on_terminal(home, "rehearse", "--steps", "200", "--seed", str(len(answer) + answer[0]))
+        read_until(master, b"/200")
+        os.write(master, b"\x03")
+        read_until(master, b"[d]etach")
+        os.write(master, answer)
+        read_until(master, b"interrupted")
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+        os.close(master)
+        wait_for_end(home)
+        states = [state.derive(home, path.name).state for path in (home.path / "jobs").iterdir()]
+        assert expected in states
+    kill_all(home)

@@ -1,0 +1,179 @@
+"""The registry is what the folders say: kept so step by step, or made anew."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from datadream import durable
+from datadream.jobs import experiments, index, labels
+from datadream.jobs.home import Home
+from datadream.jobs.registrar import Registrar
+from store import queries
+from store.registry import Registry
+
+
+def dump(home: Home) -> dict[str, list[str]]:
+    """Every row of every table but the marks."""
+    with closing(sqlite3.connect(home.registry)) as connection:
+        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {
+            name: sorted(map(repr, connection.execute(f"SELECT * FROM {name}").fetchall()))
+            for name in names
+            if name != "mark"
+        }
+
+
+def check_rebuilt_equal(home: Home) -> dict[str, list[str]]:
+    before = dump(home)
+    (home.path / "registry.db").unlink()
+    index.rebuild(home).close()
+    after = dump(home)
+    assert before.keys() == after.keys()
+    for table in before:
+        assert before[table] == after[table], table
+    return after
+
+
+def test_a_deleted_registry_comes_back_row_for_row(ran_copy: Path) -> None:
+    home = Home(ran_copy)
+    registry = index.open_registry(home)
+    run = queries.page(registry, "run")[0]["id"]
+    labels.tag(home, run, add=["best", "ünï"])
+    labels.note(home, run, "the one in the paper\nreally")
+    experiments.add_runs(home, "paper", [run])
+    index.sync(home, registry)
+    registry.close()
+    found = check_rebuilt_equal(home)
+    empty = [table for table, rows in found.items() if not rows]
+    assert empty == ["problem"]
+
+
+def test_what_the_registry_says_is_what_compare_says(ran: Path) -> None:
+    from datadream.report.collect import collect
+
+    home = Home(ran)
+    registry = index.open_registry(home)
+    rows = {row["id"]: row for row in queries.page(registry, "run", limit=100)}
+    registry.close()
+    runs = collect(home)
+    assert len(runs) == len(rows) == 8
+    for run in runs:
+        row = rows[run.run_id]
+        assert row["accuracy"] == pytest.approx(100 * run.accuracy)
+        assert (row["method"], row["data"], row["shots"], row["total"]) == (run.method, run.data, 2, len(run.keys))
+        assert row["seconds"] == pytest.approx(run.seconds, abs=0.02)
+
+
+def test_lineage_goes_both_ways(ran: Path) -> None:
+    registry = index.open_registry(Home(ran))
+    adapter = queries.page(registry, "adapter")[0]
+    line = queries.lineage(registry, adapter["id"])
+    registry.close()
+    assert [entry["kind"] for entry in line["ancestors"]] == ["set"]
+    assert sorted(entry["kind"] for entry in line["descendants"]) == ["classifier", "classifier", "synthetic"]
+    assert len(line["runs"]) == 2
+
+
+def test_any_change_reaches_the_registry_as_a_rebuild_would(ran_copy: Path) -> None:
+    """Random removals, damage and additions, each followed by a look; at the end row for row what a rebuild gives."""
+    home, dice = Home(ran_copy), random.Random(5)
+    registry = index.open_registry(home)
+    away = ran_copy.parent / "away"
+    away.mkdir()
+    for step in range(12):
+        folders = sorted([*ran_copy.glob("artifacts/*/[0-9a-f]*"), *ran_copy.glob("jobs/[0-9a-f]*")])
+        action = dice.choice(["remove", "damage", "return", "label", "run"])
+        if action == "remove":
+            path = dice.choice(folders)
+            shutil.move(path, away / f"{path.parent.name}-{path.name}")
+        elif action == "return" and list(away.iterdir()):
+            path = dice.choice(sorted(away.iterdir()))
+            place, name = path.name.split("-")
+            shutil.move(path, (ran_copy / "jobs" if place == "jobs" else ran_copy / "artifacts" / place) / name)
+        elif action == "damage":
+            path = dice.choice(folders)
+            target = path / ("spec.json" if path.parent.name == "jobs" else "manifest.json")
+            durable.write_text(target, '{"torn')
+        elif action == "label":
+            labels.tag(home, dice.choice(folders).name, add=[f"t{step}"])
+        else:
+            record = dice.choice(sorted((ran_copy / "runs").glob("*.json")))
+            durable.remove_file(record)
+        index.sync(home, registry)
+    registry.close()
+    found = check_rebuilt_equal(home)
+    assert found["problem"]
+
+
+def test_a_garbage_folder_is_listed_and_in_nobodys_way(ran_copy: Path) -> None:
+    home = Home(ran_copy)
+    for place in ("jobs/" + "0" * 16, "artifacts/set/" + "1" * 16, "artifacts/classifier/" + "2" * 16):
+        durable.make_dir(ran_copy / place)
+    (ran_copy / "jobs" / ("0" * 16) / "spec.json").write_bytes(b"\xff\xfe garbage")
+    (ran_copy / "runs" / "3.json").write_text("[]")
+    (ran_copy / "labels").mkdir(exist_ok=True)
+    (ran_copy / "labels" / "4.json").write_text("{")
+    registry = index.open_registry(home)
+    assert len(queries.page(registry, "run")) == 8
+    assert {path.split("/")[-1] for path, _ in queries.problems(registry)} == {
+        "0" * 16, "1" * 16, "2" * 16, "3.json", "4.json",
+    }  # fmt: skip
+    registry.close()
+
+
+def test_a_home_that_has_not_changed_costs_nothing(ran_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "RACY_NS", 0)
+    home = Home(ran_copy)
+    registry = index.open_registry(home)
+    assert index.sync(home, registry) == 0
+    durable.remove_file(next((ran_copy / "runs").glob("*.json")))
+    assert index.sync(home, registry) == 2
+    registry.close()
+
+
+def test_metrics_arrive_while_they_are_written_and_torn_lines_are_counted(ran_copy: Path) -> None:
+    home = Home(ran_copy)
+    registry = index.open_registry(home)
+    job = queries.page(registry, "job", limit=1)[0]["id"]
+    before = queries.metrics(registry, job)
+    events = home.job(job) / "events.jsonl"
+    with events.open("ab") as file:
+        file.write(b'{"kind":"metric","step":1000,"loss":0.5,"acc":1}\n{"kind":"metr\n\xff\n[1]\n')
+        file.write(b'{"kind":"metric","step":1001,"loss":0.25}\n{"kind":"metric","step":10')
+    index.follow(home, registry, [job])
+    after = queries.metrics(registry, job)
+    assert after["loss"] == [*before.get("loss", []), (1000, 0.5), (1001, 0.25)]
+    assert after["acc"] == [(1000, 1.0)]
+    with events.open("ab") as file:
+        file.write(b'02,"loss":0.125}\n')
+    index.follow(home, registry, [job])
+    assert queries.metrics(registry, job)["loss"][-1] == (1002, 0.125)
+    assert queries.page(registry, "job", limit=1)[0]["bad_lines"] == 3
+    registry.close()
+    check_rebuilt_equal(home)
+
+
+def test_the_runners_hand_survives_a_registry_it_cannot_read(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    Registry.open(home.registry, home.registry_lock).close()
+    with closing(sqlite3.connect(home.registry)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+    registrar = Registrar(home)
+    registrar.close()
+    assert "the registry waits" in capsys.readouterr().err
+
+
+def test_a_job_folder_of_an_older_or_newer_program_does_not_stop_the_index(ran_copy: Path) -> None:
+    home = Home(ran_copy)
+    path = next((ran_copy / "jobs").iterdir()) / "request.json"
+    durable.write_json(path, {**json.loads(path.read_text()), "from_the_future": [1, 2]})
+    registry = index.open_registry(home)
+    assert queries.problems(registry) == []
+    registry.close()
