@@ -217,7 +217,7 @@ def test_a_worker_started_by_hand_is_seen(queue: Home) -> None:
     assert wait_for(queue, job, "running").attempts == 1
     assert worker.wait(60) == 0
     until(lambda: not list(queue.queue.iterdir()))
-    assert [name for name, _ in reasons(queue, job)] == ["queued", "running", "done"]
+    assert [name for name, _ in reasons(queue, job)][-2:] == ["running", "done"]
 
 
 def test_a_runner_leaves_when_idle_and_comes_when_asked(queue: Home) -> None:

@@ -50,7 +50,7 @@ class Journal:
                 return
             self._told = int(event["step"])
         if kind == "progress":
-            if now - self._last < PROGRESS_SECONDS and event["done"] != event["total"]:
+            if self._steps and now - self._last < PROGRESS_SECONDS and event["done"] != event["total"]:
                 return
             self._slowest, self._last, self._steps = max(self._slowest, now - self._last), now, True
         silence = max(SILENCE_SECONDS, 5 * self._slowest) if self._steps else FIRST_SILENCE_SECONDS

@@ -207,7 +207,7 @@ def _jobs(home: Home, marks: dict[str, int]) -> Iterator[Task]:
     for name in sorted(set(names)):
         if name in open_ or marks.get(f"jobs/{name}") != _mtime(home.job(name)):
             yield partial(_job, home, name)
-    if mtime:
+    if mtime and marks.get(place) != mtime:
         yield partial(_mark, place, mtime)
 
 

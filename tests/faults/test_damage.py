@@ -91,7 +91,7 @@ def test_a_rehearsal_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path: 
     submit(home, [spec], {})
     assert strace.worker(home, spec.id) == 0
     expected = (home.artifact("rehearsal", spec.id) / "count.json").read_bytes()
-    for cut in (0, 10, 30):
+    for cut in (0, 10, 20):
         durable.remove_dir(home.artifact("rehearsal", spec.id))
         durable.remove_file(home.job(spec.id) / "result.json")
         folder = durable.make_dir(home.job(spec.id) / "checkpoint")
