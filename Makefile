@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint bench pretrain pretrain-fonts clean
+.PHONY: install demo test reliability lint bench pretrain pretrain-fonts clean
 
 install: .venv/installed
 
@@ -17,6 +17,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+# Every fault test in full, about half an hour; writes docs/reliability.md.
+reliability: install
+	$(BIN)/python -m tests.faults
 
 lint: install
 	$(BIN)/ruff check .

@@ -101,7 +101,9 @@ def test_any_change_reaches_the_registry_as_a_rebuild_would(ran_copy: Path) -> N
             path = dice.choice(folders)
             target = path / ("spec.json" if path.parent.name == "jobs" else "manifest.json")
             durable.write_text(target, '{"torn')
-            durable.touch_dir(path.parent)  # as a folder that was replaced; bytes changed in place are `check`'s to find
+            durable.touch_dir(
+                path.parent
+            )  # as a folder that was replaced; bytes changed in place are `check`'s to find
         elif action == "label":
             labels.tag(home, dice.choice(folders).name, add=[f"t{step}"])
         else:
