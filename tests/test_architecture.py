@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LISTING = (["--help"], ["recipe", "ls"], ["recipe", "show", "datadream-cls"], ["set", "ls"], ["compare"])
+LISTING = (
+    *(["--help"], ["recipe", "ls"], ["recipe", "show", "datadream-cls"], ["set", "ls"], ["compare"], ["job", "ls"]),
+    *(["adapter", "ls"], ["synth", "ls"], ["classifier", "ls"], ["runs", "ls"], ["experiment", "ls"], ["tag", "ls"]),
+    *(["queue", "show"], ["registry", "check"], ["gc"], ["home", "show"], ["job", "wait"], ["rehearse", "--detach"]),
+)
 
 # room: rooms of ours it may import
 ALLOWED = {
@@ -25,7 +29,7 @@ ALLOWED = {
     "store": {"store"},
     "tui": {"tui", "store", "datadream.jobs", "datadream.report"},
 }
-SHARED = {"datadream", "datadream.errors", "datadream.canonical", "datadream.durable"}
+SHARED = {"datadream", "datadream.errors", "datadream.canonical", "datadream.durable", "datadream.text"}
 
 
 def imports(path: Path) -> set[str]:
@@ -53,10 +57,58 @@ def test_rooms_import_only_what_the_design_allows(room: str) -> None:
 
 
 def test_only_the_worker_reaches_stage_code_from_jobs() -> None:
-    heavy = {f"datadream.stages.{name}" for name in ("adapt", "generate", "classify", "loop", "pixels")}
+    heavy = {f"datadream.stages.{name}" for name in ("adapt", "generate", "classify", "loop", "pixels", "rehearse")}
     for path in (ROOT / "datadream" / "jobs").glob("*.py"):
         if path.name != "worker.py":
             assert not heavy & imports(path), path.name
+
+
+def test_only_the_index_and_the_runner_know_the_registry() -> None:
+    knowing = {
+        path.name
+        for path in (ROOT / "datadream" / "jobs").glob("*.py")
+        if any(n.startswith("store") for n in imports(path))
+    }
+    assert knowing == {"index.py", "rows.py", "check.py", "registrar.py"}
+
+
+def test_no_sql_outside_the_store() -> None:
+    words = ("SELECT ", "INSERT ", "DELETE FROM", "UPDATE ")
+    for room in ("datadream", "tui"):
+        for path in (ROOT / room).rglob("*.py"):
+            texts = [
+                n.value for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Constant)
+            ]
+            assert not [text for text in texts if isinstance(text, str) and text.startswith(words)], path
+
+
+def test_files_below_a_home_are_written_by_one_module() -> None:
+    """Nothing else renames, or opens for writing; logs and locks, which are no data, are opened by their owners."""
+    allowed = {"durable.py", "lease.py", "queue.py", "spawn.py", "worker.py", "registry.py", "index.py"}
+    for path in [*(ROOT / "datadream").rglob("*.py"), *(ROOT / "store").rglob("*.py")]:
+        if path.name in allowed or "weights" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                assert node.func.attr not in ("rename", "write_text_", "unlink", "rmtree", "mkdir"), (
+                    f"{path}: {ast.unparse(node)}"
+                )
+
+
+def test_nothing_is_unpickled_and_no_shell_is_used() -> None:
+    for path in [*(ROOT / "datadream").rglob("*.py"), *(ROOT / "store").rglob("*.py"), *(ROOT / "tui").rglob("*.py")]:
+        assert not {"pickle", "shelve", "dill", "marshal"} & {name.split(".")[0] for name in imports(path)}, path
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "shell":
+                raise AssertionError(f"{path} uses a shell")
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                "os.system",
+                "os.popen",
+                "eval",
+                "exec",
+                "torch.load",
+            ):
+                raise AssertionError(f"{path}: {ast.unparse(node)}")
 
 
 def test_no_branch_on_a_backbone_by_name() -> None:

@@ -32,6 +32,7 @@ from datadream.cli import (
     worker,
 )
 from datadream.errors import UserError
+from datadream.text import shown
 
 INTERRUPTED = 130
 
@@ -94,7 +95,7 @@ def main() -> None:
     except UserError as error:
         if debug:
             raise
-        _say(f"datadream: {error}")
+        _say(f"datadream: {error}".replace("\n", " "))
         sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -107,4 +108,4 @@ def main() -> None:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text.replace("\n", " ") + "\n")
+    sys.stderr.write("\n".join(shown(line) for line in text.split("\n")) + "\n")

@@ -18,6 +18,8 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from datadream.text import shown
+
 if TYPE_CHECKING:
     from datadream.jobs.spec import JobSpec
     from datadream.stages.emit import Event
@@ -29,6 +31,7 @@ Follow = Callable[["JobSpec", "Event"], None]
 @contextmanager
 def following(titles: Mapping[str, str], quiet: bool) -> Iterator[Follow]:
     """Yield a callback for job events; `titles` names each job that will run, by id."""
+    titles = {job_id: shown(title) for job_id, title in titles.items()}
     console = Console(stderr=True)
     if quiet:
         yield lambda spec, event: None
@@ -63,7 +66,7 @@ def _bars(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
                 losses[spec.id] = f"loss {event['loss']:.3f}"
             elif kind == "state" and event["state"] in TOLD and event["reason"]:
                 progress.console.print(
-                    f"[yellow]{event['state']}[/] {escape(titles[spec.id])}: {escape(event['reason'])}"
+                    f"[yellow]{event['state']}[/] {escape(titles[spec.id])}: {escape(shown(event['reason']))}"
                 )
             elif kind == "done":
                 progress.update(task, visible=False)
@@ -85,7 +88,7 @@ def _lines(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
         if kind == "started":
             text = f"start {title}"
         elif kind == "state" and event["state"] in TOLD and event["reason"]:
-            text = f"{event['state']} {title}: {event['reason']}"
+            text = f"{event['state']} {title}: {shown(event['reason'])}"
         elif kind == "progress" and event["unit"] != "images checked":
             now = 4 * int(event["done"]) // max(1, int(event["total"]))
             if quarter.get(spec.id, 0) < now < 4:

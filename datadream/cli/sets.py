@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from datadream.cli.options import HomeOption, JsonOption
+from datadream.text import shown
 
 if TYPE_CHECKING:
     from datadream.jobs.sets import NamedSet
@@ -41,10 +42,10 @@ def make(
     if json:
         _print_json(_summary(made))
     else:
-        typer.echo(f"{made.name}  {_sentence(made)}  {made.id}")
+        typer.echo(f"{shown(made.name)}  {_sentence(made)}  {made.id}")
     twins = leaks(made.shots)
     if twins:
-        first = f"{twins[0][0]} = {twins[0][1]}"
+        first = shown(f"{twins[0][0]} = {twins[0][1]}")
         typer.echo(f"warning: {len(twins)} images are in two parts of the data, as {first}", err=True)
 
 
@@ -60,7 +61,7 @@ def list_(json: JsonOption = False, home: HomeOption = None) -> None:
     elif not found:
         typer.echo("no sets yet: make one with `datadream set make digits --shots 4 --seed 1`")
     for entry in [] if json else found:
-        typer.echo(f"{entry.name}  {_sentence(entry)}  {entry.id}")
+        typer.echo(f"{shown(entry.name)}  {_sentence(entry)}  {entry.id}")
 
 
 @app.command()
@@ -77,11 +78,13 @@ def show(
     if json:
         _print_json({**_summary(found), **found.shots.model_dump(mode="json", exclude={"name"})})
         return
-    typer.echo(f"{found.name}  {_sentence(found)}  {found.id}")
-    typer.echo(f"source {found.shots.source}  split seed {found.shots.split_seed}  sampler {found.shots.sampler}")
+    typer.echo(f"{shown(found.name)}  {_sentence(found)}  {found.id}")
+    typer.echo(
+        f"source {shown(str(found.shots.source))}  split seed {found.shots.split_seed}  sampler {found.shots.sampler}"
+    )
     for label, (class_, prompt) in enumerate(zip(found.shots.classes, found.shots.prompts, strict=True)):
         keys = [ref.key for ref in found.shots.train if ref.label == label]
-        typer.echo(f"  {class_.name}: “{prompt}”: {', '.join(keys)}")
+        typer.echo(shown(f"  {class_.name}: “{prompt}”: {', '.join(keys)}"))
 
 
 def _summary(entry: NamedSet) -> dict[str, Any]:

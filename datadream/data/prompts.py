@@ -20,6 +20,13 @@ class ClassInfo(BaseModel):
     synset: str | None = None
     definition: str | None = None
 
+    @field_validator("folder")
+    @classmethod
+    def _one_folder(cls, folder: str) -> str:
+        if folder in ("", ".", "..") or "/" in folder or "\0" in folder:
+            raise ValueError(f"{folder!r} is no name of one folder")
+        return folder
+
     @field_validator("name")
     @classmethod
     def _single_spaces(cls, name: str) -> str:

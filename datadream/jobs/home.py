@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -124,9 +125,21 @@ class Home:
 
 
 def open_home(path: Path | None) -> Home:
-    """The home at `path` (default: `default_home`), made if need be. Raises UserError when it can't be written."""
+    """The home at `path` (default: `default_home`), made if need be.
+
+    Raises UserError when it can't be written, when it is another user's and not shared, or when anybody may write
+    there: whoever can plant a file in a home can steer what runs in it.
+    """
     home = Home((path or default_home()).absolute())
     durable.make_dir(home.path)
+    found = home.path.stat()
+    shared = bool(found.st_mode & stat.S_ISGID and found.st_mode & stat.S_IWGRP)
+    if found.st_mode & stat.S_IWOTH:
+        hint = f"take that right away with `chmod o-w {home.path}`, or choose another --home"
+        raise UserError("anybody may write in this home", at=home.path, hint=hint)
+    if found.st_uid != os.geteuid() and not shared:
+        hint = "choose a --home of your own, or let them share it with `datadream home init --shared`"
+        raise UserError("this home belongs to another user", at=home.path, hint=hint)
     if not os.access(home.path, os.W_OK | os.X_OK):
         raise UserError(
             "can't write", at=home.path, hint="choose a folder you may write to with --home or DATADREAM_HOME"

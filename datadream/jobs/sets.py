@@ -36,8 +36,8 @@ def add_set(home: Home, shots: ShotSet, name: str | None) -> NamedSet:
     Raises UserError when the name stands for another set.
     """
     name = name or default_name(shots)
-    if not name.strip() or any(ord(character) < 32 for character in name):
-        raise UserError(f"{name!r} can't be a set's name", hint="use at least one visible character, on one line")
+    if not name.strip() or not _is_text(name):
+        raise UserError(f"{name!r} can't be a set's name", hint="use at least one visible character, in UTF-8")
     path = home.set_name(short_id(name))
     held = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     if held and held["id"] != shots.id:
@@ -54,6 +54,14 @@ def add_set(home: Home, shots: ShotSet, name: str | None) -> NamedSet:
     durable.make_dir(path.parent)
     durable.write_json(path, {"name": name, "id": shots.id})
     return NamedSet(name, shots.id, shots)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def make_set(
@@ -99,6 +107,8 @@ def list_sets(home: Home) -> list[NamedSet]:
 
 def find_set(home: Home, name: str) -> NamedSet:
     """The set called `name`, or whose id begins with it. Raises UserError naming the nearest."""
+    if not _is_text(name):
+        raise UserError(f"no set called {name!r}", at=home.path, hint="see `datadream set ls`")
     path = home.set_name(short_id(name))
     if path.exists():
         entry = json.loads(path.read_text(encoding="utf-8"))

@@ -15,7 +15,20 @@ from datadream.models.environment import ENVIRONMENT
 
 PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV")
 PASSED_ON_PREFIXES = (
-    *("LC_", "XDG_", "LD_PRELOAD", "CUDA_", "NVIDIA_", "NCCL_", "LD_LIBRARY_", "OMP_", "GOMP_", "MKL_", "TORCH", "PYTORCH_"),
+    *(
+        "LC_",
+        "XDG_",
+        "LD_PRELOAD",
+        "CUDA_",
+        "NVIDIA_",
+        "NCCL_",
+        "LD_LIBRARY_",
+        "OMP_",
+        "GOMP_",
+        "MKL_",
+        "TORCH",
+        "PYTORCH_",
+    ),
     *("HF_", "HUGGINGFACE_", "DATADREAM_", "PYTHON", "SSL_", "REQUESTS_CA", "http_proxy", "https_proxy", "no_proxy"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SLURM_CONF", "COVERAGE_"),
 )

@@ -108,11 +108,14 @@ def load_clip(ref: ModelRef) -> Clip:
     else:
         name, _, weights = ref.location.partition(":")
     try:
-        model = open_clip.create_model(name, pretrained=weights or None, require_pretrained=weights is not None)
-        tokenizer = open_clip.get_tokenizer(name)
-    except (OSError, RuntimeError, ValueError) as error:
+        with runtime.no_pickle():
+            model = open_clip.create_model(name, pretrained=weights or None, require_pretrained=weights is not None)
+            tokenizer = open_clip.get_tokenizer(name)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a damaged or hostile folder may make a loader raise anything
         raise UserError(
-            f"can't load the CLIP model: {str(error).splitlines()[0]}",
+            f"can't load the CLIP model: {runtime.first_line(error)}",
             at=ref.location,
             hint="give an open_clip folder, hf-hub:ORG/NAME, or NAME:WEIGHTS such as ViT-B-16-quickgelu:openai",
         ) from error

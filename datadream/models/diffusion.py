@@ -84,17 +84,21 @@ def load_diffusion(ref: ModelRef) -> Diffusion:
     """The parts `ref` names; kept for the next caller in this process. Raises UserError when they can't be loaded."""
     diffusers.utils.logging.disable_progress_bar()
     try:
-        pipe = DiffusionPipeline.from_pretrained(
-            ref.location,
-            dtype=runtime.base_dtype(),
-            use_safetensors=True,
-            safety_checker=None,
-            requires_safety_checker=False,
-            revision=ref.revision,
-        )
-    except (OSError, ValueError, TypeError) as error:
+        with runtime.no_pickle():
+            pipe = DiffusionPipeline.from_pretrained(
+                ref.location,
+                dtype=runtime.base_dtype(),
+                use_safetensors=True,
+                safety_checker=None,
+                requires_safety_checker=False,
+                trust_remote_code=False,
+                revision=ref.revision,
+            )
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a damaged or hostile folder may make a loader raise anything
         raise UserError(
-            f"can't load the diffusion model: {str(error).splitlines()[0]}",
+            f"can't load the diffusion model: {runtime.first_line(error)}",
             at=ref.location,
             hint="give a diffusers folder or a hub id with safetensors weights, and check the network and HF_TOKEN",
         ) from error

@@ -15,7 +15,7 @@ import torch
 from diffusers.utils.peft_utils import recurse_remove_peft_layers
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from datadream import durable
@@ -165,11 +165,15 @@ def save_adapter(path: Path, adapter: Adapter, targets: Mapping[str, Iterable[st
 
 
 def load_adapter(path: Path) -> Adapter:
-    """What `save_adapter` wrote."""
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        tensors = {_module_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return Adapter(tensors, int(metadata["rank"]), float(metadata["alpha"]))
+    """What `save_adapter` wrote. Raises UserError when the file is something else, or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {_module_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return Adapter(tensors, int(metadata["rank"]), float(metadata["alpha"]))
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        hint = "remove its folder, then run again to make it anew"
+        raise UserError(f"can't read an adapter: {error}", at=path, hint=hint) from error
 
 
 def _file_name(name: str) -> str:

@@ -7,7 +7,10 @@ it does not depend on device, batch size, order or interruption.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from typing import NoReturn
 
 import torch
 
@@ -61,6 +64,26 @@ def stream(n: int, purpose: str, seed: int, start: int, count: int) -> list[int]
         found += order[offset : offset + count - len(found)]
         epoch, offset = epoch + 1, 0
     return found
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says, in a line."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+@contextmanager
+def no_pickle() -> Iterator[None]:
+    """While it lasts, nothing is unpickled: a pickle runs what its author wants, and libraries fall back to them."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise ValueError("its weights are pickled, and a pickle can run any code: only safetensors are read")
+
+    originals = torch.load, torch.jit.load
+    torch.load = torch.jit.load = refuse
+    try:
+        yield
+    finally:
+        torch.load, torch.jit.load = originals
 
 
 def describe() -> dict[str, str | int]:

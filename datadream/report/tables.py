@@ -18,6 +18,7 @@ from rich.text import Text
 
 from datadream.report.rows import Row, Run, unequal_passes, usual_passes
 from datadream.report.stats import Difference, paired_difference
+from datadream.text import shown
 
 HEADERS = ("method", "data", "shots", "top-1 %", "seeds", "images", "seconds")
 STAGES = ("adapt", "generate", "classify")
@@ -48,7 +49,7 @@ def rich_table(rows: Sequence[Row]) -> Table:
         if previous is not None and _rivals(previous) != _rivals(row):
             table.add_section()
         previous = row
-        table.add_row(*(escape(cell) for cell in line), style="bold" if id(row) in best else "")
+        table.add_row(*(escape(shown(cell)) for cell in line), style="bold" if id(row) in best else "")
     return table
 
 
@@ -56,7 +57,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
     """What a reader must know: data, number of test images, what ± and [ ] mean, unequal compute."""
     found = []
     for (source, backbone, split, n), mark in _places(rows).items():
-        found.append(f"{mark} {source}, backbone {backbone}: top-1 over all {n:,} {split} images.".lstrip())
+        found.append(f"{mark} {shown(source)}, backbone {backbone}: top-1 over all {n:,} {split} images.".lstrip())
     if any(len(row.seeds) > 1 for row in rows):
         found.append("± is the standard deviation over seeds.")
     if any(len(row.seeds) == 1 for row in rows):

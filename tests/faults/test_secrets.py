@@ -1,0 +1,84 @@
+"""Canaries in the environment, and crashes everywhere: they are found nowhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from datadream.jobs.home import Home
+from tests.conftest import TINY_OPTIONS
+from tests.faults.scale import record
+from tests.runners import kill_all, processes_of
+
+CANARIES = {
+    "HF_TOKEN": "hf_CANARYaaaaaaaaaaaaaaaa",
+    "HUGGING_FACE_HUB_TOKEN": "hf_CANARYbbbbbbbbbbbbbbbb",
+    "WANDB_API_KEY": "CANARYcccccccccccccccc",
+    "AWS_SECRET_ACCESS_KEY": "CANARYdddddddddddddddd",
+    "MY_PASSWORD": "CANARYeeeeeeeeeeeeeeee",
+    "http_proxy": "http://user:CANARYffff@127.0.0.1:9",
+    "HTTPS_PROXY": "http://user:CANARYgggg@127.0.0.1:9",
+    "HF_ENDPOINT": "https://user:CANARYhhhh@127.0.0.1:9",
+    "DATADREAM_SECRET": "CANARYiiiiiiiiiiiiiiii",
+    "SSH_AUTH_SOCK": "/tmp/CANARYjjjj",
+}
+
+
+def start(home: Path, *words: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, **CANARIES, "DATADREAM_HOME": str(home)}
+    command = [sys.executable, "-m", "datadream", *words]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def leaks(home: Path, said: bytes) -> list[str]:
+    found = [str(path) for path in home.rglob("*") if path.is_file() and b"CANARY" in path.read_bytes()]
+    return found + (["output"] if b"CANARY" in said else [])
+
+
+def commands() -> list[bytes]:
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(path.read_bytes())
+        except OSError:
+            continue
+    return lines
+
+
+def test_secrets_reach_no_file_no_output_and_no_command_line(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    cases: list[tuple[str, ...]] = [
+        ("run", "real-only", "--source", "digits", "--shots", "1", *TINY_OPTIONS[12:]),
+        ("run", "name-only", "--source", "digits", "--shots", "1", "--data", "synth", "--backbone", "sd2.1-base"),
+        ("run", "real-only", "--source", str(tmp_path / "nothing"), "--debug"),
+        ("run", "zero-shot", "--source", "digits", "--shots", "1", "--clip", "hf-hub:nobody/nothing"),
+        ("rehearse", "--fail-at", "1"),
+        ("job", "ls", "--json"),
+    ]
+    looked = 0
+    for words in cases:
+        process = start(home, *words)
+        while process.poll() is None and looked < 200:
+            assert not any(b"CANARY" in line for line in commands())
+            looked += 1
+            time.sleep(0.1)
+        said, _ = process.communicate(timeout=300)
+        assert leaks(home, said) == [], words
+    process = start(home, "rehearse", "--steps", "500")
+    while not processes_of(Home(home)):
+        time.sleep(0.05)
+    time.sleep(0.5)
+    for who in [*processes_of(Home(home)), *processes_of(Home(home), "runner")]:
+        os.kill(who.pid, signal.SIGABRT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    kill_all(Home(home))
+    assert leaks(home, said) == []
+    records = list(home.glob("jobs/*/environment.json"))
+    assert records
+    record("secrets", canaries=len(CANARIES), commands=len(cases) + 1, process_lists=looked, outcome="found nowhere")
