@@ -15,6 +15,7 @@ import stat
 import struct
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def user_error(error: OSError, path: Path) -> Exception:
     return error
 
 
-def no_space(path: Path) -> UserError:
+def no_space(path: Path | str) -> UserError:
     """What to say when the disk or the quota is full."""
     return UserError("no space left", at=path, hint="free some disk space, then run the same command again to resume")
 
@@ -55,6 +56,16 @@ def no_space(path: Path) -> UserError:
 def file_mode(path: Path) -> int:
     """Of a new file: private, or its group's too in a folder that is shared (setgid)."""
     return 0o660 if _is_shared(path.parent) else 0o600
+
+
+def open_file(path: Path, flags: int) -> int:
+    """A descriptor of `path`, made if need be: private, or its group's below a folder that is shared."""
+    shared = _is_shared(path.parent)
+    fd = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if shared:
+        with suppress(PermissionError):  # another member of the group made it, and did this then
+            os.fchmod(fd, 0o660)
+    return fd
 
 
 def _is_shared(folder: Path) -> bool:
@@ -87,9 +98,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """`path` holds exactly `data`, or what it held before. Parent must exist."""
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}-{threading.get_ident()}")
     try:
-        with os.fdopen(
-            os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, file_mode(path)), "wb"
-        ) as file:
+        with os.fdopen(open_file(partial, os.O_WRONLY | os.O_TRUNC), "wb") as file:
             file.write(data)
             _sync(file)
         partial.replace(path)
@@ -116,7 +125,7 @@ def create_locked(path: Path, data: bytes) -> int | None:
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     fd = -1
     try:
-        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, file_mode(path))
+        fd = open_file(partial, os.O_RDWR | os.O_TRUNC)
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _write_all(fd, data)
         os.fsync(fd)
@@ -138,7 +147,7 @@ def create_locked(path: Path, data: bytes) -> int | None:
 def mark(path: Path) -> None:
     """An empty file at `path`, new to whoever watches its folder. Parent must exist."""
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, file_mode(path)))
+        os.close(open_file(path, os.O_WRONLY))
     except OSError as error:
         raise user_error(error, path) from error
     touch_dir(path.parent)
@@ -208,7 +217,7 @@ class Appender:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, file_mode(path))
+            self._fd = open_file(path, os.O_RDWR | os.O_APPEND)
             size = os.fstat(self._fd).st_size
             if size and os.pread(self._fd, 1, size - 1) != b"\n":
                 os.write(self._fd, b"\n")

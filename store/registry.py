@@ -104,7 +104,7 @@ class Registry:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep every other writer out for a while."""
-        fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.file_mode(self._lock))
+        fd = durable.open_file(self._lock, os.O_RDWR)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield

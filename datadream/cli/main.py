@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from datadream import __version__
+from datadream import __version__, durable
 from datadream.cli import (
     artifact,
     compare,
@@ -103,6 +103,9 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and durable.is_storage(error):
+            _say(f"datadream: {durable.no_space(error.filename or 'the disk')}")
+            sys.exit(2)
         _say(f"datadream: unexpected {type(error).__name__}: {error} (run again with --debug for the traceback)")
         sys.exit(1)
 

@@ -29,7 +29,7 @@ def publish(home: Home, kind: Kind, artifact_id: str, spec: dict[str, Any], orig
         if path.is_file() and path.name != "manifest.json" and ".partial-" not in path.name
     }
     for stray in staged.rglob(".*.partial-*"):
-        stray.unlink()
+        durable.remove_file(stray)
     manifest: Manifest = {
         "id": artifact_id,
         "kind": kind,

@@ -23,7 +23,7 @@ _FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux
 def lease(path: Path, waiting: Callable[[str], None], note: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Hold the lock at `path`; while another process has it, call `waiting` once with its note, then wait."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = durable.open_file(path, os.O_RDWR)
     except OSError as error:
         raise durable.user_error(error, path) from error
     told = False
@@ -34,8 +34,11 @@ def lease(path: Path, waiting: Callable[[str], None], note: Mapping[str, Any] | 
                 told = True
             time.sleep(POLL_SECONDS)
         text = json.dumps({**identity.myself().to_json(), **(note or {})}).encode()
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, text, 0)
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, text, 0)
+        except OSError as error:
+            raise durable.user_error(error, path) from error
         yield
     finally:
         os.close(fd)

@@ -67,7 +67,7 @@ def take_slot(home: Home, slot: str) -> int | None:
     """
     path = home.slot(slot)
     durable.make_dir(path.parent)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = durable.open_file(path, os.O_RDWR)
     with suppress(BlockingIOError):
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return fd

@@ -70,7 +70,7 @@ def start(
     `keep` are descriptors it inherits, `extra` variables it gets besides.
     """
     try:
-        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        out = durable.open_file(log, os.O_WRONLY | os.O_APPEND)
     except OSError as error:
         raise durable.user_error(error, log) from error
     try:

@@ -157,7 +157,7 @@ def _is_memory(failure: Exception) -> bool:
 def _redirect(log: Path) -> None:
     """This process's output goes to the job's log from here on."""
     try:
-        fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd = durable.open_file(log, os.O_WRONLY | os.O_APPEND)
     except OSError as error:
         raise durable.user_error(error, log) from error
     sys.stdout.flush()

@@ -109,7 +109,7 @@ def load_clip(ref: ModelRef) -> Clip:
         name, _, weights = ref.location.partition(":")
     try:
         with runtime.no_pickle():
-            model = open_clip.create_model(name, pretrained=weights or None, require_pretrained=weights is not None)
+            model = open_clip.create_model(name, pretrained=weights or None, require_pretrained=True)
             tokenizer = open_clip.get_tokenizer(name)
     except (MemoryError, torch.OutOfMemoryError):
         raise

@@ -122,4 +122,4 @@ def test_a_bomb_takes_little_memory(name: str, tmp_path: Path) -> None:
     said, grown = result.stdout.splitlines()
     assert said.startswith("refused") or said == "image (8, 8)", said
     assert int(grown) < 100
-    record("image-bombs", name=name, memory_grown_mib=int(grown), outcome=said[:60])
+    record("image-bombs", case=name, memory_grown_mib=int(grown), outcome=said[:60])
