@@ -33,10 +33,12 @@ def rehearse(
     from datadream.cli.run import follow_jobs
     from datadream.jobs import spawn
     from datadream.jobs.home import open_home
+    from datadream.jobs.launchers import check_launcher
     from datadream.jobs.spec import JobSpec
     from datadream.jobs.submit import submit
     from datadream.stages.settings import RehearseSettings
 
+    check_launcher(launcher)
     opened = open_home(home)
     settings = RehearseSettings(
         steps=steps,

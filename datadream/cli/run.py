@@ -57,6 +57,7 @@ def run(
 
     from datadream.jobs import spawn
     from datadream.jobs.home import open_home
+    from datadream.jobs.launchers import check_launcher
     from datadream.jobs.plan import plan_all
     from datadream.models.presets import load_backbone
     from datadream.recipes.recipe import DATA, check_overrides, load_recipe
@@ -64,6 +65,7 @@ def run(
     if bool(sets) == bool(source):
         raise UserError("say which images to use", hint="give either --set NAME or --source digits (or a folder)")
     mixes = words(data, "--data", DATA) if data else None
+    check_launcher(launcher)
     loaded = load_backbone(backbone, diffusion, clip)
     methods = [load_recipe(name, loaded, override or []) for name in dict.fromkeys(recipes)]
     check_overrides(override or [], methods)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import platform
 import re
@@ -13,7 +14,7 @@ import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from datadream import __version__
 
@@ -29,6 +30,45 @@ VARIABLES = (
     *("SLURM_JOB_ID", "SLURM_JOB_NODELIST", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID"),
 )
 USERINFO = re.compile(r"//[^/@\s]+@")
+SECRET = re.compile(r"TOKEN|KEY|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
+SECRET_LENGTH = 8
+
+
+def masked(text: str) -> str:
+    """`text` without what opens something: users and passwords in addresses, and the values of secret variables."""
+    for value in _secrets():
+        text = text.replace(value, "***")
+    return USERINFO.sub("//***@", text)
+
+
+def _secrets() -> list[str]:
+    found = {value for name, value in os.environ.items() if SECRET.search(name) and len(value) >= SECRET_LENGTH}
+    return sorted(found, key=len, reverse=True)
+
+
+class Masked(io.TextIOBase):
+    """A text stream that says nothing secret; for what libraries print."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write it, masked; whole lines are masked whole."""
+        self._stream.write(masked(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """As the stream below does."""
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        """Of the stream below."""
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Of the stream below."""
+        return self._stream.encoding
 
 
 def describe_environment() -> dict[str, Any]:
@@ -39,8 +79,8 @@ def describe_environment() -> dict[str, Any]:
         "packages": _packages(),
         "platform": platform.platform(),
         "host": socket.gethostname(),
-        "command": [USERINFO.sub("//***@", word) for word in sys.argv],
-        "variables": {name: USERINFO.sub("//***@", os.environ[name]) for name in VARIABLES if name in os.environ},
+        "command": [masked(word) for word in sys.argv],
+        "variables": {name: masked(os.environ[name]) for name in VARIABLES if name in os.environ},
     }
 
 

@@ -26,6 +26,7 @@ from datadream.jobs.artifacts import open_artifact, publish
 from datadream.jobs.events import Journal
 from datadream.jobs.home import Home
 from datadream.jobs.lease import lease
+from datadream.jobs.provenance import Masked, describe_environment, masked
 from datadream.jobs.sets import load_set
 from datadream.jobs.spec import JobSpec
 from datadream.models.environment import prepare_environment
@@ -57,6 +58,7 @@ class Worker:
         self._home, self._told = home, told
         self._busy = False
         prepare_environment()
+        sys.stdout, sys.stderr = Masked(sys.stdout), Masked(sys.stderr)  # type: ignore[assignment]
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal stops nothing
@@ -106,7 +108,7 @@ class Worker:
             failure: Exception = error
         except Exception as error:  # noqa: BLE001 - the edge of the process: everything is written down, then it leaves
             failure = error
-        return _write_failure(folder, failure, attempt or 0)
+        return _write_failure(folder, failure, state.attempts(folder) if attempt is None else attempt)
 
 
 def print_line(text: str) -> None:
@@ -128,7 +130,7 @@ def _write_failure(folder: Path, failure: Exception, attempt: int) -> int:
     kind, text, status = _judge(failure, folder)
     try:
         durable.remove_file(folder / RESERVE)
-        durable.write_json(folder / "error.json", {"kind": kind, "message": text, "attempt": attempt})
+        durable.write_json(folder / "error.json", {"kind": kind, "message": masked(text), "attempt": attempt})
         traceback.print_exception(failure)
         sys.stderr.flush()
     except (OSError, UserError):  # not even that: the exit code is all that can be left
@@ -207,8 +209,6 @@ def _with_room(home: Home, emit: Emit) -> Emit:
 
 
 def _write_environment(folder: Path) -> None:
-    from datadream.jobs.provenance import describe_environment
-
     durable.write_json(folder / "environment.json", describe_environment())
 
 

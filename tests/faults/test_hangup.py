@@ -39,7 +39,7 @@ def read_until(master: int, word: bytes, seconds: float = 60.0) -> bytes:
 @pytest.mark.parametrize("detach", [False, True])
 def test_a_closed_terminal_stops_nothing(detach: bool, tmp_path: Path) -> None:
     home = open_home(tmp_path / "home")
-    steps = 250
+    steps = 700
     pid, master = on_terminal(home, "rehearse", "--steps", str(steps), *(["--detach"] if detach else []))
     until(lambda: list((home.path / "jobs").glob("*/spec.json")))
     job = next((home.path / "jobs").iterdir()).name
@@ -47,7 +47,7 @@ def test_a_closed_terminal_stops_nothing(detach: bool, tmp_path: Path) -> None:
     os.close(master)
     os.waitpid(pid, 0)
     pid, master = on_terminal(home, "job", "watch")
-    assert b"rehearsal 1" in read_until(master, b"/250")
+    assert b"rehearsal 1" in read_until(master, b"/700")
     os.close(master)
     os.waitpid(pid, 0)
     assert 0 < steps_done(home, job) < steps
@@ -61,8 +61,8 @@ def test_a_closed_terminal_stops_nothing(detach: bool, tmp_path: Path) -> None:
 def test_ctrl_c_asks_and_the_answer_is_heeded(tmp_path: Path) -> None:
     home = open_home(tmp_path / "home")
     for answer, expected in ((b"d\n", "done"), (b"c\n", "cancelled")):
-        pid, master = on_terminal(home, "rehearse", "--steps", "200", "--seed", str(len(answer) + answer[0]))
-        read_until(master, b"/200")
+        pid, master = on_terminal(home, "rehearse", "--steps", "500", "--seed", str(len(answer) + answer[0]))
+        read_until(master, b"/500")
         os.write(master, b"\x03")
         read_until(master, b"[d]etach")
         os.write(master, answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -102,7 +103,6 @@ def test_hostile_class_folders_run_and_are_shown_safely(tmp_path: Path) -> None:
         "Case",
         "case",
         "\u00e9",
-        "e\u0301",
         "[red]x",
         "x" * 120,
     ]
@@ -111,6 +111,10 @@ def test_hostile_class_folders_run_and_are_shown_safely(tmp_path: Path) -> None:
         (root / name).mkdir(parents=True)
         for i in range(10):
             Image.new("RGB", (32, 32), (20 * number % 256, 25 * i, 128)).save(root / name / f"{i}.png")
+    with (root / "classes.csv").open("w", newline="", encoding="utf-8") as file:
+        twins = ("Case", "case")  # told apart by more than case
+        rows_ = [(name, f"twin {name!a}" if name in twins else name) for name in names]
+        csv.writer(file).writerows([("folder", "name"), *rows_])
     home = tmp_path / "home"
     made = run_cli("set", "make", root, "--shots", 1, "--name", "\x1b[2Jwiped", home=home)
     assert made.returncode == 0, made.stderr

@@ -50,7 +50,7 @@ def test_concurrent_writers_half_of_them_killed(queue: Home) -> None:
         for number, words in commands.items()
     }
     doomed = set(dice.sample(sorted(started), writers // 2))
-    moments = sorted((time.monotonic() + dice.uniform(0.2, scale(4.0, 15.0)), number) for number in doomed)
+    moments = sorted((time.monotonic() + dice.uniform(0.05, scale(1.0, 3.0)), number) for number in doomed)
     reads = 0
     while any(process.poll() is None for process in started.values()):
         while moments and time.monotonic() > moments[0][0]:

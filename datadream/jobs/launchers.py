@@ -1,0 +1,84 @@
+"""Where jobs run besides this machine: one small protocol, and what a job may ask a cluster for."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from datadream.errors import UserError
+from datadream.jobs.home import Home
+
+CLUSTERS = ("slurm", "pbs", "lsf", "flux")
+LAUNCHERS = ("local", *CLUSTERS)
+NativeState = Literal["pending", "running", "gone"]
+
+
+class Resources(BaseModel):
+    """What one job asks for. `cluster.toml` in the home gives defaults, for all stages and for each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    gpus: int = Field(1, ge=0)
+    cpus: int = Field(4, ge=1)
+    memory_gb: float | None = Field(None, gt=0)
+    minutes: int = Field(24 * 60, ge=1, description="wall time; a job that reaches it goes on in its next attempt")
+    queue: str | None = Field(None, description="partition or queue")
+    account: str | None = None
+    extra: dict[str, str] = Field({}, description="the scheduler's own options, as qos = 'low' for --qos=low")
+
+
+class Remote(Protocol):
+    """A scheduler we can reach. It is handed a command; the job is its folder."""
+
+    def submit(self, home: Path, job_id: str, attempt: int, resources: Resources, title: str) -> str:
+        """Submit `datadream worker` on one attempt of a job; the scheduler's own id of it."""
+
+    def poll(self, native_ids: Collection[str]) -> Mapping[str, NativeState]:
+        """How these stand; known by id alone, whoever submitted them. Raises UserError when it can't be asked."""
+
+    def cancel(self, native_id: str) -> None:
+        """End it: SIGTERM, then SIGKILL after the scheduler's own grace time."""
+
+
+def launcher(name: str, home: Home) -> Remote:
+    """The cluster called `name`. Raises UserError when it is unknown or the extra isn't installed."""
+    check_launcher(name)
+    if name == "local":
+        raise UserError("local is no cluster", hint=f"use any of {', '.join(CLUSTERS)}")
+    try:
+        from datadream.jobs.cluster import Cluster
+    except ImportError as error:
+        hint = "install it with `pip install 'datadream[cluster]'`"
+        raise UserError(f"{name} needs PSI/J", hint=hint) from error
+    return Cluster(name, home)
+
+
+def check_launcher(name: str) -> None:
+    """Raise UserError unless `name` is known."""
+    if name not in LAUNCHERS:
+        raise UserError(f"no launcher {name!r}", hint=f"use any of {', '.join(LAUNCHERS)}")
+
+
+def resources_for(home: Home, name: str, stage: str, asked: Mapping[str, Any]) -> Resources:
+    """Defaults, then `cluster.toml`'s [resources], then its [resources.<stage>], then what the job asks for.
+
+    Raises UserError for a file that is no TOML or has unknown keys.
+    """
+    path = home.path / "cluster.toml"
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8")).get("resources", {})
+    except FileNotFoundError:
+        found = {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"can't read it: {error}", at=path, hint="see docs/cluster.md") from error
+    stages = {key: value for key, value in found.items() if isinstance(value, dict) and key != "extra"}
+    shared = {key: value for key, value in found.items() if key not in stages}
+    try:
+        return Resources.model_validate({**shared, **stages.get(stage, {}), **asked})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"[resources] {where}: {first['msg']}", at=path, hint="see docs/cluster.md") from error
