@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import open_clip
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datadream.errors import UserError
-from datadream.models import runtime
+from datadream.models import headers, runtime
 from datadream.models.presets import ModelRef
 
 PROJECTIONS = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "out_proj"}
@@ -102,13 +103,14 @@ def load_clip(ref: ModelRef) -> Clip:
     """The model `ref` names: a folder, `hf-hub:ORG/NAME`, or an open_clip `NAME:WEIGHTS` pair."""
     logging.getLogger().setLevel(logging.WARNING)
     if ref.digest:
+        headers.check_folder(Path(ref.location))
         name, weights = f"local-dir:{ref.location}", None
     elif ref.location.startswith("hf-hub:"):
         name, weights = ref.location, None
     else:
         name, _, weights = ref.location.partition(":")
     try:
-        with runtime.no_pickle():
+        with runtime.only_data():
             model = open_clip.create_model(name, pretrained=weights or None, require_pretrained=True)
             tokenizer = open_clip.get_tokenizer(name)
     except (MemoryError, torch.OutOfMemoryError):

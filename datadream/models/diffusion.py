@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -13,7 +14,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from datadream.errors import UserError
-from datadream.models import runtime
+from datadream.models import headers, runtime
 from datadream.models.presets import ModelRef
 
 SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -83,8 +84,10 @@ class Diffusion:
 def load_diffusion(ref: ModelRef) -> Diffusion:
     """The parts `ref` names; kept for the next caller in this process. Raises UserError when they can't be loaded."""
     diffusers.utils.logging.disable_progress_bar()
+    if ref.digest:
+        headers.check_folder(Path(ref.location))
     try:
-        with runtime.no_pickle():
+        with runtime.only_data():
             pipe = DiffusionPipeline.from_pretrained(
                 ref.location,
                 dtype=runtime.base_dtype(),

@@ -7,6 +7,7 @@ no reloading and leaves no rounding behind.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.models import runtime
+from datadream.models import headers, runtime
 
 NAME = "default"
 
@@ -166,14 +167,29 @@ def save_adapter(path: Path, adapter: Adapter, targets: Mapping[str, Iterable[st
 
 def load_adapter(path: Path) -> Adapter:
     """What `save_adapter` wrote. Raises UserError when the file is something else, or damaged."""
+    headers.check_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {_module_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return Adapter(tensors, int(metadata["rank"]), float(metadata["alpha"]))
+        adapter = Adapter(tensors, int(metadata["rank"]), float(metadata["alpha"]))
+        _check(adapter)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         hint = "remove its folder, then run again to make it anew"
         raise UserError(f"can't read an adapter: {error}", at=path, hint=hint) from error
+    return adapter
+
+
+def _check(adapter: Adapter) -> None:
+    """Raise ValueError unless all of it is pairs of A and B of its rank, and finite."""
+    pairs = list(adapter.modules())
+    if adapter.rank < 1 or not math.isfinite(adapter.alpha) or not pairs or len(adapter.tensors) != 2 * len(pairs):
+        raise ValueError("it is not made of pairs with a rank and an alpha")
+    for name, low, high in pairs:
+        if low.ndim != 2 or high.ndim != 2 or low.shape[0] != adapter.rank or high.shape[1] != adapter.rank:
+            raise ValueError(f"the pair of {name} has not rank {adapter.rank}")
+        if not (low.isfinite().all() and high.isfinite().all()):
+            raise ValueError(f"the pair of {name} holds numbers that are not finite")
 
 
 def _file_name(name: str) -> str:

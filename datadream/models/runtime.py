@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -72,18 +72,35 @@ def first_line(error: Exception) -> str:
 
 
 @contextmanager
-def no_pickle() -> Iterator[None]:
-    """While it lasts, nothing is unpickled: a pickle runs what its author wants, and libraries fall back to them."""
+def only_data() -> Iterator[None]:
+    """While it lasts, nothing that comes with a model is run: no pickle is opened, no Python file imported.
 
-    def refuse(*_: object, **__: object) -> NoReturn:
-        raise ValueError("its weights are pickled, and a pickle can run any code: only safetensors are read")
+    Arguments alone don't see to that: libraries fall back to pickles, open_clip hands `trust_remote_code` on from the
+    model's own configuration, and transformers asks standard input for leave.
+    """
+    from diffusers.utils import dynamic_modules_utils as of_diffusers
+    from transformers import dynamic_module_utils as of_transformers
 
-    originals = torch.load, torch.jit.load
-    torch.load = torch.jit.load = refuse
+    refused: list[tuple[Any, str, Any]] = [(where, "load", _refuse_pickle) for where in (torch, torch.jit)]
+    for where in (of_diffusers, of_transformers):
+        refused += [(where, name, _refuse_code) for name in ("get_cached_module_file", "get_class_in_module")]
+    refused.append((of_transformers, "TIME_OUT_REMOTE_CODE", 0))
+    originals = [(where, name, getattr(where, name)) for where, name, _ in refused]
     try:
+        for where, name, instead in refused:
+            setattr(where, name, instead)
         yield
     finally:
-        torch.load, torch.jit.load = originals
+        for where, name, original in originals:
+            setattr(where, name, original)
+
+
+def _refuse_pickle(*_: object, **__: object) -> NoReturn:
+    raise ValueError("its weights are pickled, and a pickle can run any code: only safetensors are read")
+
+
+def _refuse_code(*_: object, **__: object) -> NoReturn:
+    raise ValueError("it wants to run code of its own, and that is never done: only its weights are read")
 
 
 def describe() -> dict[str, str | int]:

@@ -113,7 +113,7 @@ def test_hostile_class_folders_run_and_are_shown_safely(tmp_path: Path) -> None:
             Image.new("RGB", (32, 32), (20 * number % 256, 25 * i, 128)).save(root / name / f"{i}.png")
     with (root / "classes.csv").open("w", newline="", encoding="utf-8") as file:
         twins = ("Case", "case")  # told apart by more than case
-        rows_ = [(name, f"twin {name!a}" if name in twins else name) for name in names]
+        rows_ = [(name, f"twin {names.index(name)}" if name in twins else name) for name in names]
         csv.writer(file).writerows([("folder", "name"), *rows_])
     home = tmp_path / "home"
     made = run_cli("set", "make", root, "--shots", 1, "--name", "\x1b[2Jwiped", home=home)
