@@ -123,6 +123,8 @@ class Merger:
             weight = self._weight(name)
             if name not in self._base:
                 self._base[name] = weight.detach().clone()
+            if weight.shape != (high.shape[0], low.shape[1]):
+                raise UserError(f"the adapter does not fit this model: {name}", hint="use the model it was trained on")
             product = high.to(weight.device, torch.float32) @ low.to(weight.device, torch.float32)
             weight.copy_(self._base[name].float() + adapter.scale * product if adapter else weight)
 
