@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from datadream.errors import UserError
@@ -16,11 +18,15 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_PIXELS = 80_000_000  # below Pillow's own warning (89 million), so what Pillow would warn of is refused
+MAX_BYTES = 700_000_000  # of a file: as many pixels with 64 bits each, and some
+LARGE_PIXELS = 16_000_000  # above this, one at a time: a few kilobytes may become a gigabyte, in every thread at once
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
 ORIENTATION = 0x0112  # the EXIF tag
+BAND = 256  # rows that are converted at once
+_large = threading.Lock()
 
 
 class BadImage(UserError):
@@ -40,10 +46,12 @@ def decode(data: bytes, name: str) -> Image.Image:
     hint = "replace or remove the file"
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
+            pixels = image.width * image.height
+            if pixels > MAX_PIXELS:
                 raise BadImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}", at=name, hint=hint)
-            image.load()
-            return _upright(_rgb(image), _orientation(image))
+            with _large if pixels > LARGE_PIXELS else nullcontext():
+                image.load()
+                return _upright(_rgb(image), _orientation(image))
     except (BadImage, MemoryError):
         raise
     except UnidentifiedImageError as error:
@@ -75,10 +83,10 @@ def _deep_grey(image: Image.Image) -> Image.Image:
     import numpy as np
     from PIL import Image
 
-    values = np.asarray(image).astype(np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("some pixels are not finite numbers")
+    values = np.asarray(image)
     low, high = float(values.min()), float(values.max())
+    if not (np.isfinite(low) and np.isfinite(high)):  # either is a NaN when any pixel is
+        raise ValueError("some pixels are not finite numbers")
     whites = {"F": (1.0, 255.0, 65535.0), "I": (255.0, 65535.0)}.get(image.mode, (65535.0,))
     if image.format in ("PNG", "PPM") and image.mode == "I":  # Pillow's word for their 16 bits, by version
         whites = (65535.0,)
@@ -86,8 +94,11 @@ def _deep_grey(image: Image.Image) -> Image.Image:
         black, white = 0.0, next(white for white in whites if high <= white)
     else:
         black, white = low, high if high > low else low + 1
-    scaled = np.rint((values - black) / (white - black) * 255).clip(0, 255)
-    return Image.fromarray(scaled.astype(np.uint8)).convert("RGB")
+    grey = np.empty(values.shape, np.uint8)
+    for top in range(0, len(values), BAND):
+        scaled = (values[top : top + BAND].astype(np.float64) - black) / (white - black) * 255
+        grey[top : top + BAND] = np.rint(scaled).clip(0, 255)
+    return Image.fromarray(grey).convert("RGB")
 
 
 def _orientation(image: Image.Image) -> int:

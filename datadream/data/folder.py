@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path, PurePosixPath
 
 from datadream.data.classes_csv import name_classes
-from datadream.data.decode import IMAGE_SUFFIXES
+from datadream.data.decode import IMAGE_SUFFIXES, MAX_BYTES, BadImage
 from datadream.data.listing import scan, some
 from datadream.data.parts import PARTS, Entry, Part, Parts, Source, split_class
 from datadream.errors import UserError
@@ -77,6 +78,10 @@ def read_file(root: Path, key: str) -> bytes:
         raise UserError(f"{key!r} is not a path inside the source", at=root, hint="make the set again")
     path = root / relative
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
+            what = f"{found.st_size:,} bytes long" if stat.S_ISREG(found.st_mode) else "no plain file"
+            raise BadImage(f"it is {what}", at=path, hint="replace or remove it, then make the set again")
         return path.read_bytes()
     except FileNotFoundError as error:
         raise UserError("the image is gone", at=path, hint="restore the file, or make the set again") from error

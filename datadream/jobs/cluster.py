@@ -51,6 +51,9 @@ class Cluster:
     def poll(self, native_ids: Collection[str]) -> dict[str, NativeState]:
         """How these stand. Raises UserError when the scheduler doesn't answer."""
         status, said = self._ask(self._executor.get_status_command(list(native_ids)))
+        if self._name == "slurm":  # PSI/J stumbles over reasons of several words, and over those it doesn't know
+            lines = [line.split() for line in said.splitlines() if len(line.split()) >= 2]
+            said = "\n".join(f"{words[0]} {words[1]} NonZeroExitCode" for words in lines)
         try:
             found = self._executor.parse_status_output(status, said)
         except Exception as error:  # PSI/J raises what it likes on output it doesn't know
