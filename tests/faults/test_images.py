@@ -1,8 +1,14 @@
-"""Mutated images, bombs, polyglots: a typed error or an image, in bounded time and memory, nothing run."""
+"""Mutated images, bombs, polyglots: a typed error or an image, in bounded time and memory, nothing run.
+
+Each case is decoded in a process of its own kind: with a limit on its memory, and with a listener that hears of every
+process, connection and file for writing that anything in it asks for.
+"""
 
 from __future__ import annotations
 
 import io
+import json
+import os
 import random
 import resource
 import struct
@@ -10,116 +16,264 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from datadream.data.decode import BadImage, decode
+from datadream.data.decode import LARGE_PIXELS, MAX_BYTES, MAX_PIXELS, BadImage, decode
+from datadream.data.folder import read_file
+from tests.conftest import run_cli
 from tests.faults.scale import record, scale
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+ROOT = Path(__file__).parents[2]
+ALLOWANCE_MIB = 300  # what decoding one small or refused image may take
+ACTS = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.Popen", "socket.connect", "ctypes.dlopen")
 
 
-def sample(format_: str) -> bytes:
-    pixels = np.random.default_rng(1).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+def pixels(mode: str = "RGB") -> Image.Image:
+    noise = np.random.default_rng(1).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    return Image.fromarray(noise).convert(mode)
+
+
+def saved(format_: str, mode: str = "RGB", **options: Any) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format=format_)
+    pixels(mode).save(buffer, format=format_, **options)
     return buffer.getvalue()
+
+
+def samples() -> list[bytes]:
+    """Every format we read, plain and odd."""
+    frames = {"save_all": True, "append_images": [pixels(), pixels()]}
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    deep = io.BytesIO()
+    Image.fromarray((np.arange(48 * 64, dtype=np.uint16) * 20).reshape(48, 64)).save(deep, "PNG")
+    return [
+        *(saved(format_) for format_ in ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")),
+        *(saved(format_, **frames) for format_ in ("GIF", "WEBP", "PNG", "TIFF")),
+        *(saved("JPEG", "CMYK"), saved("JPEG", progressive=True), saved("JPEG", exif=exif), saved("PNG", "RGBA")),
+        *(saved("PNG", "P"), saved("TIFF", "F"), saved("TIFF", compression="tiff_lzw"), saved("WEBP", lossless=True)),
+        *(saved("TIFF", compression="jpeg"), saved("TIFF", "1", compression="group4"), deep.getvalue()),
+    ]
+
+
+TAILS = (b"<?php system('touch x'); ?>", b"<script>x</script>", b"PK\x03\x04" + b"\0" * 40, b"\n%!PS\n(x) (w) file\n")
+HEADS = (b"MZ\x90\0", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"#!/bin/sh\ntouch x\n", b"%PDF-1.4\n", b"\x7fELF", b"<svg>")
 
 
 def mutated(whole: bytes, dice: random.Random) -> bytes:
     data = bytearray(whole)
-    kind = dice.randrange(5)
+    place = dice.randrange(len(data))
+    kind = dice.randrange(8)
     if kind == 0:
-        return bytes(data[: dice.randrange(len(data))])
+        return bytes(data[: len(data) * dice.randrange(20) // 20])
     if kind == 1:
         for _ in range(dice.randrange(1, 20)):
             data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
     elif kind == 2:
-        place = dice.randrange(len(data))
-        data[place : place + 4] = dice.choice([b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff"])
+        data[place : place + 4] = dice.choice([b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\0\0\x80"])
     elif kind == 3:
-        place = dice.randrange(len(data))
         data[place:place] = dice.randbytes(dice.randrange(1, 200))
+    elif kind == 4:
+        data += dice.choice(TAILS) + dice.randbytes(50)
+    elif kind == 5:
+        data[:0] = dice.choice(HEADS)
+    elif kind == 6:  # in the header, where sizes and offsets are
+        data[dice.randrange(min(64, len(data)))] = dice.randrange(256)
     else:
-        data += b"<?php system('x'); ?><script>x</script>PK\x03\x04" + dice.randbytes(50)
+        data[place:] = data[place:][::-1]
     return bytes(data)
 
 
-def test_mutated_images_are_decoded_or_refused() -> None:
-    count, seed = scale(60, 500), 13
+def mutations(count: int, seed: int) -> Iterable[bytes]:
     dice = random.Random(seed)
-    samples = [sample(format_) for format_ in FORMATS]
-    decoded, slowest = 0, 0.0
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(count):
-        data = mutated(dice.choice(samples), dice)
-        began = time.monotonic()
-        try:
-            image = decode(data, "x")
-            assert image.mode == "RGB"
-            decoded += 1
-        except BadImage:
-            pass
-        slowest = max(slowest, time.monotonic() - began)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert 0 < decoded < count
-    record(
-        "mutated-images", count=count, seed=seed, decoded=decoded, slowest_ms=round(1000 * slowest),
-        memory_grown_mib=round(grown), outcome="an image or a typed error",
-    )  # fmt: skip
+    originals = samples()
+    return (mutated(dice.choice(originals), dice) for _ in range(count))
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(width: int, height: int, *more: bytes, pixels: bytes = b"") -> bytes:
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + b"".join(more) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+def png(width: int, height: int, *more: bytes, data: bytes = b"", depth: int = 8, colour: int = 2) -> bytes:
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + b"".join(more) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
-ZEROS = zlib.compress(b"\0" * (200 << 20), 9)
-BOMBS = {
-    "wide png": png(50_000, 50_000, pixels=ZEROS),
-    "text png": png(8, 8, chunk(b"zTXt", b"k\0\0" + ZEROS), pixels=zlib.compress(b"\0" * 8 * 25)),
-    "profile png": png(8, 8, chunk(b"iCCP", b"p\0\0" + ZEROS), pixels=zlib.compress(b"\0" * 8 * 25)),
-    "long png": png(8, 8, pixels=ZEROS),
-    "bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0),
-    "ppm": b"P6 99999 99999 255\n" + b"\0" * 100,
-    "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n(x) (w) file\n",
-    "svg": b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
-    "pdf": b"%PDF-1.4\n1 0 obj\n<< /OpenAction << /S /JavaScript /JS (x) >> >>\n",
-    "zip": b"PK\x03\x04" + b"\0" * 200,
-    "elf": b"\x7fELF" + b"\0" * 200,
+def tiff(*tags: tuple[int, int, int, int], following: int = 0) -> bytes:
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in sorted(tags))
+    return b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(tags)) + entries + struct.pack("<I", following)
+
+
+def zeros(size: int) -> bytes:
+    return zlib.compress(b"\0" * size, 9)
+
+
+def tiff_of(width: int, height: int, strips: int = 1) -> bytes:
+    sizes = ((256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1))
+    places = ((273, 4, strips, 8), (277, 3, 1, 1), (278, 4, 1, height), (279, 4, strips, 16))
+    return tiff(*sizes, *places, following=8)  # and the next picture is this one again
+
+
+SMALL = zlib.compress(b"\0" * 8 * 25)
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "png of 50,000 x 50,000": lambda: png(50_000, 50_000, data=zeros(200 << 20)),
+    "png with a vast text": lambda: png(8, 8, chunk(b"zTXt", b"k\0\0" + zeros(200 << 20)), data=SMALL),
+    "png with a vast profile": lambda: png(8, 8, chunk(b"iCCP", b"p\0\0" + zeros(200 << 20)), data=SMALL),
+    "png with many texts": lambda: png(8, 8, *[chunk(b"zTXt", b"k\0\0" + zeros(1 << 20))] * 200, data=SMALL),
+    "png longer than its size": lambda: png(8, 8, data=zeros(200 << 20)),
+    "png of a million frames": lambda: png(8, 8, chunk(b"acTL", struct.pack(">II", 10**6, 0)), data=SMALL),
+    "png of one row": lambda: png(2**31 - 1, 1, data=SMALL),
+    "bmp": lambda: b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 60_000, 60_000, 1, 24, *[0] * 6),
+    "bmp of negative height": lambda: b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 9, -(2**31), 1, 24, *[0] * 6),  # noqa: E501
+    "ppm": lambda: b"P6 99999 99999 255\n" + b"\0" * 100,
+    "ppm with an endless number": lambda: b"P6 " + b"9" * 10_000_000,
+    "gif": lambda: b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b",\0\0\0\0\xff\xff\xff\xff\0\2\0;",
+    "jpeg": lambda: b"\xff\xd8\xff\xc0\0\x11\x08\xff\xdc\xff\xdc\3\1\x22\0\2\x11\1\3\x11\1\xff\xd9",
+    "webp": lambda: b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\xff\xff\xff\xff\xff\xff" + b"\0" * 8,
+    "tiff": lambda: tiff_of(100_000, 100_000),
+    "tiff of many strips": lambda: tiff_of(64, 64, 2**31),
+    "tiff going in circles": lambda: tiff_of(8, 8),
+    "eps": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n(x) (w) file\n",
+    "svg": lambda: b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
+    "pdf": lambda: b"%PDF-1.4\n1 0 obj\n<< /OpenAction << /S /JavaScript /JS (x) >> >>\n",
+    "zip": lambda: b"PK\x03\x04" + b"\0" * 200,
+    "elf": lambda: b"\x7fELF" + b"\0" * 200,
+    "many frames": lambda: saved("GIF", save_all=True, append_images=[pixels()] * 300),
+}  # fmt: skip
+
+DEPTHS = {
+    "1-bit": (1, 0, 8),
+    "8-bit colours": (8, 2, 1 / 3),
+    "16-bit greys": (16, 0, 1 / 2),
+    "with alpha": (8, 6, 1 / 4),
 }
-CHILD = """
-import resource, sys
-from pathlib import Path
-from datadream.data.decode import BadImage, decode
-import PIL.PngImagePlugin, PIL.BmpImagePlugin, PIL.PpmImagePlugin
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-try:
-    image = decode(Path(sys.argv[1]).read_bytes(), "x")
-    said = f"image {image.size}"
-except BadImage as error:
-    said = f"refused {error.message}"
-print(said)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
-"""
+
+
+def blank_png(total: int, kind: str) -> bytes:
+    """A sound picture of about `total` pixels in a few kilobytes."""
+    depth, colour, pixels_a_byte = DEPTHS[kind]
+    side = int(total**0.5) // 8 * 8
+    return png(side, side, data=zeros(int(side * (side / pixels_a_byte + 1))), depth=depth, colour=colour)
+
+
+def measure(cases: Iterable[bytes], threads: int, allowance_mib: int) -> dict[str, Any]:
+    """Decode `cases` in this process, with that much more memory and no more."""
+    import PIL.ImageFile
+
+    Image.init()  # everything that is imported only once
+    decode(saved("PNG"), "first")
+    cases = [*cases]
+    heard: list[str] = []
+    sys.addaudithook(lambda event, args: heard.append(event) if _acts(event, args) else None)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limit = used + (allowance_mib << 20) + threads * (80 << 20)  # each thread's stack and arena
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def one(data: bytes) -> tuple[str, float]:
+        began = time.monotonic()
+        try:
+            image = decode(data, "x")
+            said = f"image {image.mode} {image.width} x {image.height}"
+        except BadImage as error:
+            said = f"refused: {error.message}"
+        return said, time.monotonic() - began
+
+    with ThreadPoolExecutor(threads) as pool:
+        results = list(pool.map(one, cases))
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10
+    assert PIL.ImageFile.LOAD_TRUNCATED_IMAGES is False
+    return {
+        "said": [said for said, _ in results],
+        "ms": round(1000 * max(s for _, s in results)),
+        "mib": grown,
+        "heard": heard,
+    }
+
+
+def _acts(event: str, args: tuple[Any, ...]) -> bool:
+    if event == "open":
+        return isinstance(args[2], int) and bool(args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+    return event in ACTS
+
+
+def measured(expression: str, threads: int = 1, allowance_mib: int = ALLOWANCE_MIB) -> dict[str, Any]:
+    """`measure` of what `expression` makes, in a child."""
+    code = (
+        "import json, warnings; warnings.simplefilter('ignore'); import tests.faults.test_images as t; "
+        f"print(json.dumps(t.measure({expression.replace('@', 't.')}, {threads}, {allowance_mib})))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    found: dict[str, Any] = json.loads(result.stdout)
+    assert found["heard"] == []
+    return found
+
+
+def test_mutated_images_are_decoded_or_refused() -> None:
+    count, seed = scale(40, 500), 13
+    found = measured(f"@mutations({count}, {seed})")
+    decoded = sum(said.startswith("image RGB") for said in found["said"])
+    refused = sum(said.startswith("refused: ") for said in found["said"])
+    assert decoded + refused == count
+    assert decoded and refused
+    record(
+        "mutated-images", count=count, seed=seed, decoded=decoded, slowest_ms=found["ms"],
+        memory_grown_mib=found["mib"], outcome="an image or a typed error, nothing run or written",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_takes_little_memory(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "bomb"
-    path.write_bytes(BOMBS[name])
-    result = subprocess.run(
-        [sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    said, grown = result.stdout.splitlines()
-    assert said.startswith("refused") or said == "image (8, 8)", said
-    assert int(grown) < 100
-    record("image-bombs", case=name, memory_grown_mib=int(grown), outcome=said[:60])
+def test_a_bomb_takes_little_memory(name: str) -> None:
+    found = measured(f"[@BOMBS[{name!r}]()]")
+    (said,) = found["said"]
+    assert said.startswith("refused: ") or said in ("image RGB 8 x 8", "image RGB 64 x 48"), said
+    record("image-bombs", case=name, ms=found["ms"], memory_grown_mib=found["mib"], outcome=said[:60])
+
+
+@pytest.mark.parametrize("kind", DEPTHS)
+def test_the_largest_image_allowed_takes_a_bounded_memory(kind: str) -> None:
+    total = scale(4_000_000, MAX_PIXELS)
+    allowance = 20 * total // 2**20 + 100
+    found = measured(f"[@blank_png({total}, {kind!r})]", allowance_mib=allowance)
+    assert found["said"][0].startswith("image RGB")
+    record("largest-image", kind=kind, pixels=total, ms=found["ms"], memory_grown_mib=found["mib"], outcome="decoded")
+
+
+def test_large_images_are_decoded_one_at_a_time() -> None:
+    """Eight threads, eight pictures that need 80 MB each while they are decoded: far from eight times that."""
+    found = measured(f"[@blank_png({LARGE_PIXELS + 500_000}, '1-bit')] * 8", threads=8)
+    assert all(said.startswith("image RGB") for said in found["said"])
+    record("large-images-at-once", threads=8, ms=found["ms"], memory_grown_mib=found["mib"], outcome="one at a time")
+
+
+def test_a_name_says_nothing_of_what_is_inside(tmp_path: Path) -> None:
+    """Through the command line: right pictures under wrong extensions are used, wrong ones under right are listed."""
+    for class_ in ("one", "two"):
+        (tmp_path / "pictures" / class_).mkdir(parents=True)
+        for i, data in enumerate(samples()[:10]):
+            (tmp_path / "pictures" / class_ / f"{i}.{('jpg', 'png')[i % 2]}").write_bytes(data)
+    made = run_cli("set", "make", tmp_path / "pictures", "--shots", 1, home=tmp_path / "home")
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "pictures" / "one" / "evil.png").write_bytes(BOMBS["eps"]())
+    (tmp_path / "pictures" / "two" / "torn.jpg").write_bytes(samples()[1][:-200])
+    made = run_cli("set", "make", tmp_path / "pictures", "--shots", 1, "--seed", 2, home=tmp_path / "home")
+    assert made.returncode == 2
+    assert "2 images can't be used: one/evil.png (not an image of a known format), two/torn.jpg" in made.stderr
+    assert len(made.stderr.splitlines()) == 1
+
+
+def test_a_file_that_is_no_file_or_has_no_end_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "vast.png").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    for name, words in (("vast", "bytes long"), ("pipe", "no plain file"), ("zero", "no plain file")):
+        with pytest.raises(BadImage, match=words):
+            read_file(tmp_path, f"{name}.png")
