@@ -85,6 +85,8 @@ sys.addaudithook(lambda event, args: unpickled.append(args) if event == "pickle.
 
 @pytest.fixture(autouse=True)
 def _nothing_is_unpickled() -> Iterator[None]:
+    pickle.loads(pickle.dumps(Path("x")))
+    assert unpickled  # the listener listens
     unpickled.clear()
     yield
     load_diffusion.cache_clear()
