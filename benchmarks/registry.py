@@ -30,7 +30,7 @@ TIMES = 7
 def fill(registry: Registry, runs: int) -> None:
     """`runs` runs, each with its classifier and job, ten points of a curve each."""
     numbers = range(runs)
-    ids = [f"{i * 2654435761 % 2**64:016x}" for i in numbers]
+    ids = [f"{(i + 1) * 0x9E3779B97F4A7C15 % 2**64:016x}" for i in numbers]
     sets = [f"{i:016x}" for i in range(60)]
     with registry.writing() as session:
         connection = session.connection()
@@ -75,7 +75,7 @@ def fill(registry: Registry, runs: int) -> None:
         put(
             Run,
             [
-                {"id": f"{(i * 40503 + 7) % 2**64:016x}", "method": METHODS[i % 5], "settings": f"a={i % 40}", "data": "real",
+                {"id": f"{(i + 1) * 0xD1B54A32D192ED03 % 2**64:016x}", "method": METHODS[i % 5], "settings": f"a={i % 40}", "data": "real",
                  "source": f"data{i % 10}", "shots": (1, 4, 16)[i % 3], "seed": i % 5, "split_seed": 0, "backbone": "mini",
                  "created": moment[i], "set_id": sets[i % 60], "classifier_id": ids[i], "split": "test",
                  "accuracy": i % 720 / 7.2, "correct": i % 720, "total": 720}

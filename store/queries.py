@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import statistics
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -168,9 +168,12 @@ def page(
     name = sort.removeprefix("-")
     if name:
         _check(noun, name, sort=True)
-    order = f"{found.columns[name]} {'DESC' if sort.startswith('-') else 'ASC'}" if name else _newest(found)
+    way = "DESC" if sort.startswith("-") or not name else "ASC"
+    key, by = found.columns["id"], found.columns[name or found.newest]
+    order = f"{by} {way}, {key} {way}"
     listed = ", ".join(f'{expression} AS "{name}"' for name, expression in found.columns.items())
-    text = f"SELECT {listed} FROM {found.source}{clause} ORDER BY {order}, {found.columns['id']} LIMIT ? OFFSET ?"  # noqa: S608
+    chosen = f"SELECT {key} FROM {found.source}{clause} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608
+    text = f"SELECT {listed} FROM {found.source} WHERE {key} IN ({chosen}) ORDER BY {order}"  # noqa: S608
     with registry.reading() as session:
         connection = session.connection()
         rows = [dict(row) for row in connection.exec_driver_sql(text, (*values, limit, offset)).mappings()]
@@ -287,27 +290,22 @@ def comparison(registry: Registry, where: Sequence[Condition] = ()) -> list[dict
     key = ("source", "backbone", "split", "shots", "method", "settings", "data")
     listed = ", ".join(f"r.{name}" for name in key)
     glue = " AND" if clause else " WHERE"
+    bare = ", ".join(key)
     text = (
-        f"SELECT {listed}, r.seed, r.accuracy, max(r.created) FROM run r{clause}{glue} r.accuracy IS NOT NULL "  # noqa: S608
-        f"GROUP BY {listed}, r.seed ORDER BY {listed}, r.seed"
+        f"WITH newest AS (SELECT {listed}, r.seed, r.accuracy, max(r.created) FROM run r{clause}{glue} "  # noqa: S608
+        f"r.accuracy IS NOT NULL GROUP BY {listed}, r.seed) "
+        f"SELECT {bare}, group_concat(seed), count(*), avg(accuracy), sum(accuracy * accuracy) FROM newest "
+        f"GROUP BY {bare} ORDER BY {bare}"
     )
-    groups: dict[tuple[Any, ...], list[tuple[int, float]]] = {}
     with registry.reading() as session:
-        for *group, seed, accuracy, _ in session.connection().exec_driver_sql(text, tuple(values)):
-            groups.setdefault(tuple(group), []).append((seed, accuracy))
-    return [
-        {
-            **dict(zip(key, group, strict=True)),
-            "seeds": [seed for seed, _ in points],
-            "mean": statistics.fmean(value for _, value in points),
-            "std": statistics.stdev(value for _, value in points) if len(points) > 1 else 0.0,
-        }
-        for group, points in groups.items()
-    ]
+        rows = session.connection().exec_driver_sql(text, tuple(values)).all()
+    return [_cell(dict(zip(key, row[: len(key)], strict=True)), *row[len(key) :]) for row in rows]
 
 
-def _newest(noun: Noun) -> str:
-    return f"{noun.columns[noun.newest]} DESC"
+def _cell(group: dict[str, Any], seeds: str, n: int, mean: float, squares: float) -> dict[str, Any]:
+    """A cell from its sums. The sample variance is (Σx² - n·mean²) / (n - 1)."""
+    variance = max(0.0, squares - n * mean * mean) / (n - 1) if n > 1 else 0.0
+    return {**group, "seeds": sorted(map(int, seeds.split(","))), "mean": mean, "std": math.sqrt(variance)}
 
 
 def _check(noun: str, name: str, sort: bool = False) -> None:

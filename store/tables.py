@@ -123,8 +123,12 @@ class Run(SQLModel, table=True):
 
     __tablename__ = "run"
     __table_args__ = (
-        Index("ix_run_created", "created"),
+        Index("ix_run_created", "created", "id"),
         Index("ix_run_cell", "source", "method", "data", "shots", "seed"),
+        Index(
+            "ix_run_comparison",
+            *("source", "backbone", "split", "shots", "method", "settings", "data", "seed", "created", "accuracy"),
+        ),
         Index("ix_run_shots", "shots"),
         Index("ix_run_accuracy", "accuracy"),
     )
@@ -157,7 +161,7 @@ class Job(SQLModel, table=True):
         _one_of("state", STATES),
         CheckConstraint("attempts >= 0", name="ck_attempts"),
         Index("ix_job_state_submitted", "state", "submitted"),
-        Index("ix_job_submitted", "submitted"),
+        Index("ix_job_submitted", "submitted", "id"),
         Index("ix_job_experiment", "experiment"),
     )
     id: str = Field(primary_key=True)

@@ -77,6 +77,8 @@ def load_backbone(name: str, diffusion: str | None = None, clip: str | None = No
 def _resolve(entry: dict[str, Any]) -> dict[str, Any]:
     """A location that is a folder gets its digest; `weights/...` is inside this package."""
     location = str(entry["location"])
+    if "://" in location:  # not repeated here, nor kept in a spec: an address may hold a password
+        raise UserError("a model can't be an address", hint="give a folder or a hub id, as ORG/NAME")
     folder = HERE / location if location.startswith("weights/") else Path(location).expanduser()
     if folder.is_dir():
         return {"location": str(folder.resolve()), "digest": folder_digest(folder)}

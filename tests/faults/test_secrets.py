@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from datadream.jobs.home import Home
 from tests.conftest import TINY_OPTIONS
 from tests.faults.scale import record
@@ -82,3 +84,14 @@ def test_secrets_reach_no_file_no_output_and_no_command_line(tmp_path: Path) -> 
     records = list(home.glob("jobs/*/environment.json"))
     assert records
     record("secrets", canaries=len(CANARIES), commands=len(cases) + 1, process_lists=looked, outcome="found nowhere")
+
+
+@pytest.mark.parametrize("option", ["--clip", "--diffusion"])
+def test_a_password_in_a_models_address_is_not_kept(option: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    address = "https://user:CANARYkkkk@127.0.0.1:9/model"
+    process = start(home, "run", "name-only", "--source", "digits", "--shots", "1", "--data", "synth", option, address)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert b"can't be an address" in said
+    assert leaks(home, said) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import shlex
+import statistics
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -124,4 +125,6 @@ def test_a_comparison_is_over_seeds(runs: tuple[Registry, list[Run]]) -> None:
     for run in sorted((run for run in found if run.shots == 4), key=lambda run: run.created):
         newest[run.seed] = run
     assert rows[0]["seeds"] == sorted(newest)
-    assert rows[0]["mean"] == pytest.approx(sum(run.accuracy or 0 for run in newest.values()) / len(newest))
+    values = [run.accuracy or 0.0 for run in newest.values()]
+    assert rows[0]["mean"] == pytest.approx(statistics.fmean(values))
+    assert rows[0]["std"] == pytest.approx(statistics.stdev(values))

@@ -36,3 +36,11 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["job"], ["job.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job", "seq"),
     )
+    op.create_index(
+        "ix_run_comparison",
+        "run",
+        ["source", "backbone", "split", "shots", "method", "settings", "data", "seed", "created", "accuracy"],
+    )
+    for table, column in (("run", "created"), ("job", "submitted")):
+        op.drop_index(f"ix_{table}_{column}", table_name=table)
+        op.create_index(f"ix_{table}_{column}", table, [column, "id"])
