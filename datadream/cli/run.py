@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from datadream.cli import complete
 from datadream.cli.options import (
     BackboneOption,
     ClipOption,
@@ -28,8 +29,16 @@ if TYPE_CHECKING:
 
 
 def run(
-    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="Methods: built-in names or .toml files.")],
-    sets: Annotated[list[str] | None, typer.Option("--set", help="A few-shot set, by name or id. Repeatable.")] = None,
+    recipes: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RECIPE...", help="Methods: built-in names or .toml files.", autocompletion=complete.recipes
+        ),
+    ],
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A few-shot set, by name or id. Repeatable.", autocompletion=complete.sets),
+    ] = None,
     source: Annotated[
         str | None, typer.Option(help="Instead of --set: digits or a folder; makes the sets it needs.")
     ] = None,
