@@ -44,10 +44,9 @@ NOUNS: dict[str, Noun] = {
         "shot_set",
         {
             "name": NAME.format("a.id"),
-            **{
-                name: f"d.{name}"
-                for name in ("source", "shots", "seed", "split_seed", "num_classes", "train", "val", "test")
-            },
+            **{name: f"d.{name}" for name in ("source", "shots", "seed", "split_seed")},
+            "classes": "d.num_classes",
+            **{name: f"d.{name}" for name in ("train", "val", "test")},
         },
     ),
     "adapter": _artifact(

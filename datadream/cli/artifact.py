@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from datadream.cli import complete
-from datadream.cli.listing import (
-    ColumnsOption,
-    LimitOption,
-    PageOption,
-    SortOption,
-    WhereOption,
-    list_noun,
-    registry_of,
-)
+from datadream.cli.listing import add_list, registry_of
 from datadream.cli.options import HomeOption, JsonOption
 
 if TYPE_CHECKING:
@@ -36,22 +28,9 @@ def noun_app(noun: str, about: str, completion: complete.Complete, empty: str) -
     app = typer.Typer(no_args_is_help=True, help=about)
     argument = typer.Argument(metavar="ID", help="The start of an id.", autocompletion=completion)
 
-    @app.command("ls")
-    def list_(
-        json: JsonOption = False,
-        where: WhereOption = None,
-        sort: SortOption = "",
-        columns: ColumnsOption = None,
-        limit: LimitOption = 50,
-        page: PageOption = 1,
-        home: HomeOption = None,
-    ) -> None:
-        list_noun(
-            home, noun, SHOWN[noun], json=json, where=where, sort=sort, columns=columns, limit=limit, page=page,
-            empty=empty,
-        )  # fmt: skip
+    add_list(app, noun, SHOWN[noun], "List them, newest first.", empty)
 
-    @app.command()
+    @app.command(help="Show one: what it is, from what, and who uses it.")
     def show(
         id_: str = argument,
         json: JsonOption = False,
@@ -74,7 +53,6 @@ def noun_app(noun: str, about: str, completion: complete.Complete, empty: str) -
         else:
             _print(content)
 
-    list_.__doc__, show.__doc__ = "List them, newest first.", "Show one: what it is, from what, and who uses it."
     return app
 
 

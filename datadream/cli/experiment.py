@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datadream.cli import complete
-from datadream.cli.listing import ColumnsOption, LimitOption, PageOption, SortOption, WhereOption, list_noun
+from datadream.cli.listing import add_list
 from datadream.cli.options import HomeOption, JsonOption
 
 if TYPE_CHECKING:
@@ -32,21 +32,13 @@ def make(name: NameArgument, runs: RunsArgument = None, home: HomeOption = None)
     typer.echo(f"{made.id}  {len(made.runs)} runs")
 
 
-@app.command("ls")
-def list_(
-    json: JsonOption = False,
-    where: WhereOption = None,
-    sort: SortOption = "",
-    columns: ColumnsOption = None,
-    limit: LimitOption = 50,
-    page: PageOption = 1,
-    home: HomeOption = None,
-) -> None:
-    """List experiments, newest first."""
-    list_noun(
-        home, "experiment", ("id", "name", "runs", "done", "created", "tags"), json=json, where=where, sort=sort,
-        columns=columns, limit=limit, page=page, empty="no experiments yet: `datadream run ... --experiment NAME`",
-    )  # fmt: skip
+add_list(
+    app,
+    "experiment",
+    ("id", "name", "runs", "done", "created", "tags"),
+    "List experiments, newest first.",
+    "no experiments yet: `datadream run ... --experiment NAME`",
+)
 
 
 @app.command()

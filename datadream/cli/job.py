@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from datadream.cli import complete
-from datadream.cli.listing import ColumnsOption, LimitOption, PageOption, SortOption, WhereOption, list_noun
+from datadream.cli.listing import add_list
 from datadream.cli.options import HomeOption, JsonOption, QuietOption
 from datadream.errors import UserError
 
@@ -31,22 +31,13 @@ OneId = Annotated[
 AllOption = Annotated[bool, typer.Option("--all", help="Every job that isn't over.")]
 
 
-@app.command("ls")
-def list_(
-    json: JsonOption = False,
-    where: WhereOption = None,
-    sort: SortOption = "",
-    columns: ColumnsOption = None,
-    limit: LimitOption = 50,
-    page: PageOption = 1,
-    home: HomeOption = None,
-) -> None:
-    """List jobs, newest first."""
-    list_noun(
-        home, "job", ("id", "state", "stage", "progress", "attempts", "slot", "title", "reason"), json=json,
-        where=where, sort=sort, columns=columns, limit=limit, page=page,
-        empty="no jobs yet: `datadream run ...` makes some",
-    )  # fmt: skip
+add_list(
+    app,
+    "job",
+    ("id", "state", "stage", "progress", "attempts", "slot", "title", "reason"),
+    "List jobs, newest first.",
+    "no jobs yet: `datadream run ...` makes some",
+)
 
 
 @app.command()

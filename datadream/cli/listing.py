@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from datadream.cli.options import HomeOption, JsonOption
 from datadream.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +32,26 @@ def registry_of(home: Home) -> Registry:
     return open_registry(home, None, lambda text: typer.echo(text, err=True))
 
 
-def list_noun(
+def add_list(app: typer.Typer, noun: str, shown: Sequence[str], about: str, empty: str, by: str = "") -> None:
+    """Give `app` an `ls` of `noun`: `shown` are the columns nobody asked for, `empty` is said when there is nothing."""
+
+    @app.command("ls", help=about)
+    def list_(
+        json: JsonOption = False,
+        where: WhereOption = None,
+        sort: SortOption = by,
+        columns: ColumnsOption = None,
+        limit: LimitOption = 50,
+        page: PageOption = 1,
+        home: HomeOption = None,
+    ) -> None:
+        """Print a page."""
+        _list(
+            home, noun, shown, json=json, where=where, sort=sort, columns=columns, limit=limit, page=page, empty=empty
+        )
+
+
+def _list(
     home: Path | None,
     noun: str,
     shown: Sequence[str],

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from datadream.cli.listing import add_list
 from datadream.cli.options import HomeOption, JsonOption
 from datadream.text import shown
 
@@ -49,19 +50,14 @@ def make(
         typer.echo(f"warning: {len(twins)} images are in two parts of the data, as {first}", err=True)
 
 
-@app.command("ls")
-def list_(json: JsonOption = False, home: HomeOption = None) -> None:
-    """List the sets."""
-    from datadream.jobs.home import open_home
-    from datadream.jobs.sets import list_sets
-
-    found = list_sets(open_home(home))
-    if json:
-        _print_json([_summary(entry) for entry in found])
-    elif not found:
-        typer.echo("no sets yet: make one with `datadream set make digits --shots 4 --seed 1`")
-    for entry in [] if json else found:
-        typer.echo(f"{shown(entry.name)}  {_sentence(entry)}  {entry.id}")
+add_list(
+    app,
+    "set",
+    ("name", "source", "shots", "seed", "classes", "train", "val", "test", "id", "tags"),
+    "List the sets.",
+    "no sets yet: make one with `datadream set make digits --shots 4 --seed 1`",
+    by="name",
+)
 
 
 @app.command()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -24,21 +28,49 @@ CANARIES = {
     "MY_PASSWORD": "CANARYeeeeeeeeeeeeeeee",
     "http_proxy": "http://user:CANARYffff@127.0.0.1:9",
     "HTTPS_PROXY": "http://user:CANARYgggg@127.0.0.1:9",
-    "HF_ENDPOINT": "https://user:CANARYhhhh@127.0.0.1:9",
     "DATADREAM_SECRET": "CANARYiiiiiiiiiiiiiiii",
     "SSH_AUTH_SOCK": "/tmp/CANARYjjjj",
 }
 
 
-def start(home: Path, *words: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, **CANARIES, "DATADREAM_HOME": str(home)}
+NEEDLES = (b"CANARY", base64.b64encode(b"user:CANARYhhhh"))
+
+
+class Unwilling(BaseHTTPRequestHandler):
+    """A hub that lets nobody in; libraries then quote its address, with the password that is in it."""
+
+    asked: list[str] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(401)
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Unwilling)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://user:CANARYhhhh@127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def start(home: Path, *words: str, hub: str = "http://127.0.0.1:9") -> subprocess.Popen[bytes]:
+    direct = {"no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1", "HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0"}
+    environment = {**os.environ, **CANARIES, **direct, "DATADREAM_HOME": str(home), "HF_HOME": str(home.parent / "hub")}
     command = [sys.executable, "-m", "datadream", *words]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def leaks(home: Path, said: bytes) -> list[str]:
-    found = [str(path) for path in home.rglob("*") if path.is_file() and b"CANARY" in path.read_bytes()]
-    return found + (["output"] if b"CANARY" in said else [])
+    files = [path for path in home.rglob("*") if path.is_file()]
+    found = [str(path) for path in files if any(needle in path.read_bytes() for needle in NEEDLES)]
+    return found + (["output"] if any(needle in said for needle in NEEDLES) else [])
 
 
 def commands() -> list[bytes]:
@@ -51,7 +83,7 @@ def commands() -> list[bytes]:
     return lines
 
 
-def test_secrets_reach_no_file_no_output_and_no_command_line(tmp_path: Path) -> None:
+def test_secrets_reach_no_file_no_output_and_no_command_line(tmp_path: Path, hub: str) -> None:
     home = tmp_path / "home"
     cases: list[tuple[str, ...]] = [
         ("run", "real-only", "--source", "digits", "--shots", "1", *TINY_OPTIONS[12:]),
@@ -63,13 +95,16 @@ def test_secrets_reach_no_file_no_output_and_no_command_line(tmp_path: Path) -> 
     ]
     looked = 0
     for words in cases:
-        process = start(home, *words)
+        process = start(home, *words, hub=hub)
         while process.poll() is None and looked < 200:
             assert not any(b"CANARY" in line for line in commands())
             looked += 1
             time.sleep(0.1)
         said, _ = process.communicate(timeout=300)
         assert leaks(home, said) == [], words
+    assert Unwilling.asked
+    logs = b"".join(path.read_bytes() for path in home.glob("jobs/*/log.txt"))
+    assert b"http://***@127.0.0.1" in logs  # it would have been there
     process = start(home, "rehearse", "--steps", "500")
     while not processes_of(Home(home)):
         time.sleep(0.05)
@@ -83,7 +118,9 @@ def test_secrets_reach_no_file_no_output_and_no_command_line(tmp_path: Path) -> 
     assert leaks(home, said) == []
     records = list(home.glob("jobs/*/environment.json"))
     assert records
-    record("secrets", canaries=len(CANARIES), commands=len(cases) + 1, process_lists=looked, outcome="found nowhere")
+    record(
+        "secrets", canaries=len(CANARIES) + 1, commands=len(cases) + 1, process_lists=looked, outcome="found nowhere"
+    )
 
 
 @pytest.mark.parametrize("option", ["--clip", "--diffusion"])
