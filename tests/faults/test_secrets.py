@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -39,7 +40,7 @@ NEEDLES = (b"CANARY", base64.b64encode(b"user:CANARYhhhh"))
 class Unwilling(BaseHTTPRequestHandler):
     """A hub that lets nobody in; libraries then quote its address, with the password that is in it."""
 
-    asked: list[str] = []
+    asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
@@ -97,7 +98,9 @@ def test_secrets_reach_no_file_no_output_and_no_command_line(tmp_path: Path, hub
     for words in cases:
         process = start(home, *words, hub=hub)
         while process.poll() is None and looked < 200:
-            assert not any(b"CANARY" in line for line in commands())
+            lines = commands()
+            assert any(str(home).encode() in line or b"datadream" in line for line in lines)  # ours can be seen
+            assert not any(b"CANARY" in line for line in lines)
             looked += 1
             time.sleep(0.1)
         said, _ = process.communicate(timeout=300)
