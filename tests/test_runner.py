@@ -298,8 +298,11 @@ def test_slots_are_the_gpus_one_may_see(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert slots(read_settings(home)) == ("cuda:0", "cuda:1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert slots(read_settings(home)) == ("cpu:0",)
+    assert module.device_of(read_settings(home), "cpu:0") is None  # torch may know of a GPU that is none of NVIDIA's
     write_settings(home, QueueSettings(slots=("cuda:0/0", "cuda:0/1")))
     assert slots(read_settings(home)) == ("cuda:0/0", "cuda:0/1")
+    assert module.device_of(read_settings(home), "cuda:0/1") == "cuda:0"
+    assert module.device_of(read_settings(home), "cpu:0") == "cpu"
 
 
 @pytest.mark.parametrize(("times", "seconds"), [(0, 0.0), (1, 2.0), (2, 4.0), (5, 32.0), (50, 60.0)])

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datadream import durable
 from datadream.jobs import identity, spawn
 from datadream.jobs.home import Home
-from datadream.jobs.queue import device_of
 
 
 @dataclass
@@ -63,7 +62,7 @@ class Hand:
         os.close(self.told)
 
 
-def hire(home: Home, slot: str, slot_fd: int) -> Hand | None:
+def hire(home: Home, slot: str, slot_fd: int, device: str | None) -> Hand | None:
     """A new worker that inherits the slot's lock, so that it, and any child of its, holds the slot."""
     heard, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -73,7 +72,7 @@ def hire(home: Home, slot: str, slot_fd: int) -> Hand | None:
             durable.make_dir(home.runner) / "worker.log",
             stdin=subprocess.PIPE,
             keep=[slot_fd, told],
-            extra={"DATADREAM_DEVICE": device_of(slot)},
+            extra={"DATADREAM_DEVICE": device} if device else {},
         )
     except BaseException:
         os.close(heard)

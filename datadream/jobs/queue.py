@@ -54,10 +54,12 @@ def slots(settings: QueueSettings) -> tuple[str, ...]:
     return tuple(f"cuda:{i}" for i in range(count)) or ("cpu:0",)
 
 
-def device_of(slot: str) -> str:
-    """The device of a slot, as torch writes it."""
+def device_of(settings: QueueSettings, slot: str) -> str | None:
+    """The device of a slot, as torch writes it; None leaves the choice to torch, where no GPU was found or named."""
     device = slot.split("/")[0]
-    return "cpu" if device.startswith("cpu") else device
+    if device.startswith("cpu"):
+        return "cpu" if settings.slots else None
+    return device
 
 
 def take_slot(home: Home, slot: str) -> int | None:

@@ -277,7 +277,7 @@ class Runner:
             if fd is None:
                 return None
             try:
-                hand = hire(self._home, slot, fd)
+                hand = hire(self._home, slot, fd, queue.device_of(self._settings, slot))
             finally:
                 os.close(fd)
         except (OSError, UserError) as error:
@@ -297,11 +297,11 @@ class Runner:
             self._drop(status.id)
             return
         self._served[status.experiment] = max(self._served.values(), default=0) + 1
-        hand.give(status.id, number)
         if state.failed_by_storage(self._home, status.id):
             self._storage[status.id] = self._storage.get(status.id, 0) + 1
             delay = policy.backoff(self._settings, self._storage[status.id])
             self._not_before[status.id] = (number, time.monotonic() + delay)
+        hand.give(status.id, number)
         fresh = state.derive(self._home, status.id)
         self._seen[status.id] = Seen(fresh, _mtime(self._home.job(status.id)), time.monotonic())
         self._note(fresh)
