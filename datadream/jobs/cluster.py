@@ -79,14 +79,16 @@ def describe(name: str, home: Path, job_id: str, attempt: int, resources: Resour
     """The command and what it needs, as PSI/J has it. `title` may hold anything: it becomes a plain word."""
     python, *arguments = spawn.command("worker", "--home", str(home), "--attempt", str(attempt), job_id)
     custom: dict[str, object] = {f"{name}.{key}": value for key, value in resources.extra.items()}
-    if name == "slurm" and resources.gpus:
-        custom["slurm.gres"] = f"gpu:{resources.gpus}"
+    word = (re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-") or "job")[:60]
+    if name == "slurm":
+        custom["slurm.job-name"] = word
+        if resources.gpus:
+            custom["slurm.gres"] = f"gpu:{resources.gpus}"
     said = home / "jobs" / job_id / "launcher.txt"
     return JobSpec(
         executable=python,
         arguments=arguments,
-        directory=home,
-        name=(re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-") or "job")[:60],
+        name=word,  # and no directory: PSI/J quotes one with a space twice; our paths are absolute
         environment={},
         stdout_path=said,
         stderr_path=said,
