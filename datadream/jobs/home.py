@@ -128,9 +128,13 @@ def open_home(path: Path | None) -> Home:
     """The home at `path` (default: `default_home`), made if need be.
 
     Raises UserError when it can't be written, when it is another user's and not shared, or when anybody may write
-    there: whoever can plant a file in a home can steer what runs in it.
+    there: whoever can plant a file in a home can steer what runs in it. Its path must be UTF-8, as records are.
     """
     home = Home((path or default_home()).absolute())
+    try:
+        str(home.path).encode()
+    except UnicodeEncodeError as error:
+        raise UserError("the home's path is not UTF-8", at=home.path, hint="choose another --home") from error
     durable.make_dir(home.path)
     found = home.path.stat()
     shared = bool(found.st_mode & stat.S_ISGID and found.st_mode & stat.S_IWGRP)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import run_cli
-from tests.faults.scale import record
+from tests.faults.scale import record, scale
 
 COMMANDS = (("rehearse", "--detach"), ("set", "make", "digits", "--shots", "1"), ("job", "ls"), ("registry", "check"))
 
@@ -103,3 +103,30 @@ def test_a_shared_home_is_its_groups(tmp_path: Path) -> None:
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode & 0o060 == 0o060, (str(path), oct(mode))
         assert mode & 0o007 == 0
+
+
+EXOTIC = (
+    "a b",
+    "-rf",
+    "$(touch x)",
+    "line\nbreak",
+    "\x1b[31mred",
+    "\u202etxt",
+    "e\u0301",
+    "%s{}",
+    "colon:x",
+    "q'\"",
+    "[red]",
+)
+
+
+def test_a_home_may_be_called_anything_in_utf_8(tmp_path: Path) -> None:
+    names = scale(EXOTIC[1:4], EXOTIC)
+    for name in names:
+        home = tmp_path / name
+        ran = run_cli("rehearse", "--steps", 1, "--quiet", home=home)
+        assert ran.returncode == 0, (name, ran.stderr)
+        assert "done" in run_cli("job", "ls", home=home).stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    check_refused(run_cli("rehearse", "--steps", 1, home=tmp_path / "x\udcff"), "not UTF-8", "choose another")
+    record("bad-home", kind="odd names", count=len(names), outcome="used as they are; not UTF-8: one sentence, exit 2")
