@@ -203,10 +203,12 @@ class Runner:
 
     def _stop(self, status: Status) -> None:
         """Ask its worker to stop; after the grace time, end its whole process group."""
-        if status.launcher != "local":
-            self._remote.cancel(status)
-            return
         folder, key, now = self._home.job(status.id), (status.id, status.attempts), time.monotonic()
+        if status.launcher != "local":  # the cluster has its own grace time
+            if key not in self._signalled:
+                self._remote.cancel(status)
+                self._signalled[key] = now
+            return
         who = identity.parse(lease.read_note(folder / "lease")) if lease.is_held(folder / "lease") else None
         who = who or identity.parse(state.read_attempt(folder, status.attempts).get("worker") or {})
         if who is None:

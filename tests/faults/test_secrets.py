@@ -18,7 +18,7 @@ import pytest
 
 from datadream.jobs.home import Home
 from tests.conftest import TINY_OPTIONS
-from tests.faults.scale import record
+from tests.faults.scale import record, scale
 from tests.runners import kill_all, processes_of
 
 CANARIES = {
@@ -88,12 +88,13 @@ def test_secrets_reach_no_file_no_output_and_no_command_line(tmp_path: Path, hub
     home = tmp_path / "home"
     cases: list[tuple[str, ...]] = [
         ("run", "real-only", "--source", "digits", "--shots", "1", *TINY_OPTIONS[12:]),
-        ("run", "name-only", "--source", "digits", "--shots", "1", "--data", "synth", "--backbone", "sd2.1-base"),
         ("run", "real-only", "--source", str(tmp_path / "nothing"), "--debug"),
         ("run", "zero-shot", "--source", "digits", "--shots", "1", "--clip", "hf-hub:nobody/nothing"),
         ("rehearse", "--fail-at", "1"),
         ("job", "ls", "--json"),
     ]
+    sd = ("run", "name-only", "--source", "digits", "--shots", "1", "--data", "synth", "--backbone", "sd2.1-base")
+    cases += scale([], [sd])
     looked = 0
     for words in cases:
         process = start(home, *words, hub=hub)
