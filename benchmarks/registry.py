@@ -149,11 +149,12 @@ def main(runs: int) -> None:
         ask("an id from its start", lambda: queries.resolve(registry, job[:8], ["job"])[1], job)
         registry.close()
         code = (
-            "import resource, sys; from pathlib import Path; from store import queries; from store.registry import Registry;"
+            "import sys; from pathlib import Path; from store import queries; from store.registry import Registry;"
             "p = Path(sys.argv[1]); r = Registry.open(p, p.with_name('l'));"
-            "a = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+            "peak = lambda: int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]);"
+            "queries.page(r, 'run'); a = peak();"
             "[queries.page(r, 'run', offset=i * 50) for i in range(200)];"
-            "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - a) // 1024)"
+            "print((peak() - a) // 1024)"
         )
         grown = subprocess.run(
             [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True

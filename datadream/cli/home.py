@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from datadream.cli.options import HomeOption, JsonOption
+from datadream.text import shown
 
 app = typer.Typer(no_args_is_help=True, help="The home: the folder everything is in.")
 
@@ -31,7 +32,7 @@ def show(json: JsonOption = False, home: HomeOption = None) -> None:
     if json:
         typer.echo(library.dumps({"path": str(opened.path), "mode": mode, "bytes": parts, "free": free}, indent=2))
         return
-    typer.echo(f"{opened.path}  {mode}  {size(free)} free")
+    typer.echo(f"{shown(str(opened.path))}  {mode}  {size(free)} free")
     for name, count in parts.items():
         typer.echo(f"{name:<10} {size(count)}")
 
@@ -45,4 +46,4 @@ def init(
     from datadream.jobs.home import init_home
 
     made = init_home(home, shared)
-    typer.echo(f"{made.path}  {'shared with its group' if shared else 'private'}")
+    typer.echo(f"{shown(str(made.path))}  {'shared with its group' if shared else 'private'}")

@@ -44,8 +44,8 @@ def environment() -> dict[str, str]:
 
 
 def command(*arguments: str) -> list[str]:
-    """`datadream ARGUMENTS` by this very interpreter."""
-    return [sys.executable, "-m", "datadream", *arguments]
+    """`datadream ARGUMENTS` by this very interpreter; -P: a module planted in the working directory isn't imported."""
+    return [sys.executable, "-P", "-m", "datadream", *arguments]
 
 
 def ensure_runner(home: Home) -> None:

@@ -130,3 +130,15 @@ def test_a_home_may_be_called_anything_in_utf_8(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     check_refused(run_cli("rehearse", "--steps", 1, home=tmp_path / "x\udcff"), "not UTF-8", "choose another")
     record("bad-home", kind="odd names", count=len(names), outcome="used as they are; not UTF-8: one sentence, exit 2")
+
+
+def test_a_module_planted_in_a_home_is_not_imported(tmp_path: Path) -> None:
+    """The runner and its workers start in the home; in a shared one that is another member's folder too."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    canary = tmp_path / "canary"
+    for name in ("torch", "json", "typer", "psutil", "datadream", "sitecustomize"):
+        (home / f"{name}.py").write_text(f"open({str(canary)!r}, 'w').close()\n")
+    assert run_cli("rehearse", "--steps", 2, "--quiet", home=home).returncode == 0
+    assert not canary.exists()
+    record("planted-modules", modules=6, outcome="none imported")
