@@ -99,7 +99,12 @@ def _tasks(home: Home, marks: dict[str, int]) -> Iterator[Task]:
     """Everything that may have changed, a task each; folders come before what refers to them only by chance."""
     for kind in KINDS:
         yield from _folder(
-            home, marks, f"artifacts/{kind}", partial(_artifact, home, kind), partial(_no_artifact, kind), state.is_id
+            home,
+            marks,
+            f"artifacts/{kind}",
+            partial(_artifact, home, marks, kind),
+            partial(_no_artifact, marks, kind),
+            state.is_id,
         )
     yield from _folder(home, marks, "runs", partial(_run, home), _no_run, _is_json)
     yield from _jobs(home, marks)
@@ -163,17 +168,21 @@ def _try(session: Session, place: str, read: Callable[[], list[Any]]) -> list[An
         return []
 
 
-def _artifact(home: Home, kind: str, artifact_id: str, session: Session) -> None:
-    _no_artifact(kind, artifact_id, session)
+def _artifact(home: Home, marks: dict[str, int], kind: str, artifact_id: str, session: Session) -> None:
+    _no_artifact(marks, kind, artifact_id, session)
     place = f"artifacts/{kind}/{artifact_id}"
     if (home.path / place).is_dir():
         writes.put(session, _try(session, place, lambda: rows.artifact_rows(home, kind, artifact_id)))
     writes.score_runs(session, artifact_id)
 
 
-def _no_artifact(kind: str, artifact_id: str, session: Session) -> None:
+def _no_artifact(marks: dict[str, int], kind: str, artifact_id: str, session: Session) -> None:
+    """Its rows go. The job of the same id is looked at again: its state says whether the artifact is there."""
     writes.remove_artifact(session, kind, artifact_id)
     writes.score_runs(session, artifact_id)
+    if marks.get(f"jobs/{artifact_id}"):
+        marks[f"jobs/{artifact_id}"] = 0
+        writes.mark(session, f"jobs/{artifact_id}", 0)
 
 
 def _run(home: Home, name: str, session: Session) -> None:
