@@ -1,0 +1,172 @@
+"""The one table of actions: bindings, footer, help, palette and docs/tui.md are all made from it.
+
+Every action has a plain letter or sign, because terminals and tmux eat exotic chords. `keys` are Textual's names,
+separated by commas; the user may replace them in tui.json (`"keys": {"runs.sort": "o"}`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.binding import Binding, BindingType
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something a user can do. `screen` is where ("app": everywhere); `danger` asks before it does it."""
+
+    screen: str
+    id: str
+    keys: str
+    label: str
+    about: str
+    footer: bool = True
+    danger: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the keymap calls it."""
+        return f"{self.screen}.{self.id}"
+
+
+SCREENS = {
+    "app": "Everywhere",
+    "dashboard": "Dashboard",
+    "jobs": "Jobs",
+    "job": "Job",
+    "sets": "Few-shot sets",
+    "adapters": "Adapters",
+    "synth": "Synthetic sets",
+    "gallery": "Gallery",
+    "runs": "Runs",
+    "compare": "Compare",
+    "new": "New experiment",
+    "lineage": "Lineage",
+}
+
+
+def _listing(screen: str, *extra: Action) -> tuple[Action, ...]:
+    """What every list can do."""
+    return (
+        Action(screen, "open", "enter", "Open", "Open what the cursor is on"),
+        Action(screen, "filter", "slash", "Filter", "Filter with the command line's syntax, as shots>=4 tag=best"),
+        Action(screen, "sort", "s", "Sort", "Sort by the next column", footer=False),
+        Action(screen, "reverse", "S", "Reverse", "Turn the order round", footer=False),
+        Action(screen, "columns", "c", "Columns", "Choose columns; the choice is kept", footer=False),
+        Action(screen, "mark", "space", "Mark", "Mark or unmark the row", footer=False),
+        Action(screen, "unmark", "backslash", "Unmark all", "Forget all marks", footer=False),
+        *extra,
+    )
+
+
+def _labels(screen: str) -> tuple[Action, ...]:
+    return (
+        Action(screen, "tag", "t", "Tags", "Edit the tags of the marked rows, or of this one"),
+        Action(screen, "note", "e", "Note", "Edit the note"),
+    )
+
+
+def _jobs(screen: str, open_: bool = True) -> tuple[Action, ...]:
+    first = (Action(screen, "open", "enter", "Open", "Open the job"),) if open_ else ()
+    return (
+        *first,
+        Action(screen, "cancel", "X", "Cancel", "Stop the job; its checkpoint is kept", danger=True),
+        Action(screen, "retry", "R", "Retry", "Try a failed or cancelled job again, from its checkpoint"),
+        Action(screen, "pause", "p", "Pause", "Let the job pause at its next checkpoint, or go on", footer=False),
+        Action(screen, "raise", "plus", "Raise", "Raise its priority by one", footer=False),
+        Action(screen, "lower", "minus", "Lower", "Lower its priority by one", footer=False),
+    )
+
+
+ACTIONS: tuple[Action, ...] = (
+    Action("app", "dashboard", "1", "Dashboard", "Queue, running jobs, devices", footer=False),
+    Action("app", "jobs", "2", "Jobs", "Every job", footer=False),
+    Action("app", "sets", "3", "Sets", "Few-shot sets", footer=False),
+    Action("app", "adapters", "4", "Adapters", "What was learnt from the shots", footer=False),
+    Action("app", "synth", "5", "Synth", "Synthetic sets and their images", footer=False),
+    Action("app", "runs", "6", "Runs", "Every classifier run", footer=False),
+    Action("app", "compare", "7", "Compare", "The accuracy table", footer=False),
+    Action("app", "new", "8,n", "New", "Plan and start an experiment", footer=False),
+    Action("app", "lineage", "9", "Lineage", "From an artifact up to its shots and down to its numbers", footer=False),
+    Action("app", "back", "escape", "Back", "Peel one layer; never quits", footer=False),
+    Action("app", "palette", "colon,ctrl+p", "Palette", "Every action by name"),
+    Action("app", "help", "question_mark", "Help", "The keys of this screen"),
+    Action("app", "commands", "at", "CLI", "The command line's form of each action here; copy it"),
+    Action("app", "undo", "u", "Undo", "Undo the last thing that can be undone", footer=False),
+    Action("app", "freeze", "z", "Freeze", "Stop drawing; reading goes on", footer=False),
+    Action("app", "theme", "T", "Theme", "The next theme: dark, light, high contrast, colour-blind safe", footer=False),
+    Action("app", "notify", "B", "Notify", "Bell and desktop note at the end of a job: off, bell, both", footer=False),
+    Action("app", "runner", "U", "Start runner", "Start the runner when it is dead", footer=False),
+    Action("app", "quit", "q", "Quit", "Leave; jobs go on"),
+    *_jobs("dashboard"),
+    Action("dashboard", "queue", "P", "Pause queue", "Start nothing new, or go on", footer=False),
+    Action("dashboard", "demo", "d", "Demo", "Start the built-in experiment"),
+    *_listing("jobs", *_jobs("jobs", open_=False)),
+    Action("jobs", "remove", "D", "Remove", "Remove the folder of a job that is over", footer=False, danger=True),
+    *_jobs("job", open_=False),
+    Action("job", "tab", "tab", "Pane", "The next pane: metrics, log, events, spec", footer=False),
+    Action("job", "metric", "v", "Metric", "Choose the metrics that are drawn", footer=False),
+    Action("job", "log_scale", "l", "Log scale", "Logarithmic or linear values", footer=False),
+    Action("job", "smooth", "m", "Smooth", "More smoothing, then none", footer=False),
+    Action("job", "zoom", "i", "Zoom in", "Look at the newer half of what is shown", footer=False),
+    Action("job", "zoom_out", "o", "Zoom out", "Look at twice as much", footer=False),
+    Action("job", "find", "slash", "Search", "Search the log"),
+    Action("job", "find_next", "comma", "Next", "The next place found, further up", footer=False),
+    Action("job", "find_previous", "semicolon", "Previous", "The place found before, further down", footer=False),
+    Action("job", "follow", "f", "Follow", "Follow the end of the log, or stay"),
+    Action("job", "level", "w", "Level", "All lines, warnings and errors, errors", footer=False),
+    Action("job", "input", "a", "Input", "Jump to what it was made from", footer=False),
+    Action("job", "output", "b", "Output", "Jump to what it made", footer=False),
+    *_listing("sets", *_labels("sets")),
+    Action("sets", "make", "N", "New set", "Draw a set from a folder or a built-in source"),
+    Action("sets", "lineage", "L", "Lineage", "What descends from it", footer=False),
+    *_listing("adapters", *_labels("adapters")),
+    Action("adapters", "lineage", "L", "Lineage", "Up to its shots, down to its numbers", footer=False),
+    *_listing("synth", *_labels("synth")),
+    Action("synth", "lineage", "L", "Lineage", "Up to its shots, down to its numbers", footer=False),
+    Action("gallery", "open", "enter", "Inspect", "The image at full size, with prompt and seed"),
+    Action("gallery", "next_class", "right_square_bracket", "Next class", "The next class"),
+    Action("gallery", "previous_class", "left_square_bracket", "Previous class", "The class before", footer=False),
+    Action("gallery", "bad", "b", "Bad", "Mark the image as bad, or not"),
+    Action("gallery", "bad_class", "D", "Bad class", "Mark the whole class as bad, or not", footer=False),
+    Action("gallery", "lineage", "L", "Lineage", "Up to its shots, down to its numbers", footer=False),
+    *_listing("runs", *_labels("runs")),
+    Action("runs", "compare", "x", "Compare", "The two marked runs, class by class, and their settings"),
+    Action("runs", "confusion", "C", "Confusion", "Per-class accuracy and confusion map", footer=False),
+    Action("runs", "lineage", "L", "Lineage", "From its shots to its number", footer=False),
+    Action("compare", "view", "v", "View", "Table, curves over shots, curves over images, two runs"),
+    Action("compare", "rows", "r", "Rows", "Choose what rows and columns are", footer=False),
+    Action("compare", "filter", "slash", "Filter", "Which runs count, in the command line's syntax", footer=False),
+    Action("compare", "missing", "m", "Queue missing", "Queue what this cell lacks, and nothing else"),
+    Action("compare", "seeds", "a", "More seeds", "Queue two more seeds of this row or cell"),
+    Action("compare", "export", "E", "Export", "CSV, LaTeX, Markdown, PNG or HTML, as files"),
+    Action("compare", "copy", "y", "Copy", "Copy the table; it is always written to a file too"),
+    Action("compare", "open", "enter", "Runs", "The runs behind this cell"),
+    Action("new", "start", "g", "Start", "Queue the experiment and start the runner"),
+    Action("new", "queue", "Q", "Queue", "Queue it with the queue paused", footer=False),
+    Action("new", "copy", "y", "Copy CLI", "Copy the equal command", footer=False),
+    Action("lineage", "open", "enter", "Open", "Open the artifact, run or job"),
+    Action("lineage", "root", "L", "Re-root", "Draw the graph around this one"),
+)
+
+
+def actions(screen: str) -> tuple[Action, ...]:
+    """Those of one screen, in the table's order."""
+    return tuple(action for action in ACTIONS if action.screen == screen)
+
+
+def bindings(screen: str) -> list[BindingType]:
+    """Textual's bindings for them; each runs `action_do`, which says why when it can't be done."""
+    return [
+        Binding(action.keys, f"do({action.id!r})", action.label, show=action.footer, id=action.name)
+        for action in actions(screen)
+    ]
+
+
+def key_names(keys: str) -> str:
+    """Keys as a person reads them: `slash` is `/`."""
+    names = {
+        "slash": "/", "backslash": "\\", "plus": "+", "minus": "-", "colon": ":", "at": "@", "comma": ",",
+        "question_mark": "?", "semicolon": ";", "left_square_bracket": "[", "right_square_bracket": "]",
+    }  # fmt: skip
+    return " ".join(names.get(key.strip(), key.strip()) for key in keys.split(","))
