@@ -128,3 +128,25 @@ def test_a_comparison_is_over_seeds(runs: tuple[Registry, list[Run]]) -> None:
     values = [run.accuracy or 0.0 for run in newest.values()]
     assert rows[0]["mean"] == pytest.approx(statistics.fmean(values))
     assert rows[0]["std"] == pytest.approx(statistics.stdev(values))
+
+
+@given(st.sampled_from(["", *(f"{way}{name}" for way in ("", "-") for name in ("accuracy", "method", "shots", "id"))]))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_keys_and_their_rows_are_what_pages_show(runs: tuple[Registry, list[Run]], sort: str) -> None:
+    registry, _ = runs
+    where = [Condition("shots", ">=", "4")]
+    keys = queries.keys(registry, "run", where, sort)
+    assert [row["id"] for row in queries.page(registry, "run", where, sort, limit=1000)] == keys
+    assert len(keys) == queries.count(registry, "run", where)
+    assert queries.rows_of(registry, "run", keys[7:9]) == queries.page(registry, "run", where, sort, 2, 7)
+    assert queries.rows_of(registry, "run", [keys[3], "gone", keys[1]]) == [
+        *queries.page(registry, "run", where, sort, 1, 3),
+        *queries.page(registry, "run", where, sort, 1, 1),
+    ]
+
+
+def test_keys_of_nothing_are_none(runs: tuple[Registry, list[Run]]) -> None:
+    registry, _ = runs
+    assert queries.keys(registry, "run", [Condition("shots", ">", "99")]) == []
+    with pytest.raises(UserError, match="shot"):
+        queries.keys(registry, "run", sort="shot")
