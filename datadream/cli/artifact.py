@@ -76,8 +76,7 @@ def describe(home: Home, registry: Registry, noun: str, found: str) -> dict[str,
 
 
 def _print(content: dict[str, Any]) -> None:
-    from datadream.cli.listing import cell
-    from datadream.text import shown
+    from datadream.text import cell, shown
 
     for name, value in content.items():
         if name == "files" and value:

@@ -19,9 +19,9 @@ def gc(
     import json as library
     from dataclasses import asdict
 
-    from datadream.cli.listing import size
     from datadream.jobs import gc as library_gc
     from datadream.jobs.home import open_home
+    from datadream.text import size
 
     opened = open_home(home)
     found = library_gc.plan(opened, jobs)

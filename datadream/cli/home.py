@@ -19,8 +19,8 @@ def show(json: JsonOption = False, home: HomeOption = None) -> None:
     import shutil
     import stat
 
-    from datadream.cli.listing import size
     from datadream.jobs.home import open_home
+    from datadream.text import size
 
     opened = open_home(home)
     parts = {}

@@ -10,12 +10,12 @@ import typer
 
 from datadream.cli.options import HomeOption, JsonOption
 from datadream.errors import UserError
+from datadream.text import cell
 
 if TYPE_CHECKING:
     from datadream.jobs.home import Home
     from store.registry import Registry
 
-ID_LENGTH = 8
 WhereOption = Annotated[
     str | None, typer.Option("--where", "-w", help='Filter, as "method=datadream-dset shots>=4 tag=best".')
 ]
@@ -117,34 +117,3 @@ def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     for line in cells:
         table.add_row(*(Text(text) for text in line))
     Console().print(table)
-
-
-def cell(name: str, value: Any) -> str:
-    """A value as a person reads it. Text of the user's can't steer the terminal."""
-    from datadream.text import shown
-
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        return shown(" ".join(map(str, value)))
-    if name == "progress":
-        return f"{100 * value:.0f}%"
-    if name == "bytes":
-        return size(value)
-    if name in ("created", "submitted", "started", "ended"):
-        return str(value)[:16].replace("T", " ")
-    if name in ("id", "set", "adapter", "synth", "classifier"):
-        return str(value)[:ID_LENGTH]
-    if isinstance(value, float):
-        return f"{value:.2f}" if name in ("accuracy", "mean", "std") else f"{value:g}"
-    return shown(str(value))
-
-
-def size(count: int) -> str:
-    """Bytes for people."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"

@@ -203,7 +203,7 @@ class JobDeeds(Base):
             if yes:
                 self._run(deed, verb_now, ids, command)
 
-        self.app.push_screen(Confirm(f"{verb} {what}?", loss_of(deed, known), yes=verb), answered)
+        self.dream.push_screen(Confirm(f"{verb} {what}?", loss_of(deed, known), yes=verb), answered)
 
     def _do(self, deed: str) -> None:
         ids = self._able(deed)
@@ -228,7 +228,7 @@ class JobDeeds(Base):
 
         def then(refused: list[str]) -> None:
             if refused:
-                self.app.say(f"{len(refused)} of {len(ids)} not: {refused[0]}", "warning")
+                self.dream.say(f"{len(refused)} of {len(ids)} not: {refused[0]}", "warning")
 
         what = f"{len(ids)} jobs" if len(ids) > 1 else ids[0][:8]
         ending = {"raise": "one up in priority", "lower": "one down in priority", "remove": "removed"}
