@@ -1,0 +1,397 @@
+"""`DataDreamApp`: modes, themes, keys, the poller, and what to do when something goes wrong.
+
+It reads the registry and job folders and asks the runner; it never trains and never imports torch. Losing it changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from textual import events
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.message import Message
+from textual.screen import Screen
+
+from datadream.errors import UserError
+from datadream.jobs.home import Home, open_home
+from datadream.text import shown
+from tui import themes
+from tui.actions import ACTIONS, SCREENS, actions, bindings
+from tui.base import HomeScreen
+from tui.commands import ActionProvider
+from tui.services.data import Data
+from tui.services.poller import Poller
+from tui.services.prefs import Prefs
+from tui.services.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Literal
+
+    Severity = Literal["information", "warning", "error"]
+
+STYLES = Path(__file__).parent / "styles"
+NOTIFY = ("off", "bell", "both")
+ERRORS_MAX, ERRORS_SECONDS = 8, 5.0
+TOAST_SECONDS = 6.0
+
+
+def _mode(name: str) -> Callable[[], Screen[Any]]:
+    """A factory of a mode's screen; its module is imported when it is first opened."""
+
+    def make() -> Screen[Any]:
+        from importlib import import_module
+
+        classes = {
+            "dashboard": "DashboardScreen",
+            "jobs": "JobsScreen",
+            "sets": "SetsScreen",
+            "adapters": "AdaptersScreen",
+            "synth": "SynthScreen",
+            "runs": "RunsScreen",
+            "compare": "CompareScreen",
+            "new": "NewScreen",
+            "lineage": "LineageScreen",
+        }
+        return cast("Screen[Any]", getattr(import_module(f"tui.screens.{name}"), classes[name])())
+
+    return make
+
+
+class Arrived(Message):
+    """A snapshot from the poller; a newer one takes its place."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__()
+        self.snapshot = snapshot
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the newest counts."""
+        return isinstance(message, Arrived)
+
+
+class Failed(Message):
+    """The poller met something nobody foresaw."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+class DataDreamApp(App[None]):
+    """The whole experiment in one terminal. `home` is opened when a path (or nothing) is given."""
+
+    TITLE = "DataDream"
+    CSS_PATH: ClassVar[Any] = sorted(STYLES.glob("*.tcss"))
+    BINDINGS: ClassVar[list[BindingType]] = bindings("app")
+    COMMANDS: ClassVar[Any] = {ActionProvider}
+    MODES: ClassVar[Any] = {name: _mode(name) for name in SCREENS if name not in ("app", "job", "gallery")}
+    DEFAULT_MODE = "dashboard"
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (40, "-narrow"), (100, "-normal"), (150, "-wide")]  # noqa: RUF012 - as App has it
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (10, "-short"), (20, "-tall")]  # noqa: RUF012
+
+    def __init__(self, home: Home | Path | str | None = None) -> None:
+        super().__init__()
+        opened = home if isinstance(home, Home) else open_home(Path(home) if home is not None else None)
+        self.data = Data(opened)
+        self.prefs = Prefs(opened)
+        self.pool = ThreadPoolExecutor(4, thread_name_prefix="ask")
+        self.snapshot: Snapshot | None = None
+        self.frozen = False
+        self.log_of_commands: list[tuple[str, str]] = []
+        self._undos: list[tuple[str, Callable[[Data], Any]]] = []
+        self._poller = Poller(self.data, self._deliver, self._poll_failed)
+        self._errors: list[float] = []
+        self._over: set[str] | None = None
+        self.sub_title = str(opened.path)
+        self.animation_level = "none"
+
+    # Coming and going
+
+    def on_mount(self) -> None:
+        """Theme, keys, signals, and the first look."""
+        for theme in themes.THEMES:
+            self.register_theme(theme)
+        chosen = os.environ.get("TEXTUAL_THEME") or self.prefs.get("theme", themes.DEFAULT)
+        self.theme = chosen if chosen in self.available_themes else themes.DEFAULT
+        known = {action.name for action in ACTIONS}
+        keys = self.prefs.get("keys", {})
+        self.set_keymap({name: str(key) for name, key in keys.items() if name in known})
+        unknown = sorted(set(keys) - known)
+        if unknown:
+            self.say(f"tui.json remaps {unknown[0]!r}, which is no action; see docs/tui.md", "warning")
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(number, self.exit)
+            except (NotImplementedError, RuntimeError, ValueError):  # not in the main thread
+                break
+        self._poller.start()
+
+    def on_unmount(self) -> None:
+        """Let go of everything; jobs don't notice."""
+        self._poller.stop()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.data.close()
+
+    def on_app_blur(self, _: events.AppBlur) -> None:
+        """Nobody looks: gather less often."""
+        self._poller.blurred = True
+
+    def on_app_focus(self, _: events.AppFocus) -> None:
+        """Somebody looks again."""
+        self._poller.blurred = False
+        self._poller.poke()
+
+    # Snapshots
+
+    def _deliver(self, snapshot: Snapshot) -> None:
+        self.post_message(Arrived(snapshot))
+
+    def _poll_failed(self, error: Exception) -> None:
+        self.post_message(Failed(error))
+
+    def on_arrived(self, message: Arrived) -> None:
+        """Apply it to the screen on top."""
+        self.snapshot = message.snapshot
+        self._notice_ends(message.snapshot)
+        screen = self.screen
+        if isinstance(screen, HomeScreen) and screen.is_mounted and not self.frozen:
+            with self.batch_update():
+                screen.receive(message.snapshot)
+
+    def on_failed(self, message: Failed) -> None:
+        """Once a kind is enough."""
+        self.write_log(message.error)
+        self.say(f"can't look at the home: {message.error}", "error")
+
+    def _notice_ends(self, snapshot: Snapshot) -> None:
+        """Say which jobs have ended since the last look."""
+        rows = {row.id: row for row in (*snapshot.finished, *snapshot.failures)}
+        over, self._over = self._over, set(rows)
+        if over is None:
+            return
+        for job_id in set(rows) - over:
+            row = rows[job_id]
+            self.say(f"{row.state}: {row.title or row.stage}", "error" if row.state == "failed" else "information")
+            mode = self.prefs.get("notify", "off")
+            if mode != "off":
+                from tui.services import notify
+
+                notify.send(self, mode, "DataDream", f"{row.state}: {row.title or row.stage}")
+
+    def poke(self) -> None:
+        """Look at once."""
+        self._poller.poke()
+
+    # Given to screens
+
+    def say(self, text: str, severity: Severity = "information") -> None:
+        """A toast of one line."""
+        self.notify(shown(" ".join(text.split())), severity=severity, timeout=TOAST_SECONDS, markup=False)
+
+    def did(self, text: str, undo: Callable[[Data], Any] | None = None, command: str = "") -> None:
+        """Something was done: say it, log its command, keep its undoing."""
+        if command:
+            self.log_of_commands.append((text, command))
+        if undo is not None:
+            self._undos.append((text, undo))
+        if text:
+            self.say(f"{text}; u undoes it" if undo is not None else text)
+
+    def go(self, mode: str) -> Screen[Any]:
+        """Show a mode's screen, and give it."""
+        if self.current_mode != mode:
+            self.switch_mode(mode)
+        return self.screen
+
+    def open_job(self, job_id: str) -> None:
+        """The job's own screen, over this one."""
+        from tui.screens.job import JobScreen
+
+        self.push_screen(JobScreen(job_id))
+
+    def open_lineage(self, artifact_id: str) -> None:
+        """The graph around an artifact, over this screen."""
+        from tui.screens.lineage import LineageScreen
+
+        self.push_screen(LineageScreen(artifact_id))
+
+    def open_gallery(self, synth_id: str) -> None:
+        """The images of a synthetic set, over this screen."""
+        from tui.screens.gallery import GalleryScreen
+
+        self.push_screen(GalleryScreen(synth_id))
+
+    def compare_runs(self, ids: Sequence[str]) -> None:
+        """Two runs side by side."""
+        from tui.screens.compare import CompareScreen
+
+        screen = self.go("compare")
+        if isinstance(screen, CompareScreen):
+            screen.two(list(ids))
+
+    # The actions that work everywhere
+
+    def action_do(self, action: str) -> None:
+        """Run an app action of the table."""
+        getattr(self, f"do_{action}", lambda: self.go(action))()
+
+    def do_back(self) -> None:
+        """Peel one layer."""
+        screen = self.screen
+        peel = getattr(screen, "peel", None)  # a screen may have layers of its own: a filter, a zoom
+        if callable(peel) and peel():
+            return
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+        elif self.current_mode != "dashboard":
+            self.go("dashboard")
+        else:
+            self.say("this is the first layer; q leaves, and jobs go on")
+
+    def do_palette(self) -> None:
+        """Every action by name."""
+        self.action_command_palette()
+
+    def do_help(self) -> None:
+        """The keys of this screen."""
+        from tui.help import help_text
+        from tui.screens.modals import Panel
+
+        key = self.screen.KEY if isinstance(self.screen, HomeScreen) else "app"
+        self.push_screen(Panel(f"Keys: {SCREENS[key]}", help_text(key, self.prefs.get("keys", {}))))
+
+    def do_commands(self) -> None:
+        """The command line's form of everything here."""
+        from tui.screens.modals import Commands
+
+        screen = self.screen
+        lines: list[tuple[str, str]] = []
+        if isinstance(screen, HomeScreen):
+            for action in actions(screen.KEY):
+                line = screen.command(action.id)
+                if line:
+                    lines.append((action.label, line))
+        lines += [(f"done: {text}", line) for text, line in reversed(self.log_of_commands)]
+        self.push_screen(Commands(lines or [("compare", "datadream compare")], self.copy))
+
+    def copy(self, text: str) -> None:
+        """To the clipboard where that can be; always into a file."""
+        from tui.services import clipboard
+
+        if isinstance(self.screen_stack[0], HomeScreen):
+            self.screen_stack[0].ask("copy", lambda data: clipboard.copy(self, text), self.say)
+
+    def do_undo(self) -> None:
+        """Undo the last thing."""
+        if not self._undos:
+            self.say("nothing to undo", "warning")
+            return
+        text, undo = self._undos.pop()
+        screen = self.screen
+        if isinstance(screen, HomeScreen):
+            screen.act(f"undone: {text}", undo)
+
+    def do_freeze(self) -> None:
+        """Draw no more, or again."""
+        self.frozen = not self.frozen
+        if isinstance(self.screen, HomeScreen):
+            self.screen.tell()
+            if not self.frozen and self.snapshot is not None:
+                self.screen.receive(self.snapshot)
+
+    def do_theme(self) -> None:
+        """The next of our themes."""
+        names = [theme.name for theme in themes.THEMES]
+        self.theme = names[(names.index(self.theme) + 1) % len(names)] if self.theme in names else names[0]
+        self.prefs.set("theme", self.theme)
+        self.say(f"theme: {self.theme}")
+
+    def do_notify(self) -> None:
+        """Off, bell, both."""
+        now = self.prefs.get("notify", "off")
+        mode = NOTIFY[(NOTIFY.index(now) + 1) % len(NOTIFY)] if now in NOTIFY else "off"
+        self.prefs.set("notify", mode)
+        words = {"off": "silent", "bell": "a bell", "both": "a bell and a desktop notification"}
+        self.say(f"at the end of a job: {words[mode]}")
+
+    def do_runner(self) -> None:
+        """Start the runner."""
+        from datadream.jobs import spawn
+
+        screen = self.screen
+        if self.snapshot is not None and self.snapshot.led:
+            self.say("the runner is alive", "warning")
+        elif isinstance(screen, HomeScreen):
+            screen.act("runner started", lambda data: spawn.ensure_runner(data.home), command="datadream job watch")
+
+    def do_quit(self) -> None:
+        """Leave."""
+        live = self.snapshot is not None and self.snapshot.open_jobs
+        self.exit(
+            message=f"{live} jobs go on; datadream-tui or `datadream job watch` shows them again" if live else None
+        )
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """None of Textual's own: the palette shows the table's."""
+        return ()
+
+    # Trouble
+
+    def trouble(self, error: Exception) -> None:
+        """A readable panel with a way back, and the whole story in the home's tui.log."""
+        now = time.monotonic()
+        self._errors = [moment for moment in self._errors if now - moment < ERRORS_SECONDS] + [now]
+        path = self.write_log(error)
+        if len(self._errors) > ERRORS_MAX:
+            super()._handle_exception(error)
+            return
+        from tui.screens.error import ErrorScreen
+
+        if not any(isinstance(screen, ErrorScreen) for screen in self.screen_stack):
+            self.push_screen(ErrorScreen(error, path, self.current_mode))
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Textual would leave here; a broken widget should cost its screen at most."""
+        if self.is_running and self._screen_stacks.get(self.current_mode):
+            self.trouble(error)
+        else:
+            self.write_log(error)
+            super()._handle_exception(error)
+
+    async def _dispatch_message(self, message: Message) -> None:
+        """The app itself lives on whatever a handler does."""
+        try:
+            await super()._dispatch_message(message)
+        except Exception as error:  # noqa: BLE001
+            self.trouble(error)
+
+    def write_log(self, error: Exception) -> Path:
+        """Add the traceback to the home's tui.log."""
+        from datadream import durable
+        from datadream.jobs import state
+
+        path = self.data.home.path / "tui.log"
+        text = "".join(traceback.format_exception(error))
+        if isinstance(error, UserError):
+            text = f"{error}\n"
+        try:
+            fd = durable.open_file(path, os.O_WRONLY | os.O_APPEND)
+            try:
+                os.write(fd, f"{state.now()} {text}".encode("utf-8", "replace"))
+            finally:
+                os.close(fd)
+        except (OSError, UserError):
+            pass
+        return path

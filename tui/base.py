@@ -1,0 +1,205 @@
+"""What all screens share: bar, footer, questions asked in the pool, actions that say why not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from datadream.errors import UserError
+from datadream.jobs.home import Home
+from datadream.text import shown
+from tui import glyphs
+from tui.services.data import Data
+from tui.services.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from tui.app import DataDreamApp
+
+T = TypeVar("T")
+REFRESH_SECONDS = 2.0  # a live job writes to the registry often; lists follow at this pace
+
+
+class TopBar(Static):
+    """A line: where you are, what runs; a second one when there is trouble. Redrawn only when it says another thing."""
+
+    def __init__(self) -> None:
+        super().__init__(id="top-bar", markup=False)
+        self._said = Text()
+
+    def tell(self, crumb: str, snapshot: Snapshot | None, frozen: bool) -> None:
+        """Say it."""
+        text = Text.assemble(
+            ("DataDream", "bold"), f" {glyphs.ARROW} {shown(crumb)}", no_wrap=True, overflow="ellipsis"
+        )
+        if snapshot is not None:
+            running, waiting = len(snapshot.running), snapshot.open_jobs - len(snapshot.running)
+            text.append(f"   {running} running {glyphs.DOT} {waiting} waiting", "bold" if running else "dim")
+            if snapshot.paused:
+                text.append(f" {glyphs.DOT} queue paused", "yellow")
+            if frozen:
+                text.append(f" {glyphs.DOT} frozen, z goes on", "yellow")
+            if snapshot.trouble:
+                text.append(f"\n! {shown(snapshot.trouble)}", "bold red")
+            elif snapshot.needs_runner:
+                text.append("\n! no runner hands out the waiting jobs: U starts one", "bold yellow")
+        if text != self._said or text.spans != self._said.spans:
+            self._said = text
+            self.styles.height = 2 if "\n" in text.plain else 1
+            self.update(text)
+
+
+class HomeScreen(Screen[None]):
+    """Subclasses give `body`, `do_<action>` for each of their actions, and what to show of a snapshot."""
+
+    KEY: ClassVar[str] = ""
+    CRUMB: ClassVar[str] = ""
+    BINDINGS: ClassVar[list[BindingType]] = []
+    AUTO_FOCUS = "#body *"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._version: int | None = None
+        self._refreshed_at = 0.0
+        self._refresh_due = False
+
+    # For subclasses
+
+    def body(self) -> ComposeResult:
+        """What is between bar and footer."""
+        yield from ()
+
+    def show(self, snapshot: Snapshot) -> None:
+        """A new snapshot, while this screen is on top. Must be quick."""
+
+    def refresh_data(self) -> None:
+        """Ask anew for what the registry holds; called first when mounted, then when the registry has changed."""
+
+    def why_not(self, action: str) -> str:
+        """Why the action can't be done now, in a sentence; "" when it can."""
+        del action
+        return ""
+
+    def command(self, action: str) -> str:
+        """The command line's form of the action on the present selection; "" when it has none."""
+        del action
+        return ""
+
+    def crumb(self) -> str:
+        """Where we are."""
+        return self.CRUMB
+
+    # Given
+
+    @property
+    def dream(self) -> DataDreamApp:
+        """The app, as what it is."""
+        return cast("DataDreamApp", self.app)
+
+    @property
+    def home(self) -> Home:
+        """Whose folders these are."""
+        return self.dream.data.home
+
+    def ask(self, group: str, question: Callable[[Data], T], answer: Callable[[T], None]) -> None:
+        """`question` in a pool thread, then `answer` here; a newer ask of the same group drops the older's answer."""
+        self.run_worker(self._asking(question, answer), group=group, exclusive=True, exit_on_error=False)
+
+    async def _asking(self, question: Callable[[Data], T], answer: Callable[[T], None]) -> None:
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self.dream.pool, question, self.dream.data)
+            if self.is_attached:
+                answer(found)
+        except UserError as error:
+            self.dream.say(str(error), "error")
+        except Exception as error:  # noqa: BLE001 - becomes a panel with a way back
+            self.dream.trouble(error)
+
+    def act(
+        self,
+        text: str,
+        deed: Callable[[Data], T],
+        then: Callable[[T], None] | None = None,
+        undo: Callable[[Data], Any] | None = None,
+        command: str = "",
+    ) -> None:
+        """Do `deed` in the pool, say `text`, log `command`, keep `undo` for the key u; then look at everything anew."""
+
+        def done(found: T) -> None:
+            self.dream.did(text, undo, command)
+            if then is not None:
+                then(found)
+            self.dream.poke()
+
+        # Deeds are not dropped by later ones: each has a group of its own.
+        self.ask(f"act-{time.monotonic_ns()}", deed, done)
+
+    # Mechanics
+
+    def compose(self) -> ComposeResult:
+        """Bar, body, footer; and a sentence that takes their place where there is no room."""
+        yield TopBar()
+        with Container(id="body"):
+            yield from self.body()
+        yield Static("this terminal is too small: 40 columns and 10 lines are needed", id="too-small", markup=False)
+        yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        """The first look."""
+        self.tell()
+        self._refresh()
+        if self.dream.snapshot is not None:
+            self.show(self.dream.snapshot)
+
+    def on_screen_resume(self) -> None:
+        """On top again: what was missed meanwhile."""
+        snapshot = self.dream.snapshot
+        if snapshot is not None and self.is_mounted:
+            self.receive(snapshot)
+
+    def receive(self, snapshot: Snapshot) -> None:
+        """From the app: show it, and read anew what the registry holds when that has changed."""
+        self.tell()
+        self.show(snapshot)
+        if snapshot.version != self._version:
+            wait = self._refreshed_at + REFRESH_SECONDS - time.monotonic()
+            if wait <= 0:
+                self._refresh()
+            elif not self._refresh_due:
+                self._refresh_due = True
+                self.set_timer(wait, self._refresh)
+
+    def _refresh(self) -> None:
+        self._refresh_due = False
+        self._refreshed_at = time.monotonic()
+        self._version = self.dream.snapshot.version if self.dream.snapshot else None
+        self.refresh_data()
+
+    def tell(self) -> None:
+        """Bring the bar up to date."""
+        for bar in self.query(TopBar):
+            bar.tell(self.crumb(), self.dream.snapshot, self.dream.frozen)
+
+    def action_do(self, action: str) -> None:
+        """Run an action of the table, or say why it can't be."""
+        reason = self.why_not(action)
+        if reason:
+            self.dream.say(reason, "warning")
+            return
+        getattr(self, f"do_{action}")()
+
+    async def _dispatch_message(self, message: Message) -> None:
+        """Whatever goes wrong in a handler becomes a panel; the screen lives on."""
+        try:
+            await super()._dispatch_message(message)
+        except Exception as error:  # noqa: BLE001
+            self.dream.trouble(error)

@@ -1,0 +1,46 @@
+"""The command palette: every action of this screen and of the app, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+
+from tui.actions import Action, actions, key_names
+from tui.base import HomeScreen
+
+if TYPE_CHECKING:
+    from tui.app import DataDreamApp
+
+
+class ActionProvider(Provider):
+    """Searches the table of actions."""
+
+    def _found(self) -> list[tuple[str, str, Callable[[], None]]]:
+        app = cast("DataDreamApp", self.app)
+        screen = self.screen
+        mine = actions(screen.KEY) if isinstance(screen, HomeScreen) else ()
+
+        def run(action: Action) -> None:
+            target = app if action.screen == "app" else screen
+            cast("HomeScreen", target).action_do(action.id)
+
+        return [
+            (f"{action.label}  [{key_names(action.keys)}]", action.about, partial(run, action))
+            for action in (*mine, *actions("app"))
+        ]
+
+    async def discover(self) -> Hits:
+        """Everything, before a letter is typed."""
+        for label, about, run in self._found():
+            yield DiscoveryHit(label, run, help=about)
+
+    async def search(self, query: str) -> Hits:
+        """What fits the letters."""
+        matcher = self.matcher(query)
+        for label, about, run in self._found():
+            score = max(matcher.match(label), matcher.match(about))
+            if score > 0:
+                yield Hit(score, matcher.highlight(label), run, help=about)

@@ -1,0 +1,262 @@
+"""The dashboard: what runs, what waits, the machine, what ended, and what wants attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Static
+
+from datadream.text import shown
+from tui import glyphs
+from tui.actions import bindings
+from tui.base import HomeScreen
+from tui.screens.job_deeds import DEEDS, JobDeeds
+from tui.screens.modals import Confirm
+from tui.services.snapshot import JobRow, Snapshot
+from tui.widgets.cards import Cards
+
+DEMO = "datadream demo"
+WELCOME = """Nothing here yet.
+
+d   starts the demo: the paper's comparison on real handwriting, with built-in models, in about five minutes
+N   on the screen of sets (3) draws shots from your own images
+8   plans an experiment
+?   shows the keys of a screen, : finds any action by name
+"""
+
+
+class DashboardScreen(JobDeeds, HomeScreen):
+    """One look, from what the poller has gathered; nothing here asks a disk."""
+
+    KEY = "dashboard"
+    CRUMB = "Dashboard"
+    BINDINGS: ClassVar[list[BindingType]] = bindings(KEY)
+    AUTO_FOCUS = "Cards"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, object] = {}
+
+    def body(self) -> ComposeResult:
+        """Cards of open jobs beside devices and what is over; below them when the screen is narrow."""
+        with Horizontal(id="work"):
+            cards = Cards(id="jobs-pane", classes="pane")
+            cards.border_title = "Open jobs"
+            yield cards
+            with Vertical(id="side"):
+                yield _pane("devices", "This machine")
+                yield _preview()
+                yield _pane("over", "Over")
+        yield _pane("foot", "Over")
+
+    def on_cards_opened(self, event: Cards.Opened) -> None:
+        """Enter or a double click on a card."""
+        self.dream.open_job(event.job_id)
+
+    def on_cards_moved(self, _: Cards.Moved) -> None:
+        """The preview follows the cursor."""
+        self._show_preview()
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Every pane, each of which draws only what has changed."""
+        cards = self.query_one(Cards)
+        cards.border_title = f"Open jobs ({snapshot.open_jobs})" if snapshot.open_jobs else "Open jobs"
+        cards.tell(
+            snapshot.jobs, WELCOME if snapshot.empty else "No job is open. 8 plans an experiment, 7 compares runs."
+        )
+        machine = (snapshot.devices, snapshot.host, snapshot.slots, snapshot.led, bool(snapshot.open_jobs))
+        self._tell("devices", machine, lambda: devices(snapshot))
+        over = (snapshot.finished, snapshot.failures)
+        self._tell("over", over, lambda: ended(snapshot))
+        self._tell("foot", over, lambda: ended(snapshot))
+        self._show_preview()
+
+    def _tell(self, pane: str, facts: object, make: Callable[[], RenderableType]) -> None:
+        """Draw a pane only when what it is made of has changed."""
+        if self._told.get(pane) != facts:
+            self._told[pane] = facts
+            self.query_one(f"#{pane}", Static).update(make())
+
+    def _show_preview(self) -> None:
+        job = self.query_one(Cards).current
+        pane = self.query_one("#preview-pane")
+        preview = job.preview if job is not None else ""
+        pane.set_class(bool(preview), "-on")
+        if preview:
+            from tui.widgets.image import ImageView
+
+            self.query_one(ImageView).show_file(preview)
+
+    # For JobDeeds
+
+    def job_ids(self) -> list[str]:
+        """The job under the cursor."""
+        job = self.query_one(Cards).current
+        return [job.id] if job else []
+
+    def job_rows(self) -> list[dict[str, object]]:
+        """What is known of it."""
+        job = self.query_one(Cards).current
+        return (
+            [{"id": job.id, "state": job.state, "paused": job.paused, "title": job.title, "priority": job.priority}]
+            if job
+            else []
+        )
+
+    # Actions
+
+    def why_not(self, action: str) -> str:
+        """For jobs as everywhere; the demo only while it is not running already."""
+        snapshot = self.dream.snapshot
+        if action in ("open", *DEEDS) and not self.job_ids():
+            failed = snapshot.failures if snapshot else ()
+            if not (action == "open" and failed) and not (action == "retry" and failed):
+                return "no job is under the cursor"
+            return ""
+        return super().why_not(action)
+
+    def command(self, action: str) -> str:
+        """The command line's form."""
+        if action == "demo":
+            return DEMO
+        if action == "queue":
+            return (
+                "datadream queue resume"
+                if self.dream.snapshot and self.dream.snapshot.paused
+                else "datadream queue pause"
+            )
+        if action == "open":
+            return "".join(f"datadream job show {job_id}" for job_id in self.job_ids()[:1])
+        return super().command(action)
+
+    def do_open(self) -> None:
+        """The job under the cursor, or the newest failure."""
+        ids = self.job_ids()
+        snapshot = self.dream.snapshot
+        if not ids and snapshot and snapshot.failures:
+            ids = [snapshot.failures[0].id]
+        self.dream.open_job(ids[0])
+
+    def do_queue(self) -> None:
+        """Pause the queue, or let it go on."""
+        from datadream.jobs import queue, spawn
+
+        pause = not (self.dream.snapshot and self.dream.snapshot.paused)
+
+        def set_to(value: bool) -> None:
+            old = queue.read_settings(self.home)
+            queue.write_settings(self.home, old.model_copy(update={"paused": value}))
+            if not value:
+                spawn.ensure_runner(self.home)
+
+        self.act(
+            "queue paused: what runs goes on, nothing new starts" if pause else "queue goes on",
+            lambda _: set_to(pause),
+            undo=lambda _: set_to(not pause),
+            command=f"datadream queue {'pause' if pause else 'resume'}",
+        )
+
+    def do_demo(self) -> None:
+        """Start the built-in experiment, after a question when the home holds something."""
+        if self.dream.snapshot is not None and not self.dream.snapshot.empty:
+            self.app.push_screen(
+                Confirm(
+                    "Start the demo in this home?",
+                    "It queues what is missing of 8 runs on the built-in digits.",
+                    "Start",
+                ),
+                lambda yes: self._start_demo() if yes else None,
+            )
+        else:
+            self._start_demo()
+
+    def _start_demo(self) -> None:
+        from datadream.jobs import ask, spawn
+
+        def deed(_: object) -> list[str]:
+            jobs = ask.submit(self.home, ask.demo_request((4,), (1,)))
+            spawn.ensure_runner(self.home)
+            return jobs
+
+        self.dream.say("reading the built-in images...")
+        self.act("demo started", deed, lambda jobs: self.dream.say(f"{len(jobs)} jobs queued"), command=DEMO)
+
+
+def _pane(id_: str, title: str) -> Static:
+    pane = Static(id=id_, classes="pane", markup=False)
+    pane.border_title = title
+    return pane
+
+
+def _preview() -> Vertical:
+    from tui.widgets.image import ImageView
+
+    pane = Vertical(ImageView(), id="preview-pane", classes="pane")
+    pane.border_title = "Newest image"
+    return pane
+
+
+def devices(snapshot: Snapshot) -> RenderableType:
+    """GPUs as NVML tells them, then processor, memory and the home's disk."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    for number, device in enumerate(snapshot.devices):
+        use = device.use or 0
+        facts = [
+            f"{device.temperature} °C" if device.temperature is not None else "",
+            f"{device.power} W" if device.power is not None else "",
+        ]
+        table.add_row(f"cuda:{number}", glyphs.bar(use / 100, 8), f"{use:3d}%  {' '.join(filter(None, facts))}")
+        if device.memory_total:
+            used = device.memory_used or 0
+            table.add_row(
+                "  VRAM",
+                glyphs.bar(used / device.memory_total, 8),
+                f"{glyphs.size(used)} of {glyphs.size(device.memory_total)}",
+            )
+    host = snapshot.host
+    if host is not None:
+        table.add_row("CPU", glyphs.bar(host.cpu / 100, 8), f"{host.cpu:3d}%")
+        memory = host.memory_used / max(1, host.memory_total)
+        table.add_row(
+            "memory", glyphs.bar(memory, 8), f"{glyphs.size(host.memory_used)} of {glyphs.size(host.memory_total)}"
+        )
+        disk = 1 - host.disk_free / max(1, host.disk_total)
+        table.add_row("disk", glyphs.bar(disk, 8), f"{glyphs.size(host.disk_free)} free")
+    table.add_row("slots", "", " ".join(snapshot.slots))
+    table.add_row("runner", "", "alive" if snapshot.led else "not needed" if not snapshot.open_jobs else "away")
+    return table
+
+
+def ended(snapshot: Snapshot) -> RenderableType:
+    """Failures first, with why; then what is done."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for row in snapshot.failures:
+        table.add_row(glyphs.state_text(row.state), row.id[:8], _over(row, row.reason))
+    for row in snapshot.finished:
+        table.add_row(glyphs.state_text(row.state), row.id[:8], _over(row, glyphs.duration(row.seconds)))
+    if not snapshot.failures and not snapshot.finished:
+        return Text("nothing yet", "dim")
+    attention = Text("R on the job's screen tries a failed one again; enter opens the newest", "dim")
+    return Group(table, attention) if snapshot.failures else table
+
+
+def _over(row: JobRow, tail: str) -> Text:
+    return Text.assemble(
+        shown(row.title or row.stage),
+        ("  " + shown(tail.splitlines()[0] if tail else ""), "dim"),
+        overflow="ellipsis",
+        no_wrap=True,
+    )

@@ -1,0 +1,230 @@
+"""Small questions over a screen: confirm, a line of text, a choice, and panels of text. Escape always leaves them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import ClassVar
+
+from rich.console import RenderableType
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Label, OptionList, SelectionList, Static
+from textual.widgets.option_list import Option
+
+ESCAPE = Binding("escape", "leave", "Back", show=False)
+
+
+class Confirm(ModalScreen[bool]):
+    """Says what will be lost, then asks. `y` does it, `n` and escape don't."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ESCAPE,
+        Binding("y", "yes", "Yes"),
+        Binding("n", "leave", "No"),
+    ]
+
+    def __init__(self, question: str, loss: str = "", yes: str = "Yes") -> None:
+        super().__init__()
+        self._question, self._loss, self._yes = question, loss, yes
+
+    def compose(self) -> ComposeResult:
+        """Question, loss, two buttons."""
+        with Vertical(classes="dialog"):
+            yield Label(Text(self._question), classes="dialog-title")
+            if self._loss:
+                yield Static(Text(self._loss), classes="dialog-text")
+            yield Button(f"{self._yes} (y)", id="yes", variant="error", compact=True)
+            yield Button("No (n)", id="no", compact=True)
+
+    def on_mount(self) -> None:
+        """The harmless button has the focus."""
+        self.query_one("#no", Button).focus()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """By mouse or enter."""
+        self.dismiss(event.button.id == "yes")
+
+    def action_yes(self) -> None:
+        """Do it."""
+        self.dismiss(True)
+
+    def action_leave(self) -> None:
+        """Don't."""
+        self.dismiss(False)
+
+
+class AskText(ModalScreen[str | None]):
+    """A line of text; `check` gives a sentence for what can't be, "" for what can."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [ESCAPE]
+
+    def __init__(self, title: str, value: str = "", hint: str = "", check: Callable[[str], str] = lambda _: "") -> None:
+        super().__init__()
+        self._title, self._value, self._hint, self._check = title, value, hint, check
+
+    def compose(self) -> ComposeResult:
+        """Title, input, hint."""
+        with Vertical(classes="dialog"):
+            yield Label(Text(self._title), classes="dialog-title")
+            yield Input(self._value, id="text", select_on_focus=False)
+            yield Static(
+                Text(self._hint or "enter keeps it, escape leaves it as it was"), id="hint", classes="dialog-text"
+            )
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Say what is wrong while it is typed."""
+        wrong = self._check(event.value)
+        self.query_one("#hint", Static).update(Text(wrong or self._hint or "enter keeps it", "yellow" if wrong else ""))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Keep it, if it can be."""
+        if not self._check(event.value):
+            self.dismiss(event.value)
+
+    def action_leave(self) -> None:
+        """Leave it as it was."""
+        self.dismiss(None)
+
+
+class Choose(ModalScreen["str | list[str] | None"]):
+    """One of `options` (key, label), or with `many` any of them (space toggles, enter keeps)."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ESCAPE,
+        Binding("enter", "keep", "Keep", show=False, priority=True),
+        Binding("j", "down", show=False),
+        Binding("k", "up", show=False),
+    ]
+
+    def __init__(
+        self, title: str, options: Sequence[tuple[str, str]], *, many: bool = False, chosen: Collection[str] = ()
+    ) -> None:
+        super().__init__()
+        self._title, self._options, self._many, self._chosen = title, list(options), many, set(chosen)
+
+    def compose(self) -> ComposeResult:
+        """Title and list."""
+        with Vertical(classes="dialog"):
+            yield Label(Text(self._title), classes="dialog-title")
+            if self._many:
+                yield SelectionList[str](
+                    *((Text(label), key, key in self._chosen) for key, label in self._options), id="choices"
+                )
+                yield Static("space toggles, enter keeps, escape leaves", classes="dialog-text")
+            else:
+                yield OptionList(
+                    *(Option(Text(label), id=f"o{i}") for i, (_, label) in enumerate(self._options)), id="choices"
+                )
+
+    def on_mount(self) -> None:
+        """Begin at what is chosen now."""
+        choices = self.query_one("#choices", OptionList)
+        at = next((i for i, (key, _) in enumerate(self._options) if key in self._chosen), 0)
+        if self._options:
+            choices.highlighted = at
+        choices.focus()
+
+    def action_keep(self) -> None:
+        """Answer with what is chosen."""
+        if self._many:
+            picked = set(self.query_one("#choices", SelectionList).selected)
+            self.dismiss([key for key, _ in self._options if key in picked])
+            return
+        at = self.query_one("#choices", OptionList).highlighted
+        self.dismiss(self._options[at][0] if at is not None else None)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """By mouse."""
+        if not self._many:
+            self.dismiss(self._options[event.option_index][0])
+
+    def action_down(self) -> None:
+        """Further down."""
+        self.query_one("#choices", OptionList).action_cursor_down()
+
+    def action_up(self) -> None:
+        """Further up."""
+        self.query_one("#choices", OptionList).action_cursor_up()
+
+    def action_leave(self) -> None:
+        """No answer."""
+        self.dismiss(None)
+
+
+class Panel(ModalScreen[None]):
+    """Something to read, scrolled with the arrows."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ESCAPE,
+        Binding("q", "leave", show=False),
+        Binding("j", "scroll(1)", show=False),
+        Binding("k", "scroll(-1)", show=False),
+    ]
+
+    def __init__(self, title: str, content: RenderableType, foot: str = "escape goes back") -> None:
+        super().__init__()
+        self._title, self._content, self._foot = title, content, foot
+
+    def compose(self) -> ComposeResult:
+        """Title, text, foot."""
+        with Vertical(classes="dialog panel"):
+            yield Label(Text(self._title), classes="dialog-title")
+            with VerticalScroll(id="panel-scroll"):
+                yield Static(self._content)
+            yield Static(Text(self._foot), classes="dialog-text")
+
+    def on_mount(self) -> None:
+        """The text has the focus, so arrows scroll it."""
+        self.query_one("#panel-scroll").focus()
+
+    def action_scroll(self, lines: int) -> None:
+        """By so many lines."""
+        self.query_one("#panel-scroll").scroll_relative(y=lines, animate=False)
+
+    def action_leave(self) -> None:
+        """Back to the screen."""
+        self.dismiss(None)
+
+
+class Commands(ModalScreen[None]):
+    """The command line's form of each action on the present selection, and what was run; `y` copies the line."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ESCAPE,
+        Binding("y,enter", "copy", "Copy", priority=True),
+        Binding("q", "leave", show=False),
+    ]
+
+    def __init__(self, lines: Sequence[tuple[str, str]], copy: Callable[[str], None]) -> None:
+        super().__init__()
+        self._lines, self._copy = list(lines), copy
+
+    def compose(self) -> ComposeResult:
+        """A line each: what, and the command."""
+        with Vertical(classes="dialog panel"):
+            yield Label("The same from the command line", classes="dialog-title")
+            options = [
+                Option(Text.assemble((f"{what}  ", "bold"), line), id=f"c{i}")
+                for i, (what, line) in enumerate(self._lines)
+            ]
+            yield OptionList(*options, id="choices")
+            yield Static("y or enter copies the line, escape goes back", classes="dialog-text")
+
+    def on_mount(self) -> None:
+        """Begin at the top."""
+        choices = self.query_one("#choices", OptionList)
+        choices.highlighted = 0 if self._lines else None
+        choices.focus()
+
+    def action_copy(self) -> None:
+        """Copy the command under the cursor."""
+        at = self.query_one("#choices", OptionList).highlighted
+        if at is not None:
+            self._copy(self._lines[at][1])
+
+    def action_leave(self) -> None:
+        """Back to the screen."""
+        self.dismiss(None)

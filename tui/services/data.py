@@ -1,0 +1,48 @@
+"""The home and its registry, for questions asked in the pool."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from datadream.errors import UserError
+from datadream.jobs.home import Home
+
+if TYPE_CHECKING:
+    from store.registry import Registry
+
+
+class Data:
+    """One registry handle for all threads of the app. Never use it on the UI thread."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self._lock = threading.Lock()
+        self._registry: Registry | None = None
+
+    def registry(self) -> Registry:
+        """The registry as it stands. Raises UserError with one sentence when it can't be opened."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from store.registry import Registry
+
+        with self._lock:
+            if self._registry is None:
+                try:
+                    self._registry = Registry.open(self.home.registry, self.home.registry_lock)
+                except (OSError, SQLAlchemyError) as error:
+                    raise UserError(f"can't open the registry: {error}", at=self.home.registry) from error
+            return self._registry
+
+    def sync(self, seconds: float | None = None) -> None:
+        """Bring the registry up to date with the folders, after something was written there."""
+        from datadream.jobs import index
+
+        index.sync(self.home, self.registry(), seconds)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            if self._registry is not None:
+                self._registry.close()
+                self._registry = None

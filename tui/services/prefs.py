@@ -1,0 +1,39 @@
+"""What the user chose on the screens: theme, keys, columns, notifications. Kept in the home's tui.json."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from datadream import durable
+from datadream.errors import UserError
+from datadream.jobs import state
+from datadream.jobs.home import Home
+
+FILE = "tui.json"
+
+
+class Prefs:
+    """A small dict that is kept. Reading never fails: a missing or torn file means the defaults."""
+
+    def __init__(self, home: Home) -> None:
+        self._path = home.path / FILE
+        self._lock = threading.Lock()
+        self._values: dict[str, Any] = state.read_dict(self._path) or {}
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """What was chosen, else `default`; also when what is kept is of another type."""
+        value = self._values.get(name, default)
+        return value if default is None or isinstance(value, type(default)) else default
+
+    def set(self, name: str, value: Any) -> None:
+        """Choose; written by a thread of its own, and lost in silence when the home can't be written."""
+        self._values[name] = value
+        threading.Thread(target=self._write, name="prefs", daemon=False).start()
+
+    def _write(self) -> None:
+        with self._lock:
+            try:
+                durable.write_json(self._path, dict(self._values))
+            except (OSError, UserError):
+                return
