@@ -55,6 +55,7 @@ class ListScreen(Labelling, HomeScreen):
         super().__init__()
         self.sort, self.where = self.SORT, ""
         self.total = 0
+        self.pane_width = 0  # cells the details have
         self._seen = False
         self._timer: Timer | None = None
 
@@ -138,12 +139,12 @@ class ListScreen(Labelling, HomeScreen):
         if self.query_one("#filtering").display:
             self._close_filter()
         elif self.where:
-            self._read("", self.sort, to_top=False)
+            self._read("", self.sort)
         else:
             return False
         return True
 
-    def _read(self, where: str, sort: str, *, to_top: bool = False) -> None:
+    def _read(self, where: str, sort: str, *, to_top: bool = False, apply: bool = False) -> None:
         near = [] if to_top else self.table.near()
         marks, noun = self.table.marks, self.NOUN
 
@@ -151,7 +152,6 @@ class ListScreen(Labelling, HomeScreen):
             if isinstance(found, str):
                 self._note(found, wrong=True)
                 return
-            changed = (where, sort) != (self.where, self.sort)
             self.where, self.sort, self.total = where, sort, found.total
             self._seen = True
             table = self.table
@@ -160,7 +160,7 @@ class ListScreen(Labelling, HomeScreen):
             with self.app.batch_update():
                 table.sort = sort or f"-{self.NEWEST}"
                 table.set_ids(found.ids, found.rows, to_top=to_top)
-                if changed or self.query_one("#filtering").display:
+                if apply:
                     self._close_filter()
                 self._show_empty()
             self._say()
@@ -196,7 +196,7 @@ class ListScreen(Labelling, HomeScreen):
         """Apply the draft, if it can be."""
         if event.input.id == "filter":
             event.stop()
-            self._read(event.value.strip(), self.sort)
+            self._read(event.value.strip(), self.sort, apply=True)
 
     def on_filter_box_left(self) -> None:
         """Escape in the box: as it was."""
@@ -311,6 +311,7 @@ class ListScreen(Labelling, HomeScreen):
         pane, noun, row_id = self.query_one("#detail"), self.NOUN, self.table.cursor_id
         if not pane.display:
             return
+        self.pane_width = pane.content_size.width
 
         def told(data: Data) -> RenderableType:
             from store import queries

@@ -56,7 +56,9 @@ class Labelling(HomeScreen):
         from tui.screens.modals import AskText
 
         shared = set.intersection(*(set(labels.tags) for labels in known.values()))
-        hint = "words, separated by spaces; 'two words' in quotes" + ("; these are in all of them" if known else "")
+        hint = "words, separated by spaces; 'two words' in quotes" + (
+            "; these are in all of them" if len(known) > 1 else ""
+        )
         ask = AskText(f"Tags of {self._whose(known)}", shlex.join(sorted(shared)), hint, _wrong_tags)
 
         def answered(text: str | None) -> None:

@@ -1,0 +1,204 @@
+"""What there is to say of a run: read in a pool thread from its record, its classifier's scores and its set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from datadream.text import ID_LENGTH, shown
+from tui import glyphs
+from tui.screens.listing_details import class_bars, facts
+from tui.widgets.table_columns import Row
+
+if TYPE_CHECKING:
+    from datadream.jobs.labels import Labels
+    from tui.services.data import Data
+
+STAGES = ("adapt", "generate", "classify")
+SHADES = " .:*#" if glyphs.ASCII else " ░▒▓█"
+HEAT_MAX = 100  # classes a map in characters can hold
+WHOLE_MAX = 10  # classes a table of counts can hold
+BESIDE = 90  # cells that let facts and bars stand side by side
+NO_SCORES = "its classifier's scores are gone: run it again to have them"
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """A run as its folders tell it. `per_class` are (correct, total); `confusion` counts [label][prediction]."""
+
+    row: Row
+    record: Mapping[str, Any]
+    names: tuple[str, ...]
+    per_class: Sequence[Sequence[int]]
+    confusion: Sequence[Sequence[int]]
+    labels: Labels
+    interval: tuple[float, float] | None
+
+    @property
+    def id(self) -> str:
+        """The run's."""
+        return str(self.row["id"])
+
+    @property
+    def title(self) -> str:
+        """`datadream-dset real+synth, 4 shots, seed 1`."""
+        row = self.row
+        return f"{row['method']} {row['data']}, {row['shots']} shots, seed {row['seed']}"
+
+    def job(self, stage: str) -> str:
+        """The id of the job of a stage, "" when it has none."""
+        jobs = self.record.get("jobs")
+        return str(jobs.get(stage, "")) if isinstance(jobs, Mapping) else ""
+
+
+def read_run(data: Data, row: Row) -> RunFacts:
+    """All of it; what is gone or can't be read is empty."""
+    from datadream.jobs.labels import read_labels
+    from datadream.jobs.state import read_dict
+    from datadream.report.stats import wilson
+
+    home, run_id = data.home, str(row["id"])
+    scores = read_dict(home.artifact("classifier", str(row["classifier"])) / "scores.json") or {}
+    classes = (read_dict(home.artifact("set", str(row["set"])) / "set.json") or {}).get("classes")
+    names = tuple(str(entry.get("name", "")) for entry in classes) if isinstance(classes, list) else ()
+    interval = None
+    if row["correct"] is not None and row["total"]:
+        found = wilson(row["correct"], row["total"])
+        interval = (100 * found.low, 100 * found.high)
+    return RunFacts(
+        row=row,
+        record=read_dict(home.run(run_id)) or {},
+        names=names,
+        per_class=scores.get("per_class") or [],
+        confusion=scores.get("confusion") or [],
+        labels=read_labels(home, run_id),
+        interval=interval,
+    )
+
+
+def pane(run: RunFacts, width: int) -> RenderableType:
+    """For the pane of a list: numbers and worst and best classes, side by side where there is room."""
+    left = Group(head(run), about(run), settings(run))
+    bars = class_bars(run.names, run.per_class, 12) if run.per_class else Text(NO_SCORES, "dim")
+    if width < BESIDE:
+        return Group(left, Text(), bars)
+    grid = Table.grid(padding=(0, 3), expand=True)
+    grid.add_column(ratio=1)
+    grid.add_column()
+    grid.add_row(left, bars)
+    return grid
+
+
+def head(run: RunFacts) -> Text:
+    """The number, its interval, and of how many images."""
+    text = Text(shown(run.title), "bold")
+    row = run.row
+    if row["accuracy"] is None:
+        return text.append("  no number yet", "dim")
+    text.append(f"  {row['accuracy']:.2f}%")
+    if run.interval is not None:
+        text.append(f" [{run.interval[0]:.1f}, {run.interval[1]:.1f}]")
+    return text.append(f"  {row['correct']:,} of {row['total']:,} {row['split']} images", "dim")
+
+
+def about(run: RunFacts) -> RenderableType:
+    """Ids, cost, labels."""
+    names = ("id", "source", "backbone", "set", "adapter", "synth", "classifier", "seconds", "created")
+    row = {name: run.row[name] for name in names}
+    more = {"tags": list(run.labels.tags), "note": run.labels.note}
+    return facts(row, ("id", *names[1:]), **more)
+
+
+def settings(run: RunFacts) -> RenderableType:
+    """What was set apart from the recipe's own."""
+    return facts(run.row, ("settings",))
+
+
+def config(run: RunFacts) -> RenderableType:
+    """Every setting of the recipe, by stage; those that were set by hand are marked."""
+    recipe = run.record.get("recipe")
+    if not isinstance(recipe, Mapping):
+        return Text("its record is gone", "dim")
+    overrides = recipe.get("overrides")
+    by_hand = set(overrides) if isinstance(overrides, Mapping) else set()
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name in ("name", "about"):
+        table.add_row(name, Text(shown(str(recipe.get(name, "")))))
+    for stage in STAGES:
+        part = recipe.get(stage)
+        if not isinstance(part, Mapping) or not (run.job(stage) or stage == "classify"):
+            continue
+        table.add_row("", "")
+        table.add_row(Text(stage, "bold"), Text(f"job {run.job(stage)}" if run.job(stage) else "", "dim"))
+        for key, value in part.items():
+            set_ = f"{stage}.{key}" in by_hand
+            said = Text(shown(" ".join(map(str, value)) if isinstance(value, list) else str(value)), "bold" * set_)
+            table.add_row(f"  {key}", said.append("  set by hand", "dim") if set_ else said)
+    return table
+
+
+def classes(run: RunFacts) -> RenderableType:
+    """A bar for every class, worst first."""
+    return class_bars(run.names, run.per_class) if run.per_class else Text(NO_SCORES, "dim")
+
+
+def confusion(run: RunFacts) -> RenderableType:
+    """Counts of few classes; of more a map in shades and the commonest confusions."""
+    from datadream.report.figures import confusion_text
+
+    n = len(run.confusion)
+    if not n:
+        return Text(NO_SCORES, "dim")
+    names = [run.names[i] if i < len(run.names) else f"class {i}" for i in range(n)]
+    counts: RenderableType = confusion_text(run.confusion, [shown(name) for name in names])
+    return counts if n <= WHOLE_MAX or n > HEAT_MAX else Group(heat(run.confusion, names), Text(), counts)
+
+
+def heat(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Text:
+    """A line a label, a character a prediction, darker for a larger share of the label's images."""
+    from rich.cells import set_cell_size
+
+    text = Text("rows: label, columns: predicted, in the same order; darker: more\n", no_wrap=True)
+    for name, row in zip(names, counts, strict=True):
+        total = max(1, sum(row))
+        shades = "".join(SHADES[min(len(SHADES) - 1, -(-count * (len(SHADES) - 1) // total))] for count in row)
+        text.append(f"{set_cell_size(shown(name), 16)} ", "dim").append(f"|{shades}|\n")
+    return text
+
+
+def everything(run: RunFacts, width: int) -> RenderableType:
+    """All there is, for a screen of its own."""
+    parts: list[RenderableType] = [head(run), about(run), settings(run)]
+    if width >= BESIDE + 20:
+        grid = Table.grid(padding=(0, 4))
+        grid.add_row(_titled("Accuracy by class", classes(run)), _titled("Confusion", confusion(run)))
+        parts.append(grid)
+    else:
+        parts += [_titled("Accuracy by class", classes(run)), _titled("Confusion", confusion(run))]
+    return Group(*parts, _titled("Settings", config(run)))
+
+
+def by_class(run: RunFacts, width: int) -> RenderableType:
+    """Only accuracy by class and the confusion map."""
+    parts = [_titled("Accuracy by class", classes(run)), _titled("Confusion", confusion(run))]
+    if width < BESIDE + 20 or len(run.confusion) > WHOLE_MAX:
+        return Group(head(run), *parts)
+    grid = Table.grid(padding=(0, 4))
+    grid.add_row(*parts)
+    return Group(head(run), grid)
+
+
+def _titled(title: str, content: RenderableType) -> RenderableType:
+    return Group(Text(), Text(title, "bold underline"), content)
+
+
+def crumb(row_id: str) -> str:
+    """What the bar says."""
+    return f"Runs {glyphs.ARROW} {row_id[:ID_LENGTH]}"

@@ -1,0 +1,82 @@
+"""Every run: which method on which data gave which number; details, comparison of two, labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.console import RenderableType
+from textual.binding import BindingType
+
+from tui.actions import bindings
+from tui.screens.listing import ListScreen
+from tui.screens.run_parts import pane, read_run
+from tui.widgets.table_columns import Row
+
+if TYPE_CHECKING:
+    from tui.services.data import Data
+
+
+class RunsScreen(ListScreen):
+    """Newest first; the pane shows the number, the classes it is made of, and what was set."""
+
+    KEY: ClassVar[str] = "runs"
+    CRUMB: ClassVar[str] = "Runs"
+    NOUN: ClassVar[str] = "run"
+    CLI: ClassVar[str] = "runs"
+    SHOWN: ClassVar[tuple[str, ...]] = (
+        *("id", "method", "data", "shots", "seed", "accuracy", "source", "tags", "created"),
+    )
+    EMPTY: ClassVar[str] = "no runs yet: n plans an experiment, and d on the dashboard starts the built-in one"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("runs")
+
+    def detail(self, data: Data, row: Row) -> RenderableType:
+        """Number, classes, settings, labels."""
+        return pane(read_run(data, row), self.pane_width)
+
+    def open_row(self, row_id: str) -> None:
+        """A screen with everything."""
+        self._open(row_id)
+
+    def why_not(self, action: str) -> str:
+        """Two runs are compared, no more and no less."""
+        if action == "compare" and len(self.table.marks) != 2:
+            return f"mark two runs with space first; {len(self.table.marks)} are marked"
+        if action == "confusion" and not self.table.cursor_id:
+            return super().why_not("open")
+        return super().why_not(action)
+
+    def command(self, action: str) -> str:
+        """The command line's form."""
+        if action == "compare" and len(self.table.marks) == 2:
+            return "\n".join(f"datadream runs show {run_id}" for run_id in self.table.marks)
+        if action == "confusion" and self.table.cursor_id:
+            return f"datadream runs show {self.table.cursor_id}"
+        row = self.table.row(self.table.cursor_id)
+        if action == "lineage" and row is not None:
+            return f"datadream classifier show {row['classifier']}"
+        return super().command(action)
+
+    def do_compare(self) -> None:
+        """The two marked, class by class."""
+        self.dream.compare_runs(self.table.marks)
+
+    def do_confusion(self) -> None:
+        """The classes of the run under the cursor."""
+        self._open(self.table.cursor_id, only_classes=True)
+
+    def do_lineage(self) -> None:
+        """From the shots of the run under the cursor to its number."""
+        run_id = self.table.cursor_id
+
+        def classifier(data: Data) -> str:
+            from store import queries
+
+            rows = queries.rows_of(data.registry(), "run", [run_id])
+            return str(rows[0]["classifier"]) if rows else ""
+
+        self.ask("lineage", classifier, lambda found: self.dream.open_lineage(found) if found else None)
+
+    def _open(self, run_id: str, only_classes: bool = False) -> None:
+        from tui.screens.run import RunScreen
+
+        self.dream.push_screen(RunScreen(run_id, only_classes))
