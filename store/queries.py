@@ -165,13 +165,13 @@ def page(
     Raises UserError for a column that isn't one.
     """
     with registry.reading() as session:
-        return _rows(session, noun, _keys(session, noun, where, sort, limit, offset))
+        return _rows(session, noun, _keys(session, noun, where, sort, (limit, offset)))
 
 
 def keys(registry: Registry, noun: str, where: Sequence[Condition] = (), sort: str = "") -> list[str]:
     """The ids of all rows, ordered as `page` orders them. Raises UserError for a column that isn't one."""
     with registry.reading() as session:
-        return _keys(session, noun, where, sort, -1, 0)
+        return _keys(session, noun, where, sort)
 
 
 def rows_of(registry: Registry, noun: str, ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -180,7 +180,10 @@ def rows_of(registry: Registry, noun: str, ids: Sequence[str]) -> list[dict[str,
         return _rows(session, noun, ids)
 
 
-def _keys(session: Session, noun: str, where: Sequence[Condition], sort: str, limit: int, offset: int) -> list[str]:
+def _keys(
+    session: Session, noun: str, where: Sequence[Condition], sort: str, part: tuple[int, int] | None = None
+) -> list[str]:
+    """`part`: limit and offset. All are asked for without a limit, which would make SQLite sort half as fast."""
     found = NOUNS[noun]
     clause, values = _clause(noun, where)
     name = sort.removeprefix("-")
@@ -188,10 +191,11 @@ def _keys(session: Session, noun: str, where: Sequence[Condition], sort: str, li
         _check(noun, name, sort=True)
     way = "DESC" if sort.startswith("-") or not name else "ASC"
     key, by = found.columns["id"], found.columns[name or found.newest]
-    chosen = f"SELECT {key} AS id FROM {found.source}{clause} ORDER BY {by} {way}, {key} {way} LIMIT ? OFFSET ?"  # noqa: S608
+    chosen = f"SELECT {key} AS id FROM {found.source}{clause} ORDER BY {by} {way}, {key} {way}"  # noqa: S608
+    chosen += " LIMIT ? OFFSET ?" if part else ""
     # Joined by SQLite: 100,000 rows fetched one by one would keep every other thread waiting for the interpreter.
     text = f"SELECT group_concat(id, ' ') FROM ({chosen})"  # noqa: S608
-    return str(session.connection().exec_driver_sql(text, (*values, limit, offset)).scalar_one() or "").split()
+    return str(session.connection().exec_driver_sql(text, (*values, *(part or ()))).scalar_one() or "").split()
 
 
 def _rows(session: Session, noun: str, ids: Sequence[str]) -> list[dict[str, Any]]:
