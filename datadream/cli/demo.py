@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from datadream.jobs.home import Home
     from datadream.jobs.plan import Run
 
-METHODS = ("zero-shot", "real-only", "name-only", "datadream-dset", "datadream-cls")
 PICTURED = ("name-only", "datadream-dset", "datadream-cls")
 PER_CLASS = 4  # images a cell of the picture
 
@@ -29,21 +28,18 @@ def demo(
 ) -> None:
     """Zero-shot, real-only, name-only, DataDream dset and cls on the built-in handwritten digits."""
     from datadream.cli.compare import print_table, write_json_rows
-    from datadream.cli.run import follow_jobs, make_sets, submit_runs
+    from datadream.cli.run import follow_jobs
     from datadream.errors import UserError
+    from datadream.jobs import ask
     from datadream.jobs.home import open_home
-    from datadream.jobs.plan import plan_all
-    from datadream.models.presets import load_backbone
-    from datadream.recipes.recipe import load_recipe
 
-    asked = [(k, seed) for k in numbers(shots, "--shots", 1) for seed in numbers(seeds, "--seeds", 0)]
+    request = ask.demo_request(numbers(shots, "--shots", 1), numbers(seeds, "--seeds", 0))
     if json is not None and not json.absolute().parent.is_dir():
         raise UserError("no folder for --json", at=json, hint="make the folder first, or choose another place")
     opened = open_home(home)
-    backbone = load_backbone("mini")
-    recipes = [load_recipe(name, backbone) for name in METHODS]
-    runs = plan_all(recipes, make_sets(opened, "digits", asked), backbone, None)
-    follow_jobs(opened, submit_runs(opened, runs), quiet)
+    planned = ask.plan(opened, request)
+    runs = planned.runs
+    follow_jobs(opened, ask.submit(opened, planned), quiet)
     ids = {run.id for run in runs}
     print_table(opened, ids, "table")
     first = [run for run in runs if run.set.id == runs[0].set.id]

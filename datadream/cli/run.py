@@ -18,14 +18,13 @@ from datadream.cli.options import (
     numbers,
     words,
 )
-from datadream.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
+    from datadream.jobs.ask import Plan
     from datadream.jobs.home import Home
-    from datadream.jobs.plan import Run
-    from datadream.jobs.sets import NamedSet
 
 
 def run(
@@ -52,7 +51,13 @@ def run(
     clip: ClipOption = None,
     override: OverrideOption = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Queue the jobs and return at once.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would run, how long and on how much disk.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Make everything anew, beside what is there.")] = False,
+    without_marked: Annotated[
+        bool, typer.Option("--without-marked", help="Leave out synthetic images that are marked as bad.")
+    ] = False,
     experiment: Annotated[str, typer.Option(help="Name of the experiment these runs belong to.")] = "",
     priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
     launcher: Annotated[str, typer.Option(help="local, or slurm, pbs, lsf, flux with datadream[cluster].")] = "local",
@@ -64,32 +69,36 @@ def run(
     """Run methods on few-shot sets: executes what is missing, reuses what exists, then prints the table."""
     import json as library
 
-    from datadream.jobs import spawn
+    from datadream.jobs import ask, spawn
     from datadream.jobs.home import open_home
-    from datadream.jobs.launchers import check_launcher
-    from datadream.jobs.plan import plan_all
-    from datadream.models.presets import load_backbone
-    from datadream.recipes.recipe import DATA, check_overrides, load_recipe
+    from datadream.recipes.recipe import DATA
 
-    if bool(sets) == bool(source):
-        raise UserError("say which images to use", hint="give either --set NAME or --source digits (or a folder)")
-    mixes = words(data, "--data", DATA) if data else None
-    check_launcher(launcher)
-    loaded = load_backbone(backbone, diffusion, clip)
-    methods = [load_recipe(name, loaded, override or []) for name in dict.fromkeys(recipes)]
-    check_overrides(override or [], methods)
-    opened = open_home(home)
-    if sets:
-        found = _named(opened, sets, numbers(seeds, "--seeds", 0) if seeds else None)
-    else:
-        assert source is not None
-        asked = [(k, seed) for k in numbers(shots, "--shots", 1) for seed in numbers(seeds or "1", "--seeds", 0)]
-        found = make_sets(opened, source, asked)
-    repeat = next_repeat(opened, lambda n: plan_all(methods, found, loaded, mixes, n)) if force else 0  # type: ignore[arg-type]
-    runs = plan_all(methods, found, loaded, mixes, repeat)  # type: ignore[arg-type]
-    jobs = submit_runs(
-        opened, runs, experiment=experiment, priority=priority, launcher=launcher, shards=shards if shards > 1 else 0
+    request = ask.Request(
+        recipes=tuple(recipes),
+        sets=tuple(sets or ()),
+        source=source,
+        shots=tuple(numbers(shots, "--shots", 1)) if source else (),
+        seeds=tuple(numbers(seeds, "--seeds", 0)) if seeds else (),
+        data=tuple(words(data, "--data", DATA)) if data else (),
+        backbone=backbone,
+        diffusion=diffusion,
+        clip=clip,
+        overrides=tuple(override or ()),
+        experiment=experiment,
+        priority=priority,
+        launcher=launcher,
+        shards=shards,
+        force=force,
+        without_marked=without_marked,
     )
+    methods = ask.check(request)
+    if dry_run:
+        print_plan(ask.plan(peek_home(home), request, methods, dry=True), peek_home(home), json)
+        return
+    opened = open_home(home)
+    planned = ask.plan(opened, request, methods)
+    jobs = ask.submit(opened, planned)
+    runs = planned.runs
     if detach:
         spawn.ensure_runner(opened)
         if json:
@@ -110,50 +119,38 @@ def run(
     print_table(opened, {entry.id for entry in runs}, "table")
 
 
-def make_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> list[NamedSet]:
-    """The sets for every (shots, seed), reading and checking the source once."""
-    from datadream.data.shots import make_shot_set
-    from datadream.data.source import open_source
-    from datadream.jobs.sets import add_set
+def peek_home(path: Path | None) -> Home:
+    """The home as `open_home` has it, but one that isn't there yet isn't made."""
+    from datadream.jobs.home import Home, default_home, open_home
 
-    opened = open_source(source)
-    made = []
-    for number, (shots, seed) in enumerate(asked):
-        drawn = make_shot_set(opened, shots, seed, check="used" if number else "all")
-        made.append(add_set(home, drawn, None))
-    return made
+    found = Home((path or default_home()).absolute())
+    return open_home(path) if found.path.exists() else found
 
 
-def submit_runs(
-    home: Home,
-    runs: Sequence[Run],
-    *,
-    experiment: str = "",
-    priority: int = 0,
-    launcher: str = "local",
-    shards: int = 0,
-) -> list[str]:
-    """Record the runs and queue the jobs they lack, inputs first; the jobs' ids."""
-    from datadream.jobs.plan import record, shards_of, titles_of
-    from datadream.jobs.submit import missing, submit
+def print_plan(planned: Plan, home: Home, json: bool) -> None:
+    """How many jobs a plan has, what it reuses, and what it may take, as text or JSON."""
+    import json as library
 
-    titles = titles_of(runs)
-    specs, parts = [], {}
-    for spec in missing(home, [spec for entry in runs for spec in entry.jobs.values()]):
-        if shards and spec.stage == "generate":
-            split = shards_of(spec, shards)
-            parts[spec.id] = [part.id for part in split]
-            titles |= {part.id: f"{titles[spec.id]} {i + 1}/{shards}" for i, part in enumerate(split)}
-            specs += split
-        specs.append(spec)
-    jobs = submit(home, specs, titles, experiment=experiment, priority=priority, launcher=launcher, shards=parts)
-    for entry in runs:
-        record(home, entry)
-    if experiment:
-        from datadream.jobs.experiments import add_runs
+    from datadream.jobs.estimate import estimate
 
-        add_runs(home, experiment, [entry.id for entry in runs])
-    return jobs
+    found = estimate(home, planned)
+    if json:
+        content = {
+            "runs": len(planned.runs),
+            "jobs": len(planned.missing),
+            "reused": planned.reused,
+            "stages": found.stages,
+            "seconds": found.seconds,
+            "unknown": found.unknown,
+            "bytes": found.bytes,
+            "at_most": found.at_most,
+        }
+        typer.echo(library.dumps(content))
+        return
+    listed = ", ".join(f"{count} {stage}" for stage, count in found.stages.items())
+    typer.echo(f"jobs    {len(planned.missing)} to run{f' ({listed})' if listed else ''}, {planned.reused} reused")
+    typer.echo(f"time    {found.time_text()}")
+    typer.echo(f"disk    {found.disk_text()}")
 
 
 def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool) -> None:
@@ -198,30 +195,3 @@ def _ask() -> str:
     except KeyboardInterrupt:
         answer = "d"
     return {"c": "cancel", "cancel": "cancel", "f": "follow", "follow": "follow"}.get(answer, "detach")
-
-
-def next_repeat(home: Home, planned: Callable[[int], list[Run]]) -> int:
-    """How often these runs were asked for already."""
-    repeat = 1
-    while any(home.run(entry.id).exists() for entry in planned(repeat)):
-        repeat += 1
-    return repeat
-
-
-def _named(home: Home, names: list[str], seeds: list[int] | None) -> list[NamedSet]:
-    from datadream.jobs.sets import find_set
-
-    found = [find_set(home, name) for name in dict.fromkeys(names)]
-    for entry in found:
-        if seeds is not None and entry.shots.seed not in seeds:
-            raise UserError(
-                f"the set {entry.name!r} was drawn with seed {entry.shots.seed}, and serves that seed only",
-                hint="leave out --seeds, or use --source and --shots to make a set for each seed",
-            )
-    missing = sorted(set(seeds or []) - {entry.shots.seed for entry in found})
-    if missing:
-        raise UserError(
-            f"no given set has seed {missing[0]}",
-            hint="add --set for it, or use --source and --shots to make a set for each seed",
-        )
-    return found

@@ -1,0 +1,309 @@
+"""'Run these methods on these sets': from what a user asks for to jobs. The command line and the screens both ask here.
+
+`check` reads nothing of a home, `plan` says what a request would take, `submit` queues it.
+"""
+
+from __future__ import annotations
+
+import functools
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from datadream.data.parts import Parts
+from datadream.data.shots import ShotSet, make_shot_set
+from datadream.data.source import Source, open_source
+from datadream.errors import UserError
+from datadream.jobs import experiments, marks
+from datadream.jobs import plan as plans
+from datadream.jobs import submit as jobs
+from datadream.jobs.artifacts import read_manifest
+from datadream.jobs.home import Home
+from datadream.jobs.launchers import check_launcher
+from datadream.jobs.plan import Run
+from datadream.jobs.sets import NamedSet, add_set, default_name, find_set, load_set
+from datadream.jobs.spec import JobSpec
+from datadream.jobs.state import is_id
+from datadream.models.presets import Backbone, load_backbone
+from datadream.recipes.recipe import DATA, Data, Recipe, check_overrides, load_recipe
+
+SHOTS = (16,)  # with a source, when nothing else is said
+SEEDS = (1,)
+DEMO = ("zero-shot", "real-only", "name-only", "datadream-dset", "datadream-cls")
+LISTED_SECONDS = 20  # a preview lists a folder anew after this
+PIXEL = b"P5\n1 1\n255\n\0"  # stands for an image that a preview doesn't read
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `datadream run` can be asked for, field by field. `sets` or `source`, never both.
+
+    `shots` go with a source; `seeds` choose draws of a source, and must be the seeds of given sets.
+    """
+
+    recipes: tuple[str, ...]
+    sets: tuple[str, ...] = ()
+    source: str | None = None
+    shots: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+    data: tuple[str, ...] = ()
+    backbone: str = "mini"
+    diffusion: str | None = None
+    clip: str | None = None
+    overrides: tuple[str, ...] = ()
+    experiment: str = ""
+    priority: int = 0
+    launcher: str = "local"
+    shards: int = 1
+    force: bool = False
+    without_marked: bool = False
+
+
+@dataclass(frozen=True)
+class Methods:
+    """A request's recipes, ready for its backbone, and the mixes it is limited to."""
+
+    recipes: tuple[Recipe, ...]
+    backbone: Backbone
+    data: tuple[Data, ...] | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a request takes: `missing` jobs in the order they are queued, and how many finished artifacts serve again.
+
+    A `dry` one has sets that aren't kept, and may not be submitted as it is.
+    """
+
+    request: Request
+    runs: tuple[Run, ...]
+    sets: tuple[NamedSet, ...]
+    missing: tuple[JobSpec, ...]
+    reused: int
+    dry: bool = False
+
+
+def demo_request(shots: Sequence[int] = (4,), seeds: Sequence[int] = (1,)) -> Request:
+    """The built-in experiment: the paper's comparison on real handwriting."""
+    return Request(recipes=DEMO, source="digits", shots=tuple(shots), seeds=tuple(seeds))
+
+
+def command(request: Request) -> str:
+    """The exactly equal command line; only what isn't the default."""
+    return shlex.join(["datadream", "run", *_words(request)])
+
+
+def check(request: Request) -> Methods:
+    """The methods of a request. Raises UserError for anything wrong that can be known without a home."""
+    if not request.recipes:
+        raise UserError("say which methods to run", hint="give at least one recipe, as datadream-dset")
+    if bool(request.sets) == bool(request.source):
+        raise UserError("say which images to use", hint="give either --set NAME or --source digits (or a folder)")
+    mixes = tuple(word for word in DATA if word in request.data)
+    unknown = [word for word in request.data if word not in DATA]
+    if unknown:
+        raise UserError(f"there is no mix of data {unknown[0]!r}", hint=f"use any of {', '.join(DATA)}")
+    check_launcher(request.launcher)
+    backbone = _backbone(request.backbone, request.diffusion, request.clip)
+    recipes = [load_recipe(name, backbone, request.overrides) for name in dict.fromkeys(request.recipes)]
+    check_overrides(request.overrides, recipes)
+    return Methods(tuple(recipes), backbone, mixes or None)
+
+
+def plan(home: Home, request: Request, methods: Methods | None = None, *, dry: bool = False) -> Plan:
+    """What is missing for `request`, whose `methods` are checked here unless that is done.
+
+    With a source its sets are made and kept; with `dry` nothing is written, and no image is read: the images are
+    taken to be as they were when a kept set of the same source was made. Raises UserError as `datadream run` does.
+    """
+    methods = methods or check(request)
+    if request.sets:
+        sets = _named(home, request.sets, request.seeds)
+    else:
+        assert request.source is not None
+        asked = [(shots, seed) for shots in request.shots or SHOTS for seed in request.seeds or SEEDS]
+        sets = (preview_sets if dry else make_sets)(home, request.source, asked)
+
+    def planned(repeat: int) -> list[Run]:
+        return plans.plan_all(methods.recipes, sets, methods.backbone, methods.data, repeat, without)
+
+    def without(synthetic: JobSpec) -> tuple[str, ...]:
+        return marks.excluded(home, synthetic) if request.without_marked else ()
+
+    runs = planned(next_repeat(home, planned) if request.force else 0)
+    specs = {spec.id: spec for run in runs for spec in run.jobs.values()}
+    todo = jobs.missing(home, list(specs.values()))
+    split = [part for spec in todo for part in (*_parts(spec, request.shards), spec)]
+    missing = jobs.missing(home, split)
+    return Plan(request, tuple(runs), tuple(sets), tuple(missing), len(specs) - len(todo), dry)
+
+
+def submit(home: Home, asked: Request | Plan) -> list[str]:
+    """Record the runs and queue the jobs they lack, inputs first; the jobs' ids. The runner isn't started here."""
+    if isinstance(asked, Request):
+        asked = plan(home, asked)
+    elif asked.dry:
+        asked = plan(home, asked.request)
+    request = asked.request
+    titles = plans.titles_of(asked.runs)
+    parts = {}
+    for spec in asked.missing:
+        split = _parts(spec, request.shards)
+        if split:
+            parts[spec.id] = [part.id for part in split]
+            titles |= {part.id: f"{titles[spec.id]} {i + 1}/{request.shards}" for i, part in enumerate(split)}
+    queued = jobs.submit(
+        home,
+        asked.missing,
+        titles,
+        experiment=request.experiment,
+        priority=request.priority,
+        launcher=request.launcher,
+        shards=parts,
+    )
+    for run in asked.runs:
+        plans.record(home, run)
+    if request.experiment:
+        experiments.add_runs(home, request.experiment, [run.id for run in asked.runs])
+    return queued
+
+
+def make_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> list[NamedSet]:
+    """The sets for every (shots, seed), kept; reads and checks the source once."""
+    opened = open_source(source)
+    made = []
+    for number, (shots, seed) in enumerate(asked):
+        drawn = make_shot_set(opened, shots, seed, check="used" if number else "all")
+        made.append(add_set(home, drawn, None))
+    return made
+
+
+def preview_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> list[NamedSet]:
+    """The same without reading an image or writing: the kept set of the very same images, else one of no real id."""
+    found = []
+    for shots, seed in asked:
+        drawn = _drawn(source, shots, seed, int(time.monotonic() / LISTED_SECONDS))
+        kept = next((entry for entry in _kept(home, drawn) if _outline(entry) == _outline(drawn)), None) or drawn
+        found.append(NamedSet(default_name(kept), kept.id, kept))
+    return found
+
+
+def next_repeat(home: Home, planned: Callable[[int], list[Run]]) -> int:
+    """How often these runs were asked for already."""
+    repeat = 1
+    while any(home.run(entry.id).exists() for entry in planned(repeat)):
+        repeat += 1
+    return repeat
+
+
+class _Listed(Source):
+    """A source whose images aren't read."""
+
+    def __init__(self, source: Source) -> None:
+        self.name, self.spec, self.classes = source.name, source.spec, source.classes
+        self._source = source
+
+    def parts(self, split_seed: int = 0) -> Parts:
+        return self._source.parts(split_seed)
+
+    def read(self, key: str) -> bytes:
+        return PIXEL
+
+
+@functools.lru_cache(maxsize=64)
+def _drawn(source: str, shots: int, seed: int, moment: int) -> ShotSet:
+    """The set as it would be drawn, its images not read. `moment` lets a folder that changed be listed again."""
+    return make_shot_set(_Listed(open_source(source)), shots, seed, check="used")
+
+
+def _kept(home: Home, drawn: ShotSet) -> Iterator[ShotSet]:
+    """The kept sets of the same source, shots and seed."""
+    wanted = {"source": dict(drawn.source), "shots": drawn.shots, "seed": drawn.seed}
+    folder = home.path / "artifacts" / "set"
+    for set_id in sorted(path.name for path in folder.glob("*") if is_id(path.name)):
+        if read_manifest(home, "set", set_id)["spec"] == wanted:
+            yield load_set(home, set_id)
+
+
+def _outline(shots: ShotSet) -> object:
+    """A set but for the bytes of its images."""
+    refs = [[(ref.key, ref.label) for ref in part] for part in (shots.train, shots.val, shots.test)]
+    return shots.split_seed, shots.sampler, shots.classes, shots.prompts, refs
+
+
+def _named(home: Home, names: Sequence[str], seeds: Sequence[int]) -> list[NamedSet]:
+    found = [find_set(home, name) for name in dict.fromkeys(names)]
+    for entry in found:
+        if seeds and entry.shots.seed not in seeds:
+            raise UserError(
+                f"the set {entry.name!r} was drawn with seed {entry.shots.seed}, and serves that seed only",
+                hint="leave out --seeds, or use --source and --shots to make a set for each seed",
+            )
+    missing = sorted(set(seeds) - {entry.shots.seed for entry in found})
+    if missing:
+        raise UserError(
+            f"no given set has seed {missing[0]}",
+            hint="add --set for it, or use --source and --shots to make a set for each seed",
+        )
+    return found
+
+
+def _parts(spec: JobSpec, shards: int) -> list[JobSpec]:
+    return plans.shards_of(spec, shards) if shards > 1 and spec.stage == "generate" and spec.shard is None else []
+
+
+def _backbone(name: str, diffusion: str | None, clip: str | None) -> Backbone:
+    """The backbone; the digest of a model's folder is taken anew only when a file in it has changed."""
+    stamps = []
+    for given in (diffusion, clip):
+        folder = Path(given).expanduser() if given else None
+        if folder and folder.is_dir():
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            stamps += [(str(path), (found := path.stat()).st_size, found.st_mtime_ns) for path in files]
+    return _loaded(name, diffusion, clip, tuple(stamps))
+
+
+@functools.lru_cache(maxsize=8)
+def _loaded(name: str, diffusion: str | None, clip: str | None, stamps: object) -> Backbone:
+    return load_backbone(name, diffusion, clip)
+
+
+def _words(request: Request) -> Iterator[str]:
+    """Arguments and options, in the order of the help. A name like an option comes after `--`."""
+    recipes = list(request.recipes)
+    if not any(name.startswith("-") for name in recipes):
+        yield from recipes
+    for name in request.sets:
+        yield from _option("--set", name)
+    if request.source is not None:
+        yield from _option("--source", request.source)
+        if request.shots not in ((), SHOTS):
+            yield from _option("--shots", ",".join(map(str, request.shots)))
+    if request.seeds and not (request.source is not None and request.seeds == SEEDS):
+        yield from _option("--seeds", ",".join(map(str, request.seeds)))
+    if request.data:
+        yield from _option("--data", ",".join(request.data))
+    default = {field.name: field.default for field in fields(Request)}
+    for name in ("backbone", "diffusion", "clip"):
+        if getattr(request, name) != default[name]:
+            yield from _option(f"--{name}", getattr(request, name))
+    for text in request.overrides:
+        yield from _option("-o", text)
+    if request.force:
+        yield "--force"
+    if request.without_marked:
+        yield "--without-marked"
+    for name in ("experiment", "priority", "launcher", "shards"):
+        if getattr(request, name) != default[name]:
+            yield from _option(f"--{name}", str(getattr(request, name)))
+    if any(name.startswith("-") for name in recipes):
+        yield from ("--", *recipes)
+
+
+def _option(name: str, value: str) -> tuple[str, ...]:
+    """Glued with = where the value would pass for an option."""
+    if not value.startswith("-"):
+        return name, value
+    return (f"{name}={value}",) if name.startswith("--") else (f"{name}{value}",)
