@@ -208,7 +208,8 @@ class ListScreen(Labelling, HomeScreen):
 
     def _note(self, text: str, wrong: bool = False) -> None:
         note = self.query_one("#filter-note", Static)
-        note.update(Text(("! " if wrong else "") + (shown(text) or "enter applies, escape leaves it as it was")))
+        said = ("! " if wrong else "") + (shown(text) or "enter applies, escape leaves it as it was")
+        note.update(Text(said), layout=False)
         note.set_class(wrong, "-wrong")
 
     # Order and columns
@@ -337,7 +338,8 @@ class ListScreen(Labelling, HomeScreen):
         sort = self.sort or f"-{self.NEWEST}"
         parts.append(f"sorted by {sort.removeprefix('-')} {glyphs.DOWN if sort.startswith('-') else glyphs.UP}")
         parts += [f"filter: {shown(self.where)} ({len(table.ids):,} of {self.total:,})"] if self.where else []
-        self.query_one("#status", Static).update(Text(f" {glyphs.DOT} ".join(parts), overflow="ellipsis", no_wrap=True))
+        line = Text(f" {glyphs.DOT} ".join(parts), overflow="ellipsis", no_wrap=True)
+        self.query_one("#status", Static).update(line, layout=False)
 
 
 def shown_lines(text: str) -> str:

@@ -85,17 +85,26 @@ def fit(columns: Sequence[Column], room: int, gap: int) -> list[int]:
     return widths
 
 
-def cut(text: Text | str, width: int, right: bool = False) -> Text:
+def cut(text: Text | str, width: int, right: bool = False) -> Text | str:
     """`text` in exactly `width` cells; what doesn't fit ends in an ellipsis."""
-    found = text.copy() if isinstance(text, Text) else Text(text)
-    size = cell_len(found.plain)
-    if size > width:
-        dots = glyphs.ELLIPSIS[:width]
-        kept = len(set_cell_size(found.plain, max(0, width - cell_len(dots))).rstrip())
-        found = found[:kept]
-        found.append(dots)
-        size = cell_len(found.plain)
-    if size < width:
+    plain = text.plain if isinstance(text, Text) else text
+    size = len(plain) if plain.isascii() else cell_len(plain)
+    if isinstance(text, str):
+        if size > width:
+            text = _kept(text, width)
+            size = cell_len(text)
         pad = " " * (width - size)
-        found = Text.assemble(pad, found) if right else Text.assemble(found, pad)
-    return found
+        return pad + text if right else text + pad
+    found = text.copy()
+    if size > width:
+        kept = _kept(plain, width)
+        found = text[: len(kept) - len(glyphs.ELLIPSIS[:width])]
+        found.append(glyphs.ELLIPSIS[:width])
+        size = cell_len(found.plain)
+    pad = " " * (width - size)
+    return Text.assemble(pad, found) if right else Text.assemble(found, pad)
+
+
+def _kept(text: str, width: int) -> str:
+    dots = glyphs.ELLIPSIS[:width]
+    return set_cell_size(text, max(0, width - cell_len(dots))).rstrip() + dots
