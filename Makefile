@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test reliability lint bench pretrain pretrain-fonts clean
+.PHONY: install demo test reliability lint bench docs pretrain pretrain-fonts clean
 
 install: .venv/installed
 
@@ -26,6 +26,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# docs/tui.md from the table of keys, docs/tour.md and the screenshots from the home of `make demo`.
+docs: install
+	$(BIN)/python -m tests.tui.make_docs
 
 bench: install
 	$(BIN)/python -m benchmarks

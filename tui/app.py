@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual import events
 from textual.app import App, SystemCommand
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 
@@ -26,7 +27,7 @@ from datadream.errors import UserError
 from datadream.jobs.home import Home, open_home
 from datadream.text import shown
 from tui import themes
-from tui.actions import ACTIONS, SCREENS, actions, bindings
+from tui.actions import ACTIONS, SCREENS, actions, bindings, key_names
 from tui.base import HomeScreen
 from tui.commands import ActionProvider
 from tui.services.data import Data
@@ -44,6 +45,7 @@ STYLES = Path(__file__).parent / "styles"
 NOTIFY = ("off", "bell", "both")
 ERRORS_MAX, ERRORS_SECONDS = 8, 5.0
 TOAST_SECONDS = 6.0
+LEAVE_SECONDS = 2.0
 
 
 def _mode(name: str) -> Callable[[], Screen[Any]]:
@@ -95,7 +97,7 @@ class DataDreamApp(App[None]):
     CSS_PATH: ClassVar[Any] = sorted(STYLES.glob("*.tcss"))
     BINDINGS: ClassVar[list[BindingType]] = bindings("app")
     COMMANDS: ClassVar[Any] = {ActionProvider}
-    MODES: ClassVar[Any] = {name: _mode(name) for name in SCREENS if name not in ("app", "job", "gallery")}
+    MODES: ClassVar[Any] = {name: _mode(name) for name in SCREENS if name not in ("app", "job", "gallery", "run")}
     DEFAULT_MODE = "dashboard"
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (40, "-narrow"), (100, "-normal"), (150, "-wide")]  # noqa: RUF012 - as App has it
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (10, "-short"), (20, "-tall")]  # noqa: RUF012
@@ -113,6 +115,7 @@ class DataDreamApp(App[None]):
         self._poller = Poller(self.data, self._deliver, self._poll_failed)
         self._errors: list[float] = []
         self._over: set[str] | None = None
+        self._told: set[str] = set()
         self.sub_title = str(opened.path)
         self.animation_level = "none"
 
@@ -133,7 +136,7 @@ class DataDreamApp(App[None]):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGHUP, signal.SIGTERM):
             try:
-                loop.add_signal_handler(number, self.exit)
+                loop.add_signal_handler(number, self._hang_up)
             except (NotImplementedError, RuntimeError, ValueError):  # not in the main thread
                 break
         self._poller.start()
@@ -143,6 +146,13 @@ class DataDreamApp(App[None]):
         self._poller.stop()
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.data.close()
+
+    def _hang_up(self) -> None:
+        """Leave in order; but a terminal that is gone may never take the last bytes, and nothing here needs saving."""
+        timer = threading.Timer(LEAVE_SECONDS, os._exit, (0,))
+        timer.daemon = True
+        timer.start()
+        self.exit()
 
     def on_app_blur(self, _: events.AppBlur) -> None:
         """Nobody looks: gather less often."""
@@ -171,9 +181,12 @@ class DataDreamApp(App[None]):
                 screen.receive(message.snapshot)
 
     def on_failed(self, message: Failed) -> None:
-        """Once a kind is enough."""
-        self.write_log(message.error)
-        self.say(f"can't look at the home: {message.error}", "error")
+        """Each once: it may come back with every round."""
+        text = f"can't look at the home: {message.error}"
+        if text not in self._told:
+            self._told.add(text)
+            self.write_log(message.error)
+            self.say(text, "error")
 
     def _notice_ends(self, snapshot: Snapshot) -> None:
         """Say which jobs have ended since the last look."""
@@ -342,6 +355,10 @@ class DataDreamApp(App[None]):
         self.exit(
             message=f"{live} jobs go on; datadream-tui or `datadream job watch` shows them again" if live else None
         )
+
+    def get_key_display(self, binding: Binding) -> str:
+        """Keys in the footer as in help and docs: letters and signs, no symbols that a font may lack."""
+        return key_names(binding.key)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """None of Textual's own: the palette shows the table's."""

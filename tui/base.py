@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
+from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -19,6 +20,7 @@ from datadream.errors import UserError
 from datadream.jobs.home import Home
 from datadream.text import shown
 from tui import glyphs
+from tui.actions import actions, key_names
 from tui.services.data import Data
 from tui.services.snapshot import Snapshot
 
@@ -26,36 +28,55 @@ if TYPE_CHECKING:
     from tui.app import DataDreamApp
 
 T = TypeVar("T")
+MODES = 9  # the first actions of the app, on the digits
 REFRESH_SECONDS = 2.0  # a live job writes to the registry often; lists follow at this pace
 
 
 class TopBar(Static):
-    """A line: where you are, what runs; a second one when there is trouble. Redrawn only when it says another thing."""
+    """Where one can go, where one is, what runs; a line more for trouble. Redrawn only when that changes."""
 
     def __init__(self) -> None:
         super().__init__(id="top-bar", markup=False)
-        self._said = Text()
+        self._said: tuple[object, ...] = ()
 
-    def tell(self, crumb: str, snapshot: Snapshot | None, frozen: bool) -> None:
+    def tell(self, mode: str, crumb: str, snapshot: Snapshot | None, frozen: bool) -> None:
         """Say it."""
-        text = Text.assemble(
-            ("DataDream", "bold"), f" {glyphs.ARROW} {shown(crumb)}", no_wrap=True, overflow="ellipsis"
-        )
+        trouble = ""
+        if snapshot is not None and snapshot.trouble:
+            trouble = f"! {shown(snapshot.trouble)}"
+        elif snapshot is not None and snapshot.needs_runner:
+            trouble = "! no runner hands out the waiting jobs: U starts one"
+        status = ""
         if snapshot is not None:
-            running, waiting = len(snapshot.running), snapshot.open_jobs - len(snapshot.running)
-            text.append(f"   {running} running {glyphs.DOT} {waiting} waiting", "bold" if running else "dim")
-            if snapshot.paused:
-                text.append(f" {glyphs.DOT} queue paused", "yellow")
-            if frozen:
-                text.append(f" {glyphs.DOT} frozen, z goes on", "yellow")
-            if snapshot.trouble:
-                text.append(f"\n! {shown(snapshot.trouble)}", "bold red")
-            elif snapshot.needs_runner:
-                text.append("\n! no runner hands out the waiting jobs: U starts one", "bold yellow")
-        if text != self._said or text.spans != self._said.spans:
-            self._said = text
-            self.styles.height = 2 if "\n" in text.plain else 1
+            running = len(snapshot.running)
+            parts = [f"{running} running", f"{snapshot.open_jobs - running} waiting"]
+            parts += ["queue paused"] * snapshot.paused + ["frozen, z goes on"] * frozen
+            status = f" {glyphs.DOT} ".join(parts)
+        if (mode, crumb, status, trouble) != self._said:
+            self._said = (mode, crumb, status, trouble)
+            text = Text.assemble(
+                tabs(mode),
+                f"\nDataDream {glyphs.ARROW} {shown(crumb)}",
+                (f"   {status}", "dim"),
+                no_wrap=True,
+                overflow="ellipsis",
+            )
+            if trouble:
+                text.append(f"\n{trouble}", "bold red" if snapshot and snapshot.trouble else "bold yellow")
+            self.styles.height = 3 if trouble else 2
             self.update(text)
+
+
+def tabs(mode: str) -> Text:
+    """The screens and their digits, the present one marked; 77 cells. A click goes there."""
+    text = Text()
+    for action in actions("app")[:MODES]:
+        style = Style(bold=True, reverse=True) if action.id == mode else Style()
+        text.append(" " if text else "")
+        text.append(
+            f"{key_names(action.keys)[0]} {action.label}", style + Style.from_meta({"@click": f"app.do('{action.id}')"})
+        )
+    return text
 
 
 class HomeScreen(Screen[None]):
@@ -155,6 +176,7 @@ class HomeScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """The first look."""
+        self.set_class(glyphs.ASCII, "-ascii")
         self.tell()
         self._refresh()
         if self.dream.snapshot is not None:
@@ -187,7 +209,7 @@ class HomeScreen(Screen[None]):
     def tell(self) -> None:
         """Bring the bar up to date."""
         for bar in self.query(TopBar):
-            bar.tell(self.crumb(), self.dream.snapshot, self.dream.frozen)
+            bar.tell(self.dream.current_mode, self.crumb(), self.dream.snapshot, self.dream.frozen)
 
     def action_do(self, action: str) -> None:
         """Run an action of the table, or say why it can't be."""

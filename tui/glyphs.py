@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import locale
 import os
 
 from rich.text import Text
 
 
 def _is_ascii() -> bool:
-    """Whether the terminal was promised no UTF-8: by the locale's own variables, which UTF-8 mode would hide."""
-    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
-        value = os.environ.get(name)
-        if value:
-            return not any(word in value.lower() for word in ("utf-8", "utf8"))
-    return "utf" not in locale.getpreferredencoding(False).lower()
+    """Whether the locale's own variables promise no UTF-8 (Python makes LC_CTYPE=C.UTF-8 of a C locale, PEP 538)."""
+    given = {name: os.environ.get(name, "").lower() for name in ("LC_ALL", "LC_CTYPE", "LANG")}
+    if given["LC_CTYPE"] == "c.utf-8" and given["LANG"] in ("", "c", "posix"):
+        given["LC_CTYPE"] = ""
+    value = given["LC_ALL"] or given["LC_CTYPE"] or given["LANG"]
+    return not any(word in value for word in ("utf-8", "utf8"))
 
 
 ASCII = _is_ascii()

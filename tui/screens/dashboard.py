@@ -196,7 +196,10 @@ def _pane(id_: str, title: str) -> Static:
 
 
 def _preview() -> Vertical:
-    from tui.widgets.image import ImageView
+    try:
+        from tui.widgets.image import ImageView
+    except ImportError:
+        ImageView = Static  # type: ignore
 
     pane = Vertical(ImageView(), id="preview-pane", classes="pane")
     pane.border_title = "Newest image"

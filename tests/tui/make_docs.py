@@ -1,0 +1,55 @@
+"""`make docs`: docs/tui.md from the table of actions, docs/tour.md and the screenshots from a real session.
+
+`python -m tests.tui.make_docs [HOME]` walks through HOME (made by `make demo`; without it, a small one of its own).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from tests.tui.tour import pictures, tour
+from tui.help import document
+
+DOCS = Path(__file__).parents[2] / "docs"
+HEAD = """# `datadream-tui`
+
+`datadream-tui [--home DIR]`; over SSH, `ssh -t HOST datadream-tui`. There is no web server: on a shared machine an open
+port is a door. To show results to somebody without a terminal, export the HTML report (`E` on the comparison).
+
+It only looks and asks: quitting it, or losing the connection, changes nothing. Letters alone reach every action, so it
+works inside tmux and screen; the mouse works too. `?` shows the keys of a screen, `:` finds any action by name, `@` shows
+the command line's form of each. Escape peels one layer and never quits. [tour.md](tour.md) is a walk through it.
+
+## Settings
+
+They are in the home's `tui.json`; the app writes it too.
+
+| name | values |
+| --- | --- |
+| `theme` | `datadream-dark`, `datadream-light`, `datadream-contrast`, `datadream-safe` (colour-blind safe), or one of Textual's |
+| `keys` | other keys for actions by name: `{"runs.sort": "o", "app.quit": "Q"}`; key names are Textual's |
+| `notify` | `off`, `bell`, `both` (bell and desktop notification, OSC 9 and 777) at the end of a job |
+| `mouse` | `false` leaves the mouse to the terminal |
+
+`NO_COLOR=1` draws without colour; without a UTF-8 locale everything is ASCII. Inside tmux, copying goes through `tmux
+load-buffer`; elsewhere the terminal is asked (OSC 52) and may refuse, so what is copied is always in a file as well.
+
+Below is every key, made from the table of actions itself (`make docs`; a test compares them).
+
+"""
+
+
+def main() -> None:
+    """Write the three."""
+    (DOCS / "tui.md").write_text(HEAD + document(), encoding="utf-8")
+    if "--keys" in sys.argv:
+        return
+    home = Path(sys.argv[1])
+    (DOCS / "tour.md").write_text(asyncio.run(tour(home)), encoding="utf-8")
+    asyncio.run(pictures(home, DOCS))
+
+
+if __name__ == "__main__":
+    main()
