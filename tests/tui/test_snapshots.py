@@ -80,10 +80,10 @@ async def settle(looker: Looker) -> None:
     for _ in range(400):
         await asyncio.sleep(0.05)
         await looker.pilot.pause()
-        text = looker.app.export_screenshot()
+        text = looker.text()
         still = still + 1 if text == before and not looker.app.workers else 0
         before = text
-        if still >= 8:
+        if still >= 5:
             return
     raise AssertionError("the screen does not come to rest")
 

@@ -23,6 +23,7 @@ from tui.services.snapshot import JobRow, Snapshot
 from tui.widgets.cards import Cards
 
 DEMO = "datadream demo"
+BAR = 6  # cells
 WELCOME = """Nothing here yet.
 
 d   starts the demo: the paper's comparison on real handwriting, with built-in models, in about five minutes
@@ -207,37 +208,37 @@ def _preview() -> Vertical:
 
 
 def devices(snapshot: Snapshot) -> RenderableType:
-    """GPUs as NVML tells them, then processor, memory and the home's disk."""
+    """GPUs as NVML tells them, then processor, memory and the home's disk. 30 cells are enough."""
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
+
+    def row(name: str, part: float, words: str) -> None:
+        table.add_row(name, f"{glyphs.bar(part, BAR)} {words}")
+
     for number, device in enumerate(snapshot.devices):
-        use = device.use or 0
-        facts = [
-            f"{device.temperature} °C" if device.temperature is not None else "",
-            f"{device.power} W" if device.power is not None else "",
-        ]
-        table.add_row(f"cuda:{number}", glyphs.bar(use / 100, 8), f"{use:3d}%  {' '.join(filter(None, facts))}")
+        facts = [f"{device.temperature}°C"] if device.temperature is not None else []
+        facts += [f"{device.power}W"] if device.power is not None else []
+        row(f"cuda:{number}", (device.use or 0) / 100, f"{device.use or 0}% {' '.join(facts)}")
         if device.memory_total:
-            used = device.memory_used or 0
-            table.add_row(
-                "  VRAM",
-                glyphs.bar(used / device.memory_total, 8),
-                f"{glyphs.size(used)} of {glyphs.size(device.memory_total)}",
+            row(
+                "VRAM",
+                (device.memory_used or 0) / device.memory_total,
+                _of(device.memory_used or 0, device.memory_total),
             )
     host = snapshot.host
     if host is not None:
-        table.add_row("CPU", glyphs.bar(host.cpu / 100, 8), f"{host.cpu:3d}%")
-        memory = host.memory_used / max(1, host.memory_total)
-        table.add_row(
-            "memory", glyphs.bar(memory, 8), f"{glyphs.size(host.memory_used)} of {glyphs.size(host.memory_total)}"
-        )
+        row("CPU", host.cpu / 100, f"{host.cpu}%")
+        row("memory", host.memory_used / max(1, host.memory_total), _of(host.memory_used, host.memory_total))
         disk = 1 - host.disk_free / max(1, host.disk_total)
-        table.add_row("disk", glyphs.bar(disk, 8), f"{glyphs.size(host.disk_free)} free")
-    table.add_row("slots", "", " ".join(snapshot.slots))
-    table.add_row("runner", "", "alive" if snapshot.led else "not needed" if not snapshot.open_jobs else "away")
+        row("disk", disk, f"{glyphs.size(host.disk_free)} free")
+    table.add_row("slots", " ".join(snapshot.slots))
+    table.add_row("runner", "alive" if snapshot.led else "not needed" if not snapshot.open_jobs else "away")
     return table
+
+
+def _of(used: int, total: int) -> str:
+    return f"{used / 2**30:.1f}/{total / 2**30:.0f} GiB"
 
 
 def ended(snapshot: Snapshot) -> RenderableType:

@@ -43,6 +43,9 @@ class RunsScreen(ListScreen):
             return f"mark two runs with space first; {len(self.table.marks)} are marked"
         if action == "confusion" and not self.table.cursor_id:
             return super().why_not("open")
+        row = self.table.row(self.table.cursor_id)
+        if action == "images" and (row is None or not row["synth"]):
+            return "this run was trained without synthetic images" if row else super().why_not("open")
         return super().why_not(action)
 
     def command(self, action: str) -> str:
@@ -52,6 +55,8 @@ class RunsScreen(ListScreen):
         if action == "confusion" and self.table.cursor_id:
             return f"datadream runs show {self.table.cursor_id}"
         row = self.table.row(self.table.cursor_id)
+        if action == "images" and row is not None and row["synth"]:
+            return f"datadream synth show {row['synth']}"
         if action == "lineage" and row is not None:
             return f"datadream classifier show {row['classifier']}"
         return super().command(action)
@@ -59,6 +64,12 @@ class RunsScreen(ListScreen):
     def do_compare(self) -> None:
         """The two marked, class by class."""
         self.dream.compare_runs(self.table.marks)
+
+    def do_images(self) -> None:
+        """What it was trained on, beside the real shots."""
+        row = self.table.row(self.table.cursor_id)
+        if row is not None:
+            self.dream.open_gallery(str(row["synth"]))
 
     def do_confusion(self) -> None:
         """The classes of the run under the cursor."""

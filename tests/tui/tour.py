@@ -1,0 +1,131 @@
+"""The walk of docs/tour.md: from a home with the demo in it, without leaving the keyboard or opening the docs.
+
+It finds the best method, sees what its images look like, reads why a job failed, and queues two more seeds. Every step
+says what it looks for, so a walk that no longer works fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from datadream.jobs import spawn, submit
+from datadream.jobs.follow import open_jobs
+from datadream.jobs.home import Home, open_home
+from datadream.jobs.spec import JobSpec
+from datadream.stages.settings import RehearseSettings
+from tests.runners import kill_all, wait_for
+from tests.tui.looking import Looker, looking
+
+SIZE = (100, 30)
+PICTURED = {"dashboard": ("1",), "compare": ("7",), "gallery": ("7", "i")}
+HEAD = """# A tour
+
+Made by `make docs` on the home of `make demo` (4 shots, seed 1), to which one job was added that fails on purpose
+(`datadream rehearse --fail-at 3`). Each screen below is what the terminal showed after the key, 100 columns wide and
+without its colours; a test walks the same walk.
+
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Press `keys`, then find all of `see`. `why` is what a new user would think."""
+
+    keys: tuple[str, ...]
+    why: str
+    see: tuple[str, ...]
+    check: Callable[[Looker], bool] = lambda _: True
+
+
+STEPS = (
+    Step((), "`datadream-tui` opens on the dashboard: what runs, the machine, what is over. One job has failed.",
+         ("Open jobs", "failed")),
+    Step(("enter",), "Why did it fail? `enter` opens the newest failure, and the reason is on top.",
+         ("told to fail at step 3",)),
+    Step(("escape", "7"), "Back with `escape`. The digits are on the bar; `7` is the comparison: the best of the column is "
+         "marked, and so is what can't be told from it.", ("Compare", "zero-shot", "datadream-cls")),
+    Step(("i",), "What do the images of the row under the cursor look like? The footer says `i`: synthetic images beside "
+         "the real shots, class by class.", ("Gallery",)),
+    Step(("enter",), "`enter` shows one at full size, with its prompt and seed.", ("prompt", "seed")),
+    Step(("escape", "escape"), "`escape` peels one layer at a time, back to the table.", ("Compare",)),
+    Step(("a",), "Is one seed enough? `a` queues two more seeds of this row, after saying what that takes.", ("seed",)),
+    Step(("y",), "`y` says yes. Jobs are queued and the runner starts by itself.", ("queued",),
+         lambda looker: bool(open_jobs(looker.app.data.home))),
+    Step(("at",), "`@` shows the command line's form of what was done, to copy into a script.", ("datadream run",)),
+    Step(("escape", "1"), "On the dashboard they run now. `q` leaves; they go on.", ("running",)),
+)  # fmt: skip
+
+
+def prepare(path: Path) -> Home:
+    """The home, with a job that fails."""
+    home = open_home(path)
+    settings = RehearseSettings(fail_at=3, steps=10).model_dump(mode="json")
+    spec = JobSpec(stage="rehearse", settings=settings, inputs={}, seed=1)
+    if not (home.job(spec.id) / "spec.json").exists():
+        submit.submit(home, [spec], {spec.id: "rehearsal that fails on purpose"})
+        spawn.ensure_runner(home)
+    wait_for(home, spec.id, "failed")
+    return home
+
+
+async def tour(path: Path, row: str = "datadream-cls") -> str:
+    """Walk; the document that comes of it. What was queued on the way is cancelled at the end."""
+    home = prepare(path)
+    parts = [HEAD]
+    try:
+        async with looking(home, SIZE) as looker:
+            await looker.see(lambda: bool(looker.app.snapshot and looker.app.snapshot.failures))
+            for number, step in enumerate(STEPS, 1):
+                await looker.press(*step.keys)
+                for what in step.see:
+                    await looker.see(what)
+                await looker.see(lambda step=step: step.check(looker))  # type: ignore[misc]
+                await rest(looker)
+                if step.keys[-1:] == ("7",):
+                    await go_to(looker, row)
+                keys = " ".join(f"`{key}`" for key in step.keys) or "start"
+                screen = "\n".join(line.rstrip() for line in looker.lines())
+                parts.append(f"## {number}. {keys}\n\n{step.why}\n\n```text\n{screen}\n```\n\n")
+    finally:
+        for job_id in open_jobs(home):
+            submit.cancel(home, job_id)
+        kill_all(home)
+    return "".join(parts).rstrip() + "\n"
+
+
+async def go_to(looker: Looker, row: str) -> None:
+    """Move the cursor down to the last row of a method."""
+    await looker.press("G")
+    await rest(looker)
+    del row
+
+
+async def rest(looker: Looker) -> None:
+    """Until what is drawn stands still for a moment, or a second has passed: jobs may be running."""
+    before = ""
+    for _ in range(20):
+        await asyncio.sleep(0.1)
+        await looker.pilot.pause()
+        text = looker.text()
+        if text == before and not looker.app.workers:
+            return
+        before = text
+
+
+async def pictures(path: Path, folder: Path) -> None:
+    """Screenshots for the README: SVG, 110 columns wide."""
+    for name, keys in PICTURED.items():
+        async with looking(open_home(path), (110, 32)) as looker:
+            await looker.see(lambda: bool(looker.app.snapshot))
+            for key in keys:
+                await looker.press(key)
+                await rest(looker)
+                if key == "7":
+                    await go_to(looker, "")
+            await rest(looker)
+            svg = looker.app.export_screenshot(title=f"datadream-tui: {name}")
+            (folder / f"tui-{name}.svg").write_text(svg, encoding="utf-8")
+
