@@ -152,8 +152,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("compare", "images", "i", "Images", "The synthetic images behind this cell, beside the real shots"),
     Action("compare", "open", "enter", "Runs", "The runs behind this cell"),
     Action("new", "start", "g", "Start", "Queue the experiment and start the runner"),
-    Action("new", "queue", "Q", "Queue", "Queue it with the queue paused", footer=False),
-    Action("new", "copy", "y", "Copy CLI", "Copy the equal command", footer=False),
+    Action("new", "queue", "Q", "Queue", "Queue it with the queue paused"),
+    Action("new", "copy", "y", "Copy CLI", "Copy the equal command"),
     Action("lineage", "open", "enter", "Open", "Open the artifact, run or job"),
     Action("lineage", "root", "L", "Re-root", "Draw the graph around this one"),
 )
