@@ -248,7 +248,8 @@ def ended(snapshot: Snapshot) -> RenderableType:
     table.add_column(no_wrap=True)
     table.add_column()
     for row in snapshot.failures:
-        table.add_row(glyphs.state_text(row.state), row.id[:8], _over(row, row.reason))
+        table.add_row(glyphs.state_text(row.state), row.id[:8], Text(shown(row.title or row.stage), no_wrap=True))
+        table.add_row("", "", Text(shown(row.reason.splitlines()[0] if row.reason else ""), "dim"))
     for row in snapshot.finished:
         table.add_row(glyphs.state_text(row.state), row.id[:8], _over(row, glyphs.duration(row.seconds)))
     if not snapshot.failures and not snapshot.finished:

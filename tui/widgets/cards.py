@@ -95,7 +95,7 @@ class Cards(ScrollView, can_focus=True):
         )
         base = self.rich_style
         if self._jobs and line // LINES == self._at and line % LINES < LINES - 1 and self.has_focus:
-            base += Style(reverse=True)
+            base += Style(bgcolor=self.app.current_theme.panel, bold=line % LINES == 0)
         return Strip(list(Segment.apply_style(strip, base)), strip.cell_length)
 
     def _line(self, number: int, part: int, width: int) -> Text:
