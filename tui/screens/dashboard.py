@@ -197,10 +197,7 @@ def _pane(id_: str, title: str) -> Static:
 
 
 def _preview() -> Vertical:
-    try:
-        from tui.widgets.image import ImageView
-    except ImportError:
-        ImageView = Static  # type: ignore
+    from tui.widgets.image import ImageView
 
     pane = Vertical(ImageView(), id="preview-pane", classes="pane")
     pane.border_title = "Newest image"
