@@ -8,6 +8,7 @@ import typer
 
 from datadream.cli import complete
 from datadream.cli.listing import add_list, registry_of
+from datadream.cli.marks import add_marks
 from datadream.cli.options import HomeOption, JsonOption
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ synthetics = noun_app(
     complete.synthetics,
     "no synthetic sets yet: `datadream run name-only ...` makes one",
 )
+add_marks(synthetics)
 classifiers = noun_app(
     "classifier",
     "Classifier runs and their accuracy.",

@@ -6,7 +6,10 @@ Writers are not named in the data, so a writer may occur in several parts.
 from __future__ import annotations
 
 import functools
+import gzip
+import importlib.util
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datadream.data.parts import PARTS, Entry, Parts, Source, split_class
@@ -59,7 +62,12 @@ def read_digit(key: str) -> bytes:
 @functools.cache
 def _digits() -> tuple[np.ndarray, list[int]]:
     """Pixels (1797, 8, 8) uint8 in 0..16, and labels 0..9."""
-    from sklearn.datasets import load_digits
+    import numpy as np
 
-    bunch = load_digits()
-    return bunch.images.astype("uint8"), [int(label) for label in bunch.target]
+    # scikit-learn's own file, without importing scikit-learn: that takes a second, and screens show digits too
+    found = importlib.util.find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise UserError("scikit-learn, which brings the digits, is not installed", hint="pip install scikit-learn")
+    with gzip.open(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz") as file:
+        table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
+    return table[:, :-1].reshape(-1, 8, 8), [int(label) for label in table[:, -1]]

@@ -19,6 +19,7 @@ $DATADREAM_HOME/
   runs/<id>.json      which jobs make a method's number
   names/set/<id>.json the user's names for few-shot sets
   labels/<id>.json    the user's tags and notes on anything
+  marks/<id>.json     which images of a synthetic set the user calls bad
   experiments/<id>.json   named grids of runs
 """
 
@@ -100,6 +101,10 @@ class Home:
     def label(self, subject: str) -> Path:
         """Tags and note of the thing with this id."""
         return self.path / "labels" / f"{subject}.json"
+
+    def marks(self, synth_id: str) -> Path:
+        """Bad images of the synthetic set with this id."""
+        return self.path / "marks" / f"{synth_id}.json"
 
     def experiment(self, experiment_id: str) -> Path:
         """A named grid of runs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -35,8 +35,30 @@ class Run:
         """Hash of method, mix and the classifier job, which hashes everything before it."""
         return short_id([self.recipe.name, self.recipe.label, self.data, self.jobs["classify"].id])
 
+    @property
+    def settings(self) -> str:
+        """What sets it apart from the recipe as shipped: overrides, and images left out."""
+        count = len(self.jobs["classify"].excluded)
+        return f"{self.recipe.label} without {count} marked".strip() if count else self.recipe.label
 
-def plan(recipe: Recipe, set_: NamedSet, backbone: Backbone, data: Data, repeat: int = 0) -> Run:
+
+Excluded = Callable[[JobSpec], tuple[str, ...]]  # of a generate job: which of its images to leave out
+
+
+def leave_none_out(synthetic: JobSpec) -> tuple[str, ...]:
+    """The usual: every image serves."""
+    del synthetic
+    return ()
+
+
+def plan(
+    recipe: Recipe,
+    set_: NamedSet,
+    backbone: Backbone,
+    data: Data,
+    repeat: int = 0,
+    excluded: Excluded = leave_none_out,
+) -> Run:
     """The jobs of one run, anew when `repeat` isn't 0. The seed of every stage is the set's."""
     shots = set_.shots
     jobs: dict[str, JobSpec] = {}
@@ -76,6 +98,7 @@ def plan(recipe: Recipe, set_: NamedSet, backbone: Backbone, data: Data, repeat:
         data=data,
         images_per_class=images,
         repeat=repeat,
+        excluded=excluded(synthetic) if synthetic else (),
     )
     if recipe.classify.evaluate == "val" and not shots.val:
         raise UserError(f"the set {set_.name!r} has no validation images", hint="leave out classify.evaluate=val")
@@ -88,6 +111,7 @@ def plan_all(
     backbone: Backbone,
     asked: Sequence[Data] | None,
     repeat: int = 0,
+    excluded: Excluded = leave_none_out,
 ) -> list[Run]:
     """Every run of the grid. `asked` limits methods with synthetic images to those mixes; others have one anyway."""
     runs = []
@@ -96,7 +120,7 @@ def plan_all(
             mixes = [data for data in recipe.data if asked is None or data in asked or "synth" not in data]
             if not mixes:
                 raise UserError(f"{recipe.name} has none of these data", hint=f"it has {', '.join(recipe.data)}")
-            runs += [plan(recipe, set_, backbone, data, repeat) for data in mixes]
+            runs += [plan(recipe, set_, backbone, data, repeat, excluded) for data in mixes]
     return runs
 
 
@@ -107,6 +131,7 @@ def titles_of(runs: Sequence[Run]) -> dict[str, str]:
         where = f"{run.set.shots.shots} shots, seed {run.set.shots.seed}"
         for stage, spec in run.jobs.items():
             detail = f" {run.data}" if stage == "classify" else ""
+            detail += f", {len(spec.excluded)} marked left out" if spec.excluded else ""
             titles.setdefault(spec.id, f"{run.recipe.name}: {stage}{detail} ({where})")
     return titles
 
@@ -128,7 +153,7 @@ def record(home: Home, run: Run) -> None:
         {
             "id": run.id,
             "method": run.recipe.name,
-            "settings": run.recipe.label,
+            "settings": run.settings,
             "data": run.data,
             "set": run.set.id,
             "source": source_label(run.set.shots),

@@ -29,7 +29,8 @@ class JobSpec(BaseModel):
     """One stage run. `inputs` maps a role (set, adapter, synthetic) to an artifact's id.
 
     `shard` (i, n) draws every n-th part of a synthetic set, from the i-th; `repeat` counts how often the same was
-    asked for anew. Both are left out of the hash when they aren't used.
+    asked for anew; `excluded` names the synthetic images (`<class folder>/<file>`, sorted) a classifier leaves out. All
+    three are left out of the hash when they aren't used.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +46,7 @@ class JobSpec(BaseModel):
     images_per_class: int | None = None
     shard: tuple[int, int] | None = None
     repeat: int = 0
+    excluded: tuple[str, ...] = ()
 
     @cached_property
     def id(self) -> str:
@@ -55,6 +57,8 @@ class JobSpec(BaseModel):
             del content["shard"]
         if not self.repeat:
             del content["repeat"]
+        if not self.excluded:
+            del content["excluded"]
         return short_id(content)
 
     @property

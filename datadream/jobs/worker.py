@@ -254,7 +254,10 @@ def _stage(home: Home, spec: JobSpec, staged: Path, checkpoint: Path, emit: Emit
         synthetic = open_artifact(home, "synthetic", synthetic_id) if synthetic_id else None
         images = spec.images_per_class or 0
         assert spec.data is not None
-        return classify(settings, spec.model, shots, spec.data, synthetic, images, spec.seed, staged, checkpoint, emit)
+        return classify(
+            *(settings, spec.model, shots, spec.data, synthetic, images, spec.seed, staged, checkpoint, emit),
+            excluded=spec.excluded,
+        )
     return {}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from datadream.canonical import digest
 from datadream.errors import UserError
+from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.home import Home
 from datadream.jobs.plan import read_records, stage_origin
 from datadream.report.rows import Run
@@ -60,13 +61,20 @@ def _run(home: Home, record: dict[str, Any], variants: list[str]) -> Run:
         keys=keys,
         correct=correct,
         seconds=round(sum(seconds.values()), 2),
-        images=generate["images_per_class"] * len(scores["per_class"]) if generate else 0,
+        images=generate["images_per_class"] * len(scores["per_class"]) - _left_out(home, record) if generate else 0,
         stage_seconds=seconds,
         steps=origins["classify"].get("steps", 0),
         image_passes=origins["classify"].get("image_passes", 0),
         run_id=record["id"],
         settings_id=settings,
     )
+
+
+def _left_out(home: Home, record: dict[str, Any]) -> int:
+    """How many synthetic images the classifier didn't see because they were marked as bad."""
+    if " marked" not in record["settings"]:
+        return 0
+    return len(read_manifest(home, "classifier", record["jobs"]["classify"])["spec"].get("excluded", ()))
 
 
 def read_predictions(path: Path) -> tuple[tuple[str, ...], tuple[bool, ...]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from torchvision.transforms import v2
 
 from datadream import durable
 from datadream.data.shots import ShotSet, open_shots
+from datadream.errors import UserError
 from datadream.models import runtime
 from datadream.models.clip import PROJECTIONS, Clip, load_clip
 from datadream.models.lora import Lora, save_adapter
@@ -73,11 +75,13 @@ def classify(
     out: Path,
     checkpoint: Path,
     emit: Emit,
+    excluded: Collection[str] = (),
 ) -> dict[str, float | int]:
     """Train (unless `data` is none), evaluate, and write into `out`:
 
     `classifier.safetensors` (the adapter), `predictions.csv` (key, label, prediction, confidence), `logits.safetensors`
     (n, N) float16, `scores.json` (correct, n, per class, confusion counts [label][prediction]). Returns the totals.
+    Synthetic images named in `excluded` (`<class folder>/<file>`) are left out; the steps stay the same.
     """
     clip = load_clip(backbone)
     ids = clip.tokens(shots.prompts)
@@ -88,7 +92,7 @@ def classify(
     parts = {"clip": (clip.model, targets)}
     lora = Lora(parts, rank=settings.rank, alpha=settings.alpha, dropout=settings.dropout)
     try:
-        pool = make_pool(shots, data, synthetic, images_per_class)
+        pool = make_pool(shots, data, synthetic, images_per_class, frozenset(excluded))
         steps = settings.total_steps(len(shots.classes))
         _train(clip, lora, ids, settings, pool, data, steps, seed, checkpoint, emit)
         save_adapter(out / "classifier.safetensors", lora.adapter(), {"clip": targets})
@@ -98,8 +102,12 @@ def classify(
     return {"steps": steps, "image_passes": steps * settings.batch_size}
 
 
-def make_pool(shots: ShotSet, data: Data, synthetic: Path | None, images_per_class: int) -> Pool:
-    """Real shots, each `images_per_class // shots` times, beside the synthetic images; or one kind alone."""
+def make_pool(
+    shots: ShotSet, data: Data, synthetic: Path | None, images_per_class: int, excluded: Collection[str] = ()
+) -> Pool:
+    """Real shots, each `images_per_class // shots` times, beside the synthetic images that aren't `excluded`; or one
+    kind alone. Raises UserError when that leaves a class without any image.
+    """
     readers: list[Reader] = []
     labels: list[int] = []
     real: list[bool] = []
@@ -114,11 +122,21 @@ def make_pool(shots: ShotSet, data: Data, synthetic: Path | None, images_per_cla
         assert synthetic is not None
         for label, class_ in enumerate(shots.classes):
             for index in range(images_per_class):
-                path = synthetic / "data" / "train" / class_.folder / image_file(index)
+                name = f"{class_.folder}/{image_file(index)}"
+                if name in excluded:
+                    continue
+                path = synthetic / "data" / "train" / name
                 order.append(len(readers))
                 readers.append(partial(_read, path))
                 labels.append(label)
                 real.append(False)
+    held = set(labels)
+    empty = [class_.name for label, class_ in enumerate(shots.classes) if label not in held]
+    if empty:
+        raise UserError(
+            f"every image of {empty[0]!r} is marked as bad, so nothing is left to learn that class from",
+            hint="take some marks away with `datadream synth mark --undo`, or add real images with --data real+synth",
+        )
     return Pool(ImageBank(readers), labels, real, order)
 
 

@@ -1,0 +1,78 @@
+"""`datadream synth mark` and `marks`: bad images, recorded, and left out by `run --without-marked`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from datadream.cli import complete
+from datadream.cli.listing import registry_of
+from datadream.cli.options import HomeOption, JsonOption
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datadream.jobs.home import Home
+
+SynthArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="The start of an id.", autocompletion=complete.synthetics)
+]
+
+
+def add_marks(app: typer.Typer) -> None:
+    """Put both commands beside `synth ls` and `show`."""
+    app.command()(mark)
+    app.command()(marks)
+
+
+def mark(
+    id_: SynthArgument,
+    images: Annotated[list[str], typer.Argument(metavar="CLASS[/INDEX]...", help="Whole classes, or single images.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Take the marks away.")] = False,
+    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    home: HomeOption = None,
+) -> None:
+    """Call images or classes bad; `run --without-marked` trains without them."""
+    from datadream.jobs import marks as library
+    from datadream.text import shown
+
+    opened, synth_id = _synthetic(home, id_)
+    names = library.names_of(opened, synth_id, images)
+    left = library.unmark(opened, synth_id, names) if undo else library.mark(opened, synth_id, names, reason)
+    typer.echo(
+        f"{'unmarked' if undo else 'marked'} {shown(', '.join(names))}: "
+        f"{len(left.images)} images and {len(left.classes)} classes are marked"
+    )
+
+
+def marks(id_: SynthArgument, json: JsonOption = False, home: HomeOption = None) -> None:
+    """List what is marked as bad, and why."""
+    import json as library
+
+    from datadream.jobs.marks import read_marks
+    from datadream.text import shown
+
+    opened, synth_id = _synthetic(home, id_)
+    found = read_marks(opened, synth_id)
+    if json:
+        content = {"id": synth_id, "classes": found.classes, "images": found.images}
+        typer.echo(library.dumps(content, ensure_ascii=False, indent=2, sort_keys=True))
+        return
+    for what, entries in (("class", found.classes), ("image", found.images)):
+        for name, why in sorted(entries.items()):
+            typer.echo(f"{what}  {shown(name)}  {shown(why)}".rstrip())
+    if not found:
+        typer.echo("nothing is marked: `datadream synth mark ID CLASS/INDEX` marks an image")
+
+
+def _synthetic(path: Path | None, text: str) -> tuple[Home, str]:
+    from datadream.jobs.home import open_home
+    from store import queries
+
+    opened = open_home(path)
+    registry = registry_of(opened)
+    try:
+        return opened, queries.resolve(registry, text, ["synth"])[1]
+    finally:
+        registry.close()
