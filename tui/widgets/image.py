@@ -1,0 +1,436 @@
+"""Images in cells: half-blocks, two pixels a cell, or a ramp of signs where there is no colour or no Unicode.
+
+The widgets know which images are in view and have those loaded in the app's pool, a few at a time. Nothing else is
+ever loaded, and what was drawn once is drawn from its lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import textwrap
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.cells import set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+from textual.widget import Widget
+from textual.worker import Worker
+
+from datadream.text import shown
+from tui import glyphs
+from tui.services import images
+from tui.services.images import Picture, Pixels, Shown
+
+UPPER = "▀"
+RAMP = " .:-=+*#%@"
+STRIPS = 256  # thumbnails whose strips are kept
+BAD = ("x bad" if glyphs.ASCII else "✗ bad", "bold red")
+GAP = 1
+AT_ONCE = 6  # images loaded before they are shown and the view is looked at again
+Line = list[Segment]
+
+
+def is_plain() -> bool:
+    """Whether images are drawn in signs instead of colours."""
+    return glyphs.ASCII or bool(os.environ.get("NO_COLOR"))
+
+
+@functools.lru_cache(maxsize=8192)
+def _style(upper: int, lower: int) -> Style:
+    # Colours are rounded to 6 bits a channel: no eye sees it, and neighbours share a style
+    return Style.parse(f"#{upper:06x} on #{lower:06x}")
+
+
+def draw(pixels: Pixels, plain: bool = False, dark: bool = True) -> list[Line]:
+    """Lines of segments: half-blocks, or with `plain` signs (denser is brighter on a `dark` ground)."""
+    return _signs(pixels, dark) if plain else _blocks(pixels)
+
+
+def _blocks(pixels: Pixels) -> list[Line]:
+    width, rgb = pixels.width, pixels.rgb
+    lines: list[Line] = []
+    for y in range(0, pixels.height, 2):
+        line: Line = []
+        last, count = (-1, -1), 0
+        for x in range(width):
+            at = 3 * (y * width + x)
+            upper = int.from_bytes(rgb[at : at + 3], "big") & 0xFCFCFC
+            below = at + 3 * width
+            lower = int.from_bytes(rgb[below : below + 3], "big") & 0xFCFCFC if y + 1 < pixels.height else -1
+            if (upper, lower) == last:
+                count += 1
+                continue
+            if count:
+                line.append(Segment(UPPER * count, _pair(*last)))
+            last, count = (upper, lower), 1
+        if count:
+            line.append(Segment(UPPER * count, _pair(*last)))
+        lines.append(line)
+    return lines
+
+
+def _pair(upper: int, lower: int) -> Style:
+    return _style(upper, lower) if lower >= 0 else Style.parse(f"#{upper:06x}")
+
+
+def _signs(pixels: Pixels, dark: bool) -> list[Line]:
+    width, rgb = pixels.width, pixels.rgb
+    lines: list[Line] = []
+    for y in range(0, pixels.height, 2):
+        rows = [row for row in (y, y + 1) if row < pixels.height]
+        signs = []
+        for x in range(width):
+            total = 0
+            for row in rows:
+                r, g, b = rgb[3 * (row * width + x) : 3 * (row * width + x) + 3]
+                total += 299 * r + 587 * g + 114 * b
+            level = total // (1000 * len(rows)) * (len(RAMP) - 1) // 255
+            signs.append(RAMP[level if dark else len(RAMP) - 1 - level])
+        lines.append([Segment("".join(signs))])
+    return lines
+
+
+def lines_of(found: Shown | None, width: int, height: int, dark: bool = True) -> list[Line]:
+    """What takes the place of an image in `width` x `height` cells: itself, a sentence, or dots while it is loaded."""
+    if isinstance(found, Pixels):
+        return draw(found, is_plain(), dark)[:height]
+    if found is None:
+        return [[Segment(glyphs.ELLIPSIS, Style(dim=True))]]
+    words = textwrap.wrap(shown(found), max(4, width)) or [""]
+    return [[Segment(set_cell_size(word, min(width, len(word))), Style(italic=True))] for word in words[:height]]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One image of a grid, what is written under it, and whether it is marked as bad."""
+
+    picture: Picture
+    caption: str = ""
+    bad: bool = False
+
+
+class PictureWidget(Widget):
+    """What shows pictures: knows those in view, has them loaded, and keeps the lines it made of them."""
+
+    WAIT: ClassVar[float] = 0.03  # a view that runs along asks for nothing
+
+    _have: dict[tuple[Picture, int, int], list[Line]]  # set by subclasses, whose other bases have inits of their own
+    _due = False
+    _dark = True
+
+    def box(self) -> tuple[int, int]:
+        """Pixels an image may take."""
+        raise NotImplementedError
+
+    def in_view(self) -> list[Picture]:
+        """The images that can be seen now."""
+        raise NotImplementedError
+
+    def missing(self) -> list[Picture]:
+        """Those of them that aren't there."""
+        width, height = self.box()
+        return [picture for picture in dict.fromkeys(self.in_view()) if (picture, width, height) not in self._have]
+
+    def put(self, found: Mapping[Picture, Shown], width: int, height: int) -> None:
+        """Show these, which were fitted into a box of so many pixels; ask on for what is still missing."""
+        for picture, pixels in found.items():
+            self._have[picture, width, height] = lines_of(pixels, width, height // 2, self._dark)
+        seen = {(picture, *self.box()) for picture in self.in_view()}
+        for key in [key for key in self._have if key not in seen][: max(0, len(self._have) - STRIPS)]:
+            del self._have[key]
+        self.refresh()
+        if found:
+            self.want()
+
+    def forget(self) -> None:
+        """Draw everything anew, as after a change of theme."""
+        self._have.clear()
+        self.refresh()
+        self.want()
+
+    def want(self) -> None:
+        """Soon ask for what is missing in view."""
+        if not self._due and self.is_attached:
+            self._due = True
+            self.set_timer(self.WAIT, self._ask)
+
+    def _ask(self) -> None:
+        self._due = False
+        if self.is_attached and self.display and min(self.box()) > 0 and self.missing():
+            _: Worker[None] = self.run_worker(self._load, group="pictures", exclusive=True)
+
+    async def _load(self) -> None:
+        """A few, then look again at what is in view; a newer load ends this one between two images."""
+        (width, height), pictures = self.box(), self.missing()[:AT_ONCE]
+        over = threading.Event()
+
+        def deed() -> dict[Picture, Shown]:
+            return images.THUMBS.load_all(pictures, width, height, lambda: not over.is_set())
+
+        try:
+            loop, pool = asyncio.get_running_loop(), getattr(self.app, "pool", None)
+            self.put(await loop.run_in_executor(pool, deed), width, height)
+        finally:
+            over.set()
+
+    def on_mount(self) -> None:
+        """Signs are denser for light on a dark ground, and the other way round."""
+        self._dark = self.app.current_theme.dark
+        self.app.theme_changed_signal.subscribe(self, self._theme_changed)
+
+    def _theme_changed(self, theme: object) -> None:
+        dark = bool(getattr(theme, "dark", True))
+        if dark != self._dark:
+            self._dark = dark
+            if is_plain():
+                self.forget()
+
+    def on_resize(self, _: events.Resize) -> None:
+        """Another box, or more in view."""
+        self.want()
+
+    def on_show(self, _: events.Show) -> None:
+        """In view again."""
+        self.want()
+
+    def lines(self, picture: Picture) -> list[Line]:
+        """What to draw of it now."""
+        width, height = self.box()
+        return self._have.get((picture, width, height)) or lines_of(None, width, height // 2)
+
+
+class ImageView(PictureWidget):
+    """One image, as large as there is room."""
+
+    DEFAULT_CSS = "ImageView { height: 12; }"
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._have = {}
+        self.picture: Picture | None = None
+
+    def show(self, picture: Picture | None) -> None:
+        """This one."""
+        if picture != self.picture:
+            self.picture = picture
+            self.refresh()
+            self.want()
+
+    def show_file(self, path: str) -> None:
+        """The one in a file; none for ""."""
+        self.show(Picture.of_file(path) if path else None)
+
+    def box(self) -> tuple[int, int]:
+        """All of the widget."""
+        return self.size.width, 2 * self.size.height
+
+    def in_view(self) -> list[Picture]:
+        """The one."""
+        return [self.picture] if self.picture is not None else []
+
+    def render_line(self, y: int) -> Strip:
+        """One line of it."""
+        lines = self.lines(self.picture) if self.picture is not None else []
+        line = lines[y] if y < len(lines) else []
+        return Strip(list(Segment.apply_style(line, self.rich_style))).adjust_cell_length(
+            self.size.width, self.rich_style
+        )
+
+
+class ImageGrid(ScrollView, PictureWidget, can_focus=True):
+    """Any number of images in rows, with a cursor; only those in view are wanted."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,h", "move(-1)", show=False),
+        Binding("right,l", "move(1)", show=False),
+        Binding("up,k", "rows(-1)", show=False),
+        Binding("down,j", "rows(1)", show=False),
+        Binding("pageup", "pages(-1)", show=False),
+        Binding("pagedown", "pages(1)", show=False),
+        Binding("home,g", "move(-10000000)", show=False),
+        Binding("end,G", "move(10000000)", show=False),
+    ]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"image-grid--cursor", "image-grid--caption"}
+    DEFAULT_CSS = """
+    ImageGrid {
+        scrollbar-size-vertical: 1;
+        & > .image-grid--caption { color: $text-muted; }
+        & > .image-grid--cursor { background: $panel; color: $foreground; text-style: bold; }
+        &:focus > .image-grid--cursor { background: $primary 35%; }
+    }
+    """
+
+    class Moved(Message):
+        """The cursor is on another image."""
+
+        def __init__(self, grid: ImageGrid) -> None:
+            super().__init__()
+            self.grid = grid
+
+        @property
+        def control(self) -> ImageGrid:
+            """Whose cursor."""
+            return self.grid
+
+    class Opened(Moved):
+        """An image was clicked twice."""
+
+    def __init__(self, *, id: str | None = None, cursor: bool = True) -> None:
+        super().__init__(id=id)
+        self._have = {}
+        self.cells: Sequence[Cell] = ()
+        self.cursor = 0
+        self.side = 16  # cells an image is wide; half as many it is high
+        self._with_cursor = cursor
+        self._empty = ""
+
+    def show(self, cells: Sequence[Cell], empty: str = "", to_top: bool = False) -> None:
+        """These images; what is equal isn't drawn again. `empty` is said when there are none."""
+        if cells == self.cells and empty == self._empty and not to_top:
+            return
+        self.cells, self._empty = cells, empty
+        self.cursor = 0 if to_top else max(0, min(self.cursor, len(cells) - 1))
+        self._lay()
+        if to_top:
+            self.scroll_to(y=0, animate=False, force=True, immediate=True)
+        self.refresh()
+        self.want()
+
+    def set_side(self, side: int) -> None:
+        """Images of so many cells."""
+        if side != self.side:
+            self.side = side
+            self._lay()
+            self.refresh()
+            self.want()
+
+    # Where things are
+
+    @property
+    def columns(self) -> int:
+        """Images beside one another."""
+        return max(1, (self.scrollable_content_region.width + GAP) // (self.side + GAP))
+
+    @property
+    def row_height(self) -> int:
+        """Lines of an image and its caption."""
+        return (self.side + 1) // 2 + 1 + (1 if self._with_cursor else 0)
+
+    @property
+    def current(self) -> Cell | None:
+        """What the cursor is on."""
+        return self.cells[self.cursor] if self.cursor < len(self.cells) else None
+
+    def box(self) -> tuple[int, int]:
+        """A cell's pixels."""
+        return self.side, 2 * ((self.side + 1) // 2)
+
+    def in_view(self) -> list[Picture]:
+        """The images of the rows that can be seen."""
+        top = self.scroll_offset.y // self.row_height
+        bottom = (self.scroll_offset.y + max(0, self.size.height - 1)) // self.row_height
+        if not self.size.height:
+            return []
+        first, last = top * self.columns, (bottom + 1) * self.columns
+        return [cell.picture for cell in self.cells[first:last]]
+
+    def _lay(self) -> None:
+        rows = -(-len(self.cells) // self.columns)
+        self.virtual_size = Size(self.size.width, max(1, rows * self.row_height))
+
+    def on_resize(self, _: events.Resize) -> None:
+        """Other columns; the cursor stays in view. What is wanted, the base class sees to."""
+        self._lay()
+        self._follow()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Others are in view."""
+        super().watch_scroll_y(old_value, new_value)
+        self.want()
+
+    # Moving
+
+    def action_move(self, by: int) -> None:
+        """To another image."""
+        target = max(0, min(len(self.cells) - 1, self.cursor + by))
+        if self.cells and target != self.cursor:
+            self.cursor = target
+            self._follow()
+            self.refresh()
+            self.post_message(self.Moved(self))
+
+    def action_rows(self, by: int) -> None:
+        """Up or down; on the last row of all nothing happens."""
+        target = self.cursor + by * self.columns
+        last_row = (len(self.cells) - 1) // self.columns
+        if target >= len(self.cells) and self.cursor // self.columns < last_row:
+            target = len(self.cells) - 1
+        if 0 <= target < len(self.cells):
+            self.action_move(target - self.cursor)
+
+    def action_pages(self, by: int) -> None:
+        """As many rows as are seen."""
+        self.action_move(by * self.columns * max(1, self.size.height // self.row_height))
+
+    def _follow(self) -> None:
+        row = self.cursor // self.columns
+        region = Region(0, row * self.row_height, 1, self.row_height)
+        self.scroll_to_region(region, animate=False, force=True, immediate=True)
+
+    def on_click(self, event: events.Click) -> None:
+        """One click moves, two open."""
+        at = event.get_content_offset(self)
+        if at is None:
+            return
+        place = self.columns * ((at.y + self.scroll_offset.y) // self.row_height) + at.x // (self.side + GAP)
+        if place < len(self.cells):
+            self.action_move(place - self.cursor)
+            if event.chain == 2:
+                self.post_message(self.Opened(self))
+
+    # Drawing
+
+    def render_line(self, y: int) -> Strip:
+        """One line of a row of images, or of their captions."""
+        width, base = self.scrollable_content_region.width, self.rich_style
+        if not self.cells:
+            words = textwrap.wrap(shown(self._empty), max(8, width))
+            return Strip([Segment(words[y] if y < len(words) else "", base)]).adjust_cell_length(width, base)
+        row, part = divmod(y + self.scroll_offset.y, self.row_height)
+        segments: Line = []
+        for place in range(row * self.columns, min(len(self.cells), (row + 1) * self.columns)):
+            segments += self._part(place, part, base)
+            segments.append(Segment(" " * GAP, base))
+        return Strip(segments).adjust_cell_length(width, base)
+
+    def _part(self, place: int, part: int, base: Style) -> Line:
+        cell, high = self.cells[place], (self.side + 1) // 2
+        if part < high:
+            lines = self.lines(cell.picture)
+            line = list(Segment.apply_style(lines[part] if part < len(lines) else [], base))
+        elif part == high:
+            line = self._caption(place, cell, base)
+        else:
+            line = []
+        return Strip(line).adjust_cell_length(self.side, base)._segments
+
+    def _caption(self, place: int, cell: Cell, base: Style) -> Line:
+        here = self._with_cursor and place == self.cursor
+        name = "image-grid--cursor" if here else "image-grid--caption"
+        style = base + self.get_component_rich_style(name, partial=True)
+        bad = f" {BAD[0]}" if cell.bad else ""
+        room = self.side - len(bad)
+        text = set_cell_size(f"{'>' if here else ' '}{shown(cell.caption)}", room)
+        line = [Segment(text, style)]
+        return [*line, Segment(bad, style + Style.parse(BAD[1]))] if bad else line
