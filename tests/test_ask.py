@@ -36,6 +36,7 @@ EVERYTHING = Request(
     launcher="slurm",
     shards=3,
     force=True,
+    without_marked=True,
 )
 REQUESTS = (
     EVERYTHING,

@@ -25,7 +25,7 @@ from tui.widgets.ticks import Ticks
 
 TABS = (
     *("recipes", "files", "sets", "source", "shots", "seeds", "data", "backbone", "images", "overrides"),
-    *("experiment", "priority"),
+    *("experiment", "priority", "more"),
 )
 FULL = Form(
     recipes=("real-only", "name-only"),
@@ -38,6 +38,7 @@ FULL = Form(
     overrides='classify.steps=4 \'adapt.targets=["q", "v"]\'',
     experiment=" the paper ",
     priority="-2",
+    more=("anew", "without marked"),
 )
 
 
@@ -80,6 +81,8 @@ def test_the_form_is_a_request() -> None:
         overrides=("generate.images_per_class=12", "classify.steps=4", 'adapt.targets=["q", "v"]'),
         experiment="the paper",
         priority=-2,
+        force=True,
+        without_marked=True,
     )
     assert request_of(Form(recipes=("zero-shot",), sets=("d2",), shots="x", seeds="y")) == ask.Request(
         recipes=("zero-shot",), sets=("d2",)

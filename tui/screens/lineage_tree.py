@@ -5,6 +5,7 @@ Rows come from the registry, so a thing whose folder is gone is still in its pla
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,8 @@ def read_tree(data: Data, root: str) -> Tree:
         root = str(newest[0]["id"])
     run = queries.rows_of(registry, "run", [root])
     anchor = str(run[0]["classifier"]) if run else root
-    kinds, parents, more = _related(data, registry, anchor)
+    found = queries.lineage(registry, anchor)
+    kinds, parents = _related(data, registry, anchor, found)
     rows = {kind: _rows(registry, kind, [i for i, k in kinds.items() if k == kind]) for kind in NOUNS}
     known = {row["id"]: (kind, row) for kind, found in rows.items() for row in found}
     nodes: dict[str, Node] = {}
@@ -57,23 +59,28 @@ def read_tree(data: Data, root: str) -> Tree:
         nodes[thing] = _node(*known[thing]) if thing in known else _stub(data, thing, kind)
         if thing in known:
             parents[thing] = _parents(*known[thing])
-    runs = run or queries.rows_of(registry, "run", [row["id"] for row in queries.lineage(registry, anchor)["runs"]])
-    for row in runs[:SHOWN_MAX]:
+    counted = [root] if run else [str(row["id"]) for row in found["runs"]]
+    for row in run or queries.rows_of(registry, "run", counted[:SHOWN_MAX]):
         nodes[row["id"]] = _run(row)
         parents[row["id"]] = [("classifier", str(row["classifier"]))]
     if root not in nodes:
         raise UserError(f"nothing here has the id {root[:8]}", hint="it may have been removed")
     created = {thing: str(row["created"]) for thing, (_, row) in known.items()}
     lines = _lay_out(nodes, parents, created)
-    return Tree(root, nodes[root].kind, tuple(lines), more + max(0, len(runs) - SHOWN_MAX))
+    return Tree(root, nodes[root].kind, tuple(lines), _over(counted) + _over(found["descendants"]))
 
 
-def _related(data: Data, registry: Registry, anchor: str) -> tuple[dict[str, str], dict[str, list[Parent]], int]:
+def _over(things: Sequence[object]) -> int:
+    return max(0, len(things) - SHOWN_MAX)
+
+
+def _related(
+    data: Data, registry: Registry, anchor: str, found: dict[str, list[Row]]
+) -> tuple[dict[str, str], dict[str, list[Parent]]]:
     """Kinds of the anchor and all that it is made from or is in; parents of a job that has made nothing yet."""
     from datadream.jobs import state
     from store import queries
 
-    found = queries.lineage(registry, anchor)
     kinds = {str(row["id"]): str(row["kind"]) for row in found["ancestors"]}
     below = found["descendants"]
     parents: dict[str, list[Parent]] = {}
@@ -87,7 +94,7 @@ def _related(data: Data, registry: Registry, anchor: str) -> tuple[dict[str, str
     if own or kinds or below:
         kinds[anchor] = own or "gone"
     kinds |= {str(row["id"]): str(row["kind"]) for row in below[:SHOWN_MAX]}
-    return kinds, parents, max(0, len(below) - SHOWN_MAX)
+    return kinds, parents
 
 
 def _kind(registry: Registry, thing: str) -> str:

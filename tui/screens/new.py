@@ -26,6 +26,10 @@ MIXES = (
     ("synth", "synthetic images alone"),
     ("real+synth", "the shots and synthetic images together"),
 )
+MORE = (
+    (new_form.UNMARKED, "train without the images marked as bad"),
+    (new_form.ANEW, "make everything again, beside what is there"),
+)
 FIELDS = (
     # name, label, what stands there while it is empty
     ("source", "source", "digits, or a folder of images"),
@@ -72,6 +76,8 @@ class NewScreen(HomeScreen):
                                  compact=True, id="backbone")  # fmt: skip
                 for name, label, hint in FIELDS[3:]:
                     yield _field(name, label, hint, "")
+                yield Label("besides")
+                yield Ticks(MORE, id="more")
             with Vertical(id="plan", classes="pane"):
                 yield Static(id="told", markup=False)
 
@@ -100,7 +106,7 @@ class NewScreen(HomeScreen):
     def form(self) -> Form:
         """The fields as they stand."""
         values = {name: self.query_one(f"#{name}", Input).value for name in ("files", *(field[0] for field in FIELDS))}
-        ticked = {name: self.query_one(f"#{name}", Ticks).ticked for name in ("recipes", "sets", "data")}
+        ticked = {name: self.query_one(f"#{name}", Ticks).ticked for name in ("recipes", "sets", "data", "more")}
         return Form(**values, **ticked, backbone=str(self.query_one("#backbone", Select).value))  # type: ignore[arg-type]
 
     def peel(self) -> bool:
@@ -143,8 +149,9 @@ class NewScreen(HomeScreen):
 
     def _looked(self, outlook: Outlook) -> None:
         self._looking = False
-        self._outlook = outlook
-        self._draw()
+        if outlook != self._outlook:
+            self._outlook = outlook
+            self._draw()
         if outlook.failure is not None:
             self.dream.trouble(outlook.failure)
         elif outlook.form != self.form():

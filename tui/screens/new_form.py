@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from datadream.jobs.ask import Request
     from tui.services.data import Data
 
+ANEW, UNMARKED = "anew", "without marked"
+FREE_STEP = 1 << 27  # so that noise repaints nothing
 SETS_MAX = 500  # the newest; older ones are found by the command line
 
 
@@ -31,6 +33,7 @@ class Form:
     overrides: str = ""
     experiment: str = ""
     priority: str = ""
+    more: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ def request_of(form: Form) -> Request:
         overrides=tuple(overrides),
         experiment=form.experiment.strip(),
         priority=_whole(form.priority),
+        force=ANEW in form.more,
+        without_marked=UNMARKED in form.more,
     )
 
 
@@ -106,7 +111,7 @@ def look(data: Data, form: Form) -> Outlook:
             stages=", ".join(f"{count} {stage}" for stage, count in found.stages.items()),
             time=found.time_text(),
             disk=found.disk_text(),
-            free=shutil.disk_usage(data.home.path).free,
+            free=shutil.disk_usage(data.home.path).free // FREE_STEP * FREE_STEP,
         )
     except UserError as error:
         return Outlook(form, wrong=str(error), command=command)
