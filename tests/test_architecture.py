@@ -27,7 +27,10 @@ ALLOWED = {
     },
     "datadream.report": {"datadream.report", "datadream.jobs"},
     "store": {"store"},
-    "tui": {"tui", "store", "datadream.jobs", "datadream.report"},
+    "tui": {
+        *("tui", "store", "datadream.jobs", "datadream.report", "datadream.recipes", "datadream.data"),
+        "datadream.models.presets",
+    },
 }
 SHARED = {"datadream", "datadream.errors", "datadream.canonical", "datadream.durable", "datadream.text"}
 

@@ -23,7 +23,7 @@ from datadream.jobs import queue, state
 from datadream.jobs.ask import Plan
 from datadream.jobs.home import Home
 from datadream.jobs.spec import KINDS, JobSpec
-from datadream.jobs.submit import _bytes_needed
+from datadream.jobs.submit import bytes_needed
 from datadream.models.presets import ModelRef
 from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings
 
@@ -126,7 +126,7 @@ def estimate(home: Home, plan: Plan) -> Estimate:
         if shaped:
             total += round(statistics.median(past.bytes / (past.images or 1) for past in shaped) * count)
         elif spec.stage == "generate" and spec.shard is None:
-            total, at_most = total + _bytes_needed(spec), True
+            total, at_most = total + bytes_needed(spec), True
         elif spec.shard is None:
             unsized += 1
     unknown = sum(value is None for value in times.values())
@@ -144,7 +144,7 @@ def estimate(home: Home, plan: Plan) -> Estimate:
         bytes=total,
         at_most=at_most,
         unsized=unsized,
-        room=sum(_bytes_needed(spec) for spec in plan.missing),
+        room=sum(bytes_needed(spec) for spec in plan.missing),
     )
 
 

@@ -41,7 +41,7 @@ def submit(
     """
     todo = missing(home, specs)
     if todo:
-        home.need(sum(_bytes_needed(spec) for spec in todo), "what is asked")
+        home.need(sum(bytes_needed(spec) for spec in todo), "what is asked")
     durable.make_dir(home.queue)
     base = time.time_ns()
     for number, spec in enumerate(todo):
@@ -144,7 +144,7 @@ def _control(home: Home, job_id: str, change: Callable[[Control], dict[str, Any]
         durable.mark(home.queue / job_id)
 
 
-def _bytes_needed(spec: JobSpec) -> int:
+def bytes_needed(spec: JobSpec) -> int:
     """Disk for a job's images: their raw size at the resolution its model's folder states, else at 512."""
     import json
     from pathlib import Path
