@@ -11,8 +11,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Label, OptionList, SelectionList, Static
+from textual.widgets import Button, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
+
+from tui.widgets.ticks import Ticks
 
 ESCAPE = Binding("escape", "leave", "Back", show=False)
 
@@ -110,9 +112,7 @@ class Choose(ModalScreen["str | list[str] | None"]):
         with Vertical(classes="dialog"):
             yield Label(Text(self._title), classes="dialog-title")
             if self._many:
-                yield SelectionList[str](
-                    *((Text(label), key, key in self._chosen) for key, label in self._options), id="choices"
-                )
+                yield Ticks([(key, "" if label == key else label) for key, label in self._options], id="choices")
                 yield Static("space toggles, enter keeps, escape leaves", classes="dialog-text")
             else:
                 yield OptionList(
@@ -122,6 +122,8 @@ class Choose(ModalScreen["str | list[str] | None"]):
     def on_mount(self) -> None:
         """Begin at what is chosen now."""
         choices = self.query_one("#choices", OptionList)
+        if isinstance(choices, Ticks):
+            choices.tick([key for key, _ in self._options if key in self._chosen])
         at = next((i for i, (key, _) in enumerate(self._options) if key in self._chosen), 0)
         if self._options:
             choices.highlighted = at
@@ -130,8 +132,7 @@ class Choose(ModalScreen["str | list[str] | None"]):
     def action_keep(self) -> None:
         """Answer with what is chosen."""
         if self._many:
-            picked = set(self.query_one("#choices", SelectionList).selected)
-            self.dismiss([key for key, _ in self._options if key in picked])
+            self.dismiss(list(self.query_one("#choices", Ticks).ticked))
             return
         at = self.query_one("#choices", OptionList).highlighted
         self.dismiss(self._options[at][0] if at is not None else None)
