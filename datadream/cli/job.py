@@ -222,13 +222,7 @@ def _each(home: Any, jobs: list[str] | None, all_: bool, act: Callable[[Home, st
 
 def _log_lines(home: Home, job_id: str) -> list[Callable[[], list[str]]]:
     """Two sources of new lines: log.txt as it is, events.jsonl in words."""
-    from datadream.jobs.events import Lines, Tail
+    from datadream.jobs.events import Lines, Tail, in_words
 
     text, events = Lines(home.job(job_id) / "log.txt"), Tail(home.job(job_id) / "events.jsonl")
-    return [text.read, lambda: [_in_words(event) for event in events.records()]]
-
-
-def _in_words(event: dict[str, Any]) -> str:
-    head = f"{str(event.get('at', ''))[:19]} {event.get('kind')}"
-    known = ("seq", "at", "attempt", "kind", "seconds", "next")
-    return " ".join([head, *(f"{key}={value}" for key, value in event.items() if key not in known)])
+    return [text.read, lambda: [in_words(event) for event in events.records()]]

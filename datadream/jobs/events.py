@@ -111,3 +111,19 @@ class Tail(Lines):
             if isinstance(event, dict):
                 found.append(event)
         return found, len(lines) - len(found)
+
+
+def in_words(event: dict[str, Any]) -> str:
+    """A record as a line: when, what kind, and what it says."""
+    head = f"{str(event.get('at', ''))[:19]} {event.get('kind')}"
+    known = ("seq", "at", "attempt", "kind", "seconds", "next")
+    return " ".join([head, *(f"{key}={value}" for key, value in event.items() if key not in known)])
+
+
+def line_in_words(line: str) -> str:
+    """A line of events.jsonl in words; as it is when it is no record."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+    return in_words(event) if isinstance(event, dict) else line
