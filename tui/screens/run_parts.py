@@ -99,8 +99,8 @@ def head(run: RunFacts) -> Text:
     text = Text(shown(run.title), "bold")
     row = run.row
     if row["accuracy"] is None:
-        return text.append("  no number yet", "dim")
-    text.append(f"  {row['accuracy']:.2f}%")
+        return text.append("\nno number yet", "dim")
+    text.append(f"\n{row['accuracy']:.2f}%")
     if run.interval is not None:
         text.append(f" [{run.interval[0]:.1f}, {run.interval[1]:.1f}]")
     return text.append(f"  {row['correct']:,} of {row['total']:,} {row['split']} images", "dim")
