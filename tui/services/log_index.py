@@ -233,30 +233,32 @@ class Found:
     def _count(self, start: int, end: int) -> int:
         if self.wanted.all:
             return self.file.read(start, end).count(b"\n")
-        return len(self._ends(start, end))
+        return len(self._wanted_in(start, self.file.read(start, end)))
 
     def _ends_of(self, block: int, whole: bool) -> list[tuple[int, int]]:
-        return self._ends(block * BLOCK, min((block + 1) * BLOCK, self.seen), whole)
-
-    def _ends(self, start: int, end: int, whole: bool = True) -> list[tuple[int, int]]:
-        """Beginning and end of each wanted line whose newline is between two places of one block.
+        """Beginning and end of each wanted line whose newline is in the block.
 
         Where the first of them begins may be far back; it is only looked for when it is needed, or with `whole`.
         """
-        data = self.file.read(start, end)
-        stop = data.find(b"\n")
+        start = block * BLOCK
+        data = self.file.read(start, min(start + BLOCK, self.seen))
+        stop, last = data.find(b"\n"), data.rfind(b"\n")
+        numbers = range(data.count(b"\n")) if self.wanted.all else self._wanted_in(start, data)
+        if not numbers:
+            return []
+        ends = [start + stop, *accumulate((len(part) + 1 for part in data[stop + 1 : last].split(b"\n")), initial=0)]
+        ends = [ends[0], *(start + stop + end for end in ends[2:])] if last > stop else ends[:1]
+        begins = [start, *(end + 1 for end in ends)]
+        if whole or not self.wanted.all:
+            begins[0] = self.file.start_of(start + stop)
+        return [(begins[number], ends[number]) for number in numbers]
+
+    def _wanted_in(self, start: int, data: bytes) -> list[int]:
+        """Which lines of those that end in `data`, which is at `start`, are wanted; the first may begin before it."""
+        stop, last = data.find(b"\n"), data.rfind(b"\n")
         if stop < 0:
             return []
-        begin = self.file.start_of(start + stop) if whole or not self.wanted.all else start
-        last = data.rfind(b"\n")
-        parts = data[stop + 1 : last].split(b"\n") if last > stop else []
-        first = [self.file.line(begin, start + stop)] if not self.wanted.all else []
-        places = [(begin, start + stop)]
-        place = start + stop + 1
-        for part in parts:
-            places.append((place, place + len(part)))
-            place += len(part) + 1
-        if self.wanted.all:
-            return places
-        lines = [*first, *(clean(b"\n".join(parts), self.file.words) if parts else [])]
-        return [places[number] for number in self.wanted.numbers(lines)]
+        lines = [self.file.line(self.file.start_of(start + stop), start + stop)]
+        if last > stop:
+            lines += clean(data[stop + 1 : last], self.file.words)
+        return self.wanted.numbers(lines)
