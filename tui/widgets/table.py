@@ -7,21 +7,20 @@ shows its id alone. The cursor never waits for anybody.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
-from rich.segment import Segment
 from rich.style import Style
-from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
-from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui import glyphs
-from tui.widgets.table_columns import Column, Row, cut, fit
+from tui.widgets import table_messages as messages
+from tui.widgets.table_columns import Column, Row, fit
+from tui.widgets.table_lines import cells, line, titles
 
 PAGE = 200  # rows asked for at once
 KEPT = 4000  # rows held; those far from the cursor go first
@@ -64,48 +63,11 @@ class VirtualTable(ScrollView, can_focus=True):
     """
     sort: reactive[str] = reactive("", init=False)
 
-    class Wanted(Message):
-        """These rows will be seen soon; answer with `put`."""
-
-        def __init__(self, table: VirtualTable, ids: list[str]) -> None:
-            super().__init__()
-            self.table, self.ids = table, ids
-
-        @property
-        def control(self) -> VirtualTable:
-            """Who wants them."""
-            return self.table
-
-    class _OfRow(Message):
-        def __init__(self, table: VirtualTable, row_id: str) -> None:
-            super().__init__()
-            self.table, self.row_id = table, row_id
-
-        @property
-        def control(self) -> VirtualTable:
-            """Whose row it is."""
-            return self.table
-
-    class Moved(_OfRow):
-        """The cursor is on another row; "" when there is none."""
-
-    class Opened(_OfRow):
-        """A row was clicked twice."""
-
-    class Marked(_OfRow):
-        """The marks changed."""
-
-    class HeaderClicked(Message):
-        """The title of a column was clicked."""
-
-        def __init__(self, table: VirtualTable, name: str) -> None:
-            super().__init__()
-            self.table, self.name = table, name
-
-        @property
-        def control(self) -> VirtualTable:
-            """Whose header it is."""
-            return self.table
+    Wanted: TypeAlias = messages.Wanted
+    Moved: TypeAlias = messages.Moved
+    Opened: TypeAlias = messages.Opened
+    Marked: TypeAlias = messages.Marked
+    HeaderClicked: TypeAlias = messages.HeaderClicked
 
     def __init__(self, columns: Sequence[Column], *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
@@ -346,27 +308,12 @@ class VirtualTable(ScrollView, can_focus=True):
             style = style + self.get_component_rich_style("virtual-table--waiting", partial=True)
         if marked:
             style = style + self.get_component_rich_style("virtual-table--marked", partial=True)
-        texts = []
-        for column, width in zip(self._columns, self._widths, strict=True):
-            if row is not None:
-                said: Text | str = column.show(row)
-            else:
-                said = row_id[:width] if column.name == "id" else glyphs.ELLIPSIS
-            texts.append(cut(said, width, column.right))
         sign = (glyphs.ARROW if at else " ") + (MARK if marked else " ")
-        return _strip(sign, texts, self._gap, style)
+        return line(sign, cells(self._columns, self._widths, row_id, row), self._gap, style)
 
     def _header(self) -> Strip:
         style = self.get_component_rich_style("virtual-table--header")
-        name = self.sort.removeprefix("-")
-        arrow = glyphs.DOWN if self.sort.startswith("-") else glyphs.UP
-        texts = []
-        for column, width in zip(self._columns, self._widths, strict=True):
-            title = column.title
-            if column.name == name:
-                title = f"{title} {arrow}" if len(title) + 2 <= width else f"{title[: width - 1]}{arrow}"
-            texts.append(cut(title, width, column.right))
-        return _strip(" " * GUTTER, texts, self._gap, style)
+        return line(" " * GUTTER, titles(self._columns, self._widths, self.sort), self._gap, style)
 
     def _window(self, strip: Strip, width: int, style: Style) -> Strip:
         """The first column, then what of the others is scrolled to."""
@@ -451,33 +398,3 @@ def _position(ids: Sequence[str], wanted: str, otherwise: int) -> int:
         return ids.index(wanted)
     except ValueError:
         return otherwise
-
-
-def _strip(sign: str, texts: Sequence[Text | str], gap: int, style: Style) -> Strip:
-    """One line. Neighbours in plain text become one segment: fewer bytes to a slow terminal."""
-    between = " " * gap
-    segments: list[Segment] = []
-    plain = sign
-    for number, text in enumerate(texts):
-        plain += between if number else ""
-        if isinstance(text, str) or not (text.spans or text.style):
-            plain += text if isinstance(text, str) else text.plain
-            continue
-        segments.append(Segment(plain, style))
-        plain = ""
-        segments.extend(_styled(text, style))
-    segments.append(Segment(plain, style))
-    return Strip(segments)
-
-
-def _styled(text: Text, style: Style) -> Iterable[Segment]:
-    style = style + (text.style if isinstance(text.style, Style) else Style.parse(text.style))
-    at = 0
-    for span in sorted(text.spans, key=lambda span: span.start):
-        if span.start > at:
-            yield Segment(text.plain[at : span.start], style)
-        look = span.style if isinstance(span.style, Style) else Style.parse(span.style)
-        yield Segment(text.plain[max(at, span.start) : span.end], style + look)
-        at = max(at, span.end)
-    if at < len(text.plain):
-        yield Segment(text.plain[at:], style)
