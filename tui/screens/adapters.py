@@ -1,0 +1,68 @@
+"""Adapters: what was learnt, from which shots, by which recipe, with which curve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import BindingType
+
+from tui.actions import bindings
+from tui.screens.artifact_list import ArtifactList
+from tui.screens.artifact_parts import adapter_details
+
+if TYPE_CHECKING:
+    from tui.screens.artifact_list import Details
+    from tui.services.data import Data
+
+
+class AdaptersScreen(ArtifactList):
+    """Newest first."""
+
+    KEY: ClassVar[str] = "adapters"
+    CRUMB: ClassVar[str] = "Adapters"
+    NOUN: ClassVar[str] = "adapter"
+    NAME: ClassVar[str] = "Adapter"
+    CLI: ClassVar[str] = "adapter"
+    SHOWN: ClassVar[tuple[str, ...]] = ("id", "per", "rank", "shots", "seed", "set", "created", "bytes", "tags")
+    EMPTY: ClassVar[str] = "no adapters yet: n plans an experiment, and d on the dashboard starts the built-in one"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("adapters")
+
+    def details(self) -> Details:
+        """Facts, curve, shots."""
+        return adapter_details
+
+    def open_row(self, row_id: str) -> None:
+        """Its details, over the list."""
+        del row_id
+        self.do_facts()
+
+    def command(self, action: str) -> str:
+        """The command line's form."""
+        row = self.table.row(self.table.cursor_id) if self.is_mounted else None
+        if action == "shots" and row is not None:
+            return f"datadream set show {row['set']}"
+        if action == "job" and row is not None:
+            return f"datadream job show {row['id']}"
+        return super().command(action)
+
+    def do_shots(self) -> None:
+        """The shots it learnt from, as images."""
+        adapter_id = self.table.cursor_id
+
+        def set_of(data: Data) -> str:
+            from store import queries
+
+            rows = queries.rows_of(data.registry(), "adapter", [adapter_id])
+            return str(rows[0]["set"]) if rows else ""
+
+        def answer(set_id: str) -> None:
+            from tui.screens.gallery import GalleryScreen
+
+            if set_id:
+                self.dream.push_screen(GalleryScreen(set_id, "set"))
+
+        self.ask("shots", set_of, answer)
+
+    def do_job(self) -> None:
+        """The job that learnt it: its curves and its log."""
+        self.dream.open_job(self.table.cursor_id)
