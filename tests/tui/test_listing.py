@@ -156,6 +156,17 @@ def test_s_sorts_by_the_next_column_and_capital_s_turns_it_round(ran: Path) -> N
     walk(ran, "runs", (120, 40), steps)
 
 
+def test_a_refresh_and_a_second_key_forget_no_order_that_was_asked_for(ran: Path) -> None:
+    async def steps(looker: Looker, screen: ListScreen) -> None:
+        screen.do_sort()
+        screen.do_sort()
+        screen.refresh_data()
+        await looker.see(lambda: screen.sort == "method")
+        assert list(screen.table.ids) == keys(ran, "run", sort="method")
+
+    walk(ran, "runs", (80, 24), steps)
+
+
 def test_a_click_on_a_title_sorts_and_another_turns_it_round(ran: Path) -> None:
     async def steps(looker: Looker, screen: ListScreen) -> None:
         x = looker.lines()[screen.table.region.y].index("accuracy")

@@ -56,7 +56,10 @@ class ListScreen(Labelling, HomeScreen):
         self.sort, self.where = self.SORT, ""
         self.total = 0
         self.pane_width = 0  # cells the details have
-        self._seen = False
+        self._asked: tuple[str, str, bool, bool] | None = (
+            None  # filter, order, to the top, close the box: not there yet
+        )
+        self._seen, self._said = False, ""
         self._timer: Timer | None = None
 
     # For subclasses
@@ -131,24 +134,27 @@ class ListScreen(Labelling, HomeScreen):
         return ["id", *(name for name in chosen if name != "id")] if "id" not in chosen else list(chosen)
 
     def refresh_data(self) -> None:
-        """Read the ids anew, and what is seen."""
-        self._read(self.where, self.sort)
+        """Read the ids anew, and what is seen; another filter or order that was asked for isn't forgotten over that."""
+        where, sort, to_top, apply = self._asked or (self.where, self.sort, False, False)
+        self._read(where, sort, to_top=to_top, apply=apply)
 
     def peel(self) -> bool:
         """Escape: close the filter box, else drop the filter."""
         if self.query_one("#filtering").display:
             self._close_filter()
         elif self.where:
-            self._read("", self.sort)
+            self._read("", self._order)
         else:
             return False
         return True
 
     def _read(self, where: str, sort: str, *, to_top: bool = False, apply: bool = False) -> None:
+        self._asked = (where, sort, to_top, apply)
         near = [] if to_top else self.table.near()
         marks, noun = self.table.marks, self.NOUN
 
         def answer(found: Found | str) -> None:
+            self._asked = None
             if isinstance(found, str):
                 self._note(found, wrong=True)
                 return
@@ -196,7 +202,7 @@ class ListScreen(Labelling, HomeScreen):
         """Apply the draft, if it can be."""
         if event.input.id == "filter":
             event.stop()
-            self._read(event.value.strip(), self.sort, apply=True)
+            self._read(event.value.strip(), self._order, apply=True)
 
     def on_filter_box_left(self) -> None:
         """Escape in the box: as it was."""
@@ -218,13 +224,13 @@ class ListScreen(Labelling, HomeScreen):
         """By the next column."""
         names = [self.SORT.removeprefix("-"), *(name for name in self.columns() if name != "tags")]
         names = list(dict.fromkeys(names))
-        now = self.sort.removeprefix("-")
+        now = self._order.removeprefix("-")
         name = names[(names.index(now) + 1) % len(names)] if now in names else names[0]
         self._read(self.where, self._first_way(name), to_top=True)
 
     def do_reverse(self) -> None:
         """The other way round."""
-        now = self.sort or f"-{self.NEWEST}"
+        now = self._order or f"-{self.NEWEST}"
         self._read(self.where, now[1:] if now.startswith("-") else f"-{now}", to_top=True)
 
     def on_virtual_table_header_clicked(self, message: VirtualTable.HeaderClicked) -> None:
@@ -233,6 +239,11 @@ class ListScreen(Labelling, HomeScreen):
             self.do_reverse()
         elif message.name != "tags":
             self._read(self.where, self._first_way(message.name), to_top=True)
+
+    @property
+    def _order(self) -> str:
+        """The one that is asked for, else the one that is there."""
+        return self._asked[1] if self._asked else self.sort
 
     def _first_way(self, name: str) -> str:
         return f"-{name}" if name in DESCENDING and name != self.SORT else name
@@ -338,8 +349,10 @@ class ListScreen(Labelling, HomeScreen):
         sort = self.sort or f"-{self.NEWEST}"
         parts.append(f"sorted by {sort.removeprefix('-')} {glyphs.DOWN if sort.startswith('-') else glyphs.UP}")
         parts += [f"filter: {shown(self.where)} ({len(table.ids):,} of {self.total:,})"] if self.where else []
-        line = Text(f" {glyphs.DOT} ".join(parts), overflow="ellipsis", no_wrap=True)
-        self.query_one("#status", Static).update(line, layout=False)
+        line = f" {glyphs.DOT} ".join(parts)
+        if line != self._said:
+            self._said = line
+            self.query_one("#status", Static).update(Text(line, overflow="ellipsis", no_wrap=True), layout=False)
 
 
 def shown_lines(text: str) -> str:
