@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.cells import set_cell_size
+from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -47,9 +48,13 @@ def is_plain() -> bool:
 
 
 @functools.lru_cache(maxsize=8192)
+def _colour(code: int) -> Color:
+    return Color.from_rgb(code >> 16, code >> 8 & 255, code & 255)
+
+
+@functools.lru_cache(maxsize=8192)
 def _style(upper: int, lower: int) -> Style:
-    # Colours are rounded to 6 bits a channel: no eye sees it, and neighbours share a style
-    return Style.parse(f"#{upper:06x} on #{lower:06x}")
+    return Style.from_color(_colour(upper), _colour(lower) if lower >= 0 else None)
 
 
 def draw(pixels: Pixels, plain: bool = False, dark: bool = True) -> list[Line]:
@@ -58,6 +63,7 @@ def draw(pixels: Pixels, plain: bool = False, dark: bool = True) -> list[Line]:
 
 
 def _blocks(pixels: Pixels) -> list[Line]:
+    # colours are rounded to 6 bits a channel: no eye sees it, and neighbours share a style
     width, rgb = pixels.width, pixels.rgb
     lines: list[Line] = []
     for y in range(0, pixels.height, 2):
@@ -72,16 +78,12 @@ def _blocks(pixels: Pixels) -> list[Line]:
                 count += 1
                 continue
             if count:
-                line.append(Segment(UPPER * count, _pair(*last)))
+                line.append(Segment(UPPER * count, _style(*last)))
             last, count = (upper, lower), 1
         if count:
-            line.append(Segment(UPPER * count, _pair(*last)))
+            line.append(Segment(UPPER * count, _style(*last)))
         lines.append(line)
     return lines
-
-
-def _pair(upper: int, lower: int) -> Style:
-    return _style(upper, lower) if lower >= 0 else Style.parse(f"#{upper:06x}")
 
 
 def _signs(pixels: Pixels, dark: bool) -> list[Line]:
@@ -142,10 +144,10 @@ class PictureWidget(Widget):
         width, height = self.box()
         return [picture for picture in dict.fromkeys(self.in_view()) if (picture, width, height) not in self._have]
 
-    def put(self, found: Mapping[Picture, Shown], width: int, height: int) -> None:
-        """Show these, which were fitted into a box of so many pixels; ask on for what is still missing."""
-        for picture, pixels in found.items():
-            self._have[picture, width, height] = lines_of(pixels, width, height // 2, self._dark)
+    def put(self, found: Mapping[Picture, list[Line]], width: int, height: int) -> None:
+        """Show these, which were drawn in a box of so many pixels; go on with what is still missing."""
+        for picture, lines in found.items():
+            self._have[picture, width, height] = lines
         seen = {(picture, *self.box()) for picture in self.in_view()}
         for key in [key for key in self._have if key not in seen][: max(0, len(self._have) - STRIPS)]:
             del self._have[key]
@@ -175,8 +177,11 @@ class PictureWidget(Widget):
         (width, height), pictures = self.box(), self.missing()[:AT_ONCE]
         over = threading.Event()
 
-        def deed() -> dict[Picture, Shown]:
-            return images.THUMBS.load_all(pictures, width, height, lambda: not over.is_set())
+        dark = self._dark
+
+        def deed() -> dict[Picture, list[Line]]:
+            found = images.THUMBS.load_all(pictures, width, height, lambda: not over.is_set())
+            return {picture: lines_of(pixels, width, height // 2, dark) for picture, pixels in found.items()}
 
         try:
             loop, pool = asyncio.get_running_loop(), getattr(self.app, "pool", None)
