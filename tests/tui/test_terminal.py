@@ -129,3 +129,17 @@ def test_in_tmux_typed_keys_and_the_server_hung_up(live: tuple[Home, list[str]],
     before = steps_done(home, jobs[0])
     until(lambda: steps_done(home, jobs[0]) > before + 3)
     until(lambda: not processes_of(home, "tui.main"), 15)
+
+
+def test_a_home_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
+    home = tmp_path / "open to all"
+    home.mkdir()
+    home.chmod(0o777)
+    terminal = Terminal(home)
+    try:
+        assert terminal.wait() == 2
+        said = terminal.seen.decode().strip()
+        assert said.startswith("datadream-tui: anybody may write in this home")
+        assert "Traceback" not in said
+    finally:
+        terminal.close()
