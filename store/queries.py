@@ -314,16 +314,20 @@ def problems(registry: Registry) -> list[tuple[str, str]]:
 
 
 def comparison(registry: Registry, where: Sequence[Condition] = ()) -> list[dict[str, Any]]:
-    """Accuracy by method, data and shots: mean and sample deviation over seeds, in percent; the newest of a seed."""
+    """Accuracy by method, data and shots: mean and sample deviation over seeds, in percent; the newest of a seed.
+
+    `ids`, `correct` and `total` are of the runs that count, in the order of `seeds`.
+    """
     clause, values = _clause("run", where)
     key = ("source", "backbone", "split", "shots", "method", "settings", "data")
     listed = ", ".join(f"r.{name}" for name in key)
     glue = " AND" if clause else " WHERE"
     bare = ", ".join(key)
     text = (
-        f"WITH newest AS (SELECT {listed}, r.seed, r.accuracy, max(r.created) FROM run r{clause}{glue} "  # noqa: S608
-        f"r.accuracy IS NOT NULL GROUP BY {listed}, r.seed) "
-        f"SELECT {bare}, group_concat(seed), count(*), avg(accuracy), sum(accuracy * accuracy) FROM newest "
+        f"WITH newest AS (SELECT {listed}, r.seed, r.accuracy, r.id, r.correct, r.total, max(r.created) "  # noqa: S608
+        f"FROM run r{clause}{glue} r.accuracy IS NOT NULL GROUP BY {listed}, r.seed) "
+        f"SELECT {bare}, group_concat(seed || ' ' || id || ' ' || correct || ' ' || total), count(*), avg(accuracy), "
+        "sum(accuracy * accuracy) FROM newest "
         f"GROUP BY {bare} ORDER BY {bare}"
     )
     with registry.reading() as session:
@@ -331,10 +335,17 @@ def comparison(registry: Registry, where: Sequence[Condition] = ()) -> list[dict
     return [_cell(dict(zip(key, row[: len(key)], strict=True)), *row[len(key) :]) for row in rows]
 
 
-def _cell(group: dict[str, Any], seeds: str, n: int, mean: float, squares: float) -> dict[str, Any]:
-    """A cell from its sums. The sample variance is (Σx² - n·mean²) / (n - 1)."""
+def _cell(group: dict[str, Any], runs: str, n: int, mean: float, squares: float) -> dict[str, Any]:
+    """A cell from its runs and sums. The sample variance is (Σx² - n·mean²) / (n - 1)."""
     variance = max(0.0, squares - n * mean * mean) / (n - 1) if n > 1 else 0.0
-    return {**group, "seeds": sorted(map(int, seeds.split(","))), "mean": mean, "std": math.sqrt(variance)}
+    found = sorted(
+        (int(seed), id_, int(correct), int(total)) for seed, id_, correct, total in map(str.split, runs.split(","))
+    )
+    seeds, ids_, correct, total = (list(column) for column in zip(*found, strict=True))
+    return {
+        **group,
+        **{"seeds": seeds, "ids": ids_, "correct": correct, "total": total, "mean": mean, "std": math.sqrt(variance)},
+    }
 
 
 def _check(noun: str, name: str, sort: bool = False) -> None:

@@ -8,18 +8,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from datadream import durable
 from datadream.cli.options import HomeOption, words
+from datadream.errors import UserError
 
 if TYPE_CHECKING:
     from datadream.jobs.home import Home
 
-FORMATS = ("table", "json", "csv", "md", "latex")
+FORMATS = ("table", "json", "csv", "md", "latex", "html", "png")
 
 
 def compare(
-    format_: Annotated[str, typer.Option("--format", "-f", help="table, json, csv, md or latex.")] = "table",
+    format_: Annotated[str, typer.Option("--format", "-f", help="table, json, csv, md, latex, html or png.")] = "table",
     sets: Annotated[list[str] | None, typer.Option("--set", help="Only runs on this set. Repeatable.")] = None,
     split: Annotated[str, typer.Option(help="test, or val for runs made with -o classify.evaluate=val.")] = "test",
+    pivot: Annotated[
+        str | None,
+        typer.Option(
+            "--pivot",
+            metavar="ROWS,COLUMNS",
+            help="Turn the table, as method+data,shots; of method, data, shots, source, backbone, split.",
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="Write a file; png needs one.")] = None,
     home: HomeOption = None,
 ) -> None:
     """Compare methods: mean and deviation over seeds, with intervals."""
@@ -34,7 +45,41 @@ def compare(
     if sets:
         ids = {find_set(opened, name).id for name in sets}
         only = {record["id"] for record in read_records(opened) if record["set"] in ids}
-    print_table(opened, only, format_, split)
+    if pivot is None and output is None and format_ not in ("html", "png"):
+        print_table(opened, only, format_, split)
+        return
+    if format_ == "png" and output is None:
+        raise UserError("a picture can't be printed here", hint="say where it goes, as --output table.png")
+    content = turned_table(opened, only, format_, split, pivot)
+    if output is None:
+        typer.echo(content.decode(), nl=False)
+    else:
+        durable.write_bytes(output, content)
+        typer.echo(f"written: {output}", err=True)
+
+
+def turned_table(home: Home, only: Collection[str] | None, format_: str, split: str, pivot: str | None) -> bytes:
+    """Runs as a table with chosen rows and columns, the best marked, and what differs from it by chance alone."""
+    from datadream.report import exports
+    from datadream.report import pivot as pivots
+    from datadream.report.collect import collect
+    from datadream.report.rows import rows
+
+    by_rows, by_columns = pivots.parse_pivot(pivot) if pivot is not None else (pivots.ROWS, pivots.COLUMNS)
+    runs = [run for run in collect(home, only) if run.split == split]
+    table = rows(runs)
+    if not table:
+        raise UserError("nothing to compare yet", hint="run something, as `datadream run real-only --source digits`")
+    marks = pivots.verdicts(table, {run.run_id: (run.keys, run.correct) for run in runs})
+    found = pivots.pivot(table, by_rows, by_columns, marks)
+    if format_ != "table":
+        return exports.export(found, "tex" if format_ == "latex" else format_)
+    from rich.console import Console
+
+    console = Console()
+    with console.capture() as drawn:
+        console.print(exports.rich_pivot(found))
+    return drawn.get().encode()
 
 
 def print_table(home: Home, only: Collection[str] | None, format_: str, split: str | None = None) -> None:
@@ -66,7 +111,6 @@ def print_table(home: Home, only: Collection[str] | None, format_: str, split: s
 
 def write_json_rows(home: Home, only: Collection[str], path: Path) -> None:
     """The rows of the runs in `only` as a JSON file."""
-    from datadream import durable
     from datadream.report.collect import collect
     from datadream.report.rows import rows
     from datadream.report.tables import render

@@ -63,7 +63,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
     if any(len(row.seeds) == 1 for row in rows):
         found.append("In [ ] stands the 95 % Wilson interval of one seed.")
     found.append("seconds are of adapting + generating + training, those a method has, summed over seeds.")
-    found += [f"{mark} {settings}." for settings, mark in _marks(rows).items()]
+    found += [f"{mark} {settings}." for settings, mark in setting_marks(rows).items()]
     passes = sorted(set(usual_passes(rows).values()))
     odd = unequal_passes(rows)
     if odd:
@@ -170,7 +170,7 @@ def top1(row: Row) -> str:
     return f"{100 * row.mean:.1f} [{100 * row.interval.low:.1f}, {100 * row.interval.high:.1f}]"
 
 
-def _marks(rows: Sequence[Row]) -> dict[str, str]:
+def setting_marks(rows: Sequence[Row]) -> dict[str, str]:
     """A letter for every set of overrides that occurs: (a), (b)."""
     settings = dict.fromkeys(row.settings for row in rows if row.settings)
     return {setting: f"({ascii_lowercase[i % 26] * (i // 26 + 1)})" for i, setting in enumerate(settings)}
@@ -185,7 +185,7 @@ def _places(rows: Sequence[Row]) -> dict[tuple[str, str, str, int], str]:
 
 def cells(rows: Sequence[Row]) -> list[list[str]]:
     """The text of every row under HEADERS; the marks beside a method are explained in `notes`."""
-    marks, places = _marks(rows), _places(rows)
+    marks, places = setting_marks(rows), _places(rows)
     return [
         [
             " ".join(filter(None, [row.method, places[*row.place, row.n_test], marks.get(row.settings, "")])),

@@ -1,0 +1,130 @@
+"""Two runs side by side: their classes, whether their answers differ by more than chance, and their settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from datadream.errors import UserError
+from datadream.jobs.home import Home
+from datadream.jobs.state import read_dict
+from datadream.report.collect import read_predictions
+from datadream.report.stats import Difference, mcnemar, paired_difference
+
+IGNORED = ("id", "jobs", "created", "recipe.about", "recipe.overrides")
+
+
+@dataclass(frozen=True)
+class ClassPair:
+    """A class and what each run got right of it: correct and total."""
+
+    name: str
+    a: tuple[int, int]
+    b: tuple[int, int]
+
+    @property
+    def difference(self) -> float:
+        """Share of b minus share of a, -1..1; 0 for a class without images."""
+        return _share(self.b) - _share(self.a)
+
+
+@dataclass(frozen=True)
+class TwoRuns:
+    """`p` (exact McNemar) and `difference` (b minus a) are None where the runs were judged on different images."""
+
+    a: Mapping[str, Any]
+    b: Mapping[str, Any]
+    classes: tuple[ClassPair, ...]
+    accuracy: tuple[float, float]
+    n_test: tuple[int, int]
+    p: float | None
+    difference: Difference | None
+    settings: tuple[tuple[str, str, str], ...]
+    why: str = ""
+
+
+def config_diff(
+    a: Mapping[str, Any], b: Mapping[str, Any], ignore: Collection[str] = IGNORED
+) -> tuple[tuple[str, str, str], ...]:
+    """(key, of a, of b) for keys whose values differ, sorted; "" where one lacks it.
+
+    `ignore` names keys or their parents.
+    """
+    flat = [_flat(record) for record in (a, b)]
+    keys = sorted({*flat[0], *flat[1]})
+    return tuple(
+        (key, flat[0].get(key, ""), flat[1].get(key, ""))
+        for key in keys
+        if flat[0].get(key) != flat[1].get(key)
+        and not any(key == name or key.startswith(f"{name}.") for name in ignore)
+    )
+
+
+def two_runs(home: Home, a: str, b: str) -> TwoRuns:
+    """Read both. Raises UserError when one is gone or has no number yet."""
+    one, other = _record(home, a), _record(home, b)
+    scores = [_scores(home, record) for record in (one, other)]
+    answers = [
+        read_predictions(home.artifact("classifier", record["jobs"]["classify"]) / "predictions.csv")
+        for record in (one, other)
+    ]
+    (keys_a, right_a), (keys_b, right_b) = answers
+    names = [_class_names(home, record) for record in (one, other)]
+    same = keys_a == keys_b
+    pairs: tuple[ClassPair, ...] = ()
+    if names[0] == names[1]:
+        pairs = tuple(
+            ClassPair(name, (x[0], x[1]), (y[0], y[1]))
+            for name, x, y in zip(names[0], scores[0]["per_class"], scores[1]["per_class"], strict=False)
+        )
+    return TwoRuns(
+        a=one,
+        b=other,
+        classes=pairs,
+        accuracy=(sum(right_a) / len(right_a), sum(right_b) / len(right_b)),
+        n_test=(len(right_a), len(right_b)),
+        p=mcnemar(right_a, right_b) if same else None,
+        difference=paired_difference([right_b], [right_a]) if same else None,
+        settings=config_diff(one, other),
+        why="" if same else "they were judged on different images, so no test can pair them",
+    )
+
+
+def _record(home: Home, run_id: str) -> dict[str, Any]:
+    found = read_dict(home.run(run_id))
+    jobs = (found or {}).get("jobs")
+    if found is None or not isinstance(jobs, dict) or not home.has("classifier", str(jobs.get("classify", ""))):
+        raise UserError(f"the run {run_id[:8]} is gone or has no number yet", hint="choose another")
+    return found
+
+
+def _share(counts: tuple[int, int]) -> float:
+    return counts[0] / counts[1] if counts[1] else 0.0
+
+
+def _scores(home: Home, record: Mapping[str, Any]) -> dict[str, Any]:
+    path = home.artifact("classifier", record["jobs"]["classify"]) / "scores.json"
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError("a classifier's scores are gone", at=path, hint="run it again to have them") from error
+    return found
+
+
+def _class_names(home: Home, record: Mapping[str, Any]) -> list[str]:
+    path = home.artifact("set", record["set"]) / "set.json"
+    try:
+        return [str(entry["name"]) for entry in json.loads(path.read_text(encoding="utf-8"))["classes"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError("a run's set can't be read", at=path) from error
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        return {prefix: " ".join(map(str, value)) if isinstance(value, list) else str(value)}
+    found: dict[str, str] = {}
+    for key, entry in value.items():
+        found |= _flat(entry, f"{prefix}.{key}" if prefix else str(key))
+    return found
