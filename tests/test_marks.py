@@ -139,5 +139,11 @@ def test_marks_disturb_neither_registry_nor_gc(ran_copy: Path) -> None:
     registry = open_registry(home)
     assert not [finding for finding in check(home, registry) if "marks" in finding.path]
     assert not registry.problems()
+    home.marks(made.id).write_text("[]")
+    assert [(f.kind, f.what) for f in check(home, registry) if "marks" in f.path] == [
+        ("unreadable", "these marks can't be read")
+    ]
     registry.close()
+    home.marks(made.id).unlink()
+    marks.mark_image(home, made.id, "two/00001.png")
     assert marks.read_marks(home, made.id).images == {"two/00001.png": ""}

@@ -12,6 +12,7 @@ from datadream.errors import UserError
 from datadream.jobs import rows, state
 from datadream.jobs.home import Home
 from datadream.jobs.lease import is_held
+from datadream.jobs.marks import read_marks
 from store.registry import Registry
 from store.tables import KINDS
 
@@ -94,11 +95,14 @@ def _records(home: Home) -> Iterator[Finding]:
         ("names/set", lambda path: rows.name_rows(home, path)),
         ("labels", lambda path: rows.label_rows(home, path)),
         ("experiments", lambda path: rows.experiment_rows(home, path)),
+        ("marks", lambda path: read_marks(home, path.stem)),
     )
     for place, read in reads:
         for path in sorted((home.path / place).glob("[!.]*.json")):
             try:
                 read(path)
+            except UserError as error:
+                yield _finding(home, path, "unreadable", error.message, error.hint or "remove that file")
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 yield _finding(home, path, "unreadable", str(error), "remove that file")
 

@@ -129,7 +129,7 @@ def synth_details(data: Data, row: Row, width: int, dark: bool) -> RenderableTyp
         created=row["created"],
         tags=row["tags"],
     )
-    first = [(class_.name, album.pictures(label)[0]) for label, class_ in enumerate(album.classes) if album.count]
+    first = [(class_.name, Picture(album.folder, album.name(i, 0))) for i, class_ in enumerate(album.classes)]
     return Group(sheet(first, width, dark), about)
 
 
