@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from rich.style import Style
@@ -134,7 +133,11 @@ class HomeScreen(Screen[None]):
 
     def ask(self, group: str, question: Callable[[Data], T], answer: Callable[[T], None]) -> None:
         """`question` in a pool thread, then `answer` here; a newer ask of the same group drops the older's answer."""
-        self.run_worker(partial(self._asking, question, answer), group=group, exclusive=True, exit_on_error=False)
+
+        async def asking() -> None:
+            await self._asking(question, answer)
+
+        self.run_worker(cast(Any, asking), group=group, exclusive=True, exit_on_error=False)
 
     async def _asking(self, question: Callable[[Data], T], answer: Callable[[T], None]) -> None:
         try:

@@ -128,4 +128,3 @@ async def pictures(path: Path, folder: Path) -> None:
             await rest(looker)
             svg = looker.app.export_screenshot(title=f"datadream-tui: {name}")
             (folder / f"tui-{name}.svg").write_text(svg, encoding="utf-8")
-

@@ -38,8 +38,8 @@ class ErrorScreen(Screen[None]):
         )
         yield Static(
             Text(
-                f"Jobs are not touched by this. Escape goes back. The whole story is in {self._log}; please send it with "
-                "a report."
+                f"Jobs are not touched by this. Escape goes back. The whole story is in {self._log}; please send it "
+                "with a report."
             )
         )
         story = "".join(traceback.format_exception(self._error)).splitlines()[-LINES:]
