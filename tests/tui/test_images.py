@@ -13,8 +13,9 @@ from textual.app import App, ComposeResult
 
 from tui.services import images
 from tui.services.images import Picture, Pixels, Thumbs, read_pixels
-from tui.widgets import image as widgets
-from tui.widgets.image import Cell, ImageGrid, ImageView, PictureWidget, draw, lines_of
+from tui.widgets import half_blocks as widgets
+from tui.widgets.half_blocks import draw, lines_of
+from tui.widgets.image import Cell, ImageGrid, ImageView, PictureWidget
 
 
 def save(path: Path, size: tuple[int, int] = (32, 32), colour: str = "red") -> Picture:

@@ -17,7 +17,7 @@ from tui.screens.listing_details import facts
 from tui.services import album as albums
 from tui.services import images
 from tui.services.images import Picture
-from tui.widgets.image import lines_of
+from tui.widgets.half_blocks import lines_of
 from tui.widgets.table_columns import Row
 
 if TYPE_CHECKING:
