@@ -70,7 +70,7 @@ GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs=4 SocketsPerBoard=1 CoresPerSocket=4 ThreadsPerCore=1 RealMemory=4000 Gres=gpu:2 State=UNKNOWN
 SlurmdParameters=config_overrides
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-"""  # noqa: E501
+"""
         )
         os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
         self._start("slurmctld", "-D")
@@ -105,7 +105,7 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)
         self.folder.chmod(0o755)
-        options = [f"--{name}={self.folder}/munge.{tail}" for name, tail in (("key-file", "key"), ("socket", "socket"), ("pid-file", "pid"), ("log-file", "log"), ("seed-file", "seed"))]  # fmt: skip  # noqa: E501
+        options = [f"--{name}={self.folder}/munge.{tail}" for name, tail in (("key-file", "key"), ("socket", "socket"), ("pid-file", "pid"), ("log-file", "log"), ("seed-file", "seed"))]  # fmt: skip
         self._start("munged", "--force", "--foreground", *options)
         end = time.monotonic() + 10
         while not (self.folder / "munge.socket").exists():

@@ -1,6 +1,7 @@
 """`make docs`: docs/tui.md from the table of actions, docs/tour.md and the screenshots from a real session.
 
-`python -m tests.tui.make_docs [HOME]` walks through HOME (made by `make demo`; without it, a small one of its own).
+`python -m tests.tui.make_docs [HOME]` walks through HOME, the default home where nothing is said: run `make demo` first.
+With `--keys` it writes docs/tui.md only.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+from datadream.jobs.home import default_home
 from tests.tui.tour import pictures, tour
 from tui.help import document
 
@@ -46,7 +48,7 @@ def main() -> None:
     (DOCS / "tui.md").write_text(HEAD + document(), encoding="utf-8")
     if "--keys" in sys.argv:
         return
-    home = Path(sys.argv[1])
+    home = Path(sys.argv[1]) if len(sys.argv) > 1 else default_home()
     (DOCS / "tour.md").write_text(asyncio.run(tour(home)), encoding="utf-8")
     asyncio.run(pictures(home, DOCS))
 

@@ -7,6 +7,7 @@ says what it looks for, so a walk that no longer works fails.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ from datadream.jobs.spec import JobSpec
 from datadream.stages.settings import RehearseSettings
 from tests.runners import kill_all, wait_for
 from tests.tui.looking import Looker, looking
+from tui.actions import key_names
 
+ROOT = Path(__file__).parents[2]
 SIZE = (100, 30)
 PICTURED = {"dashboard": ("1",), "compare": ("7",), "gallery": ("7", "i")}
 HEAD = """# A tour
@@ -46,9 +49,9 @@ STEPS = (
     Step(("enter",), "Why did it fail? `enter` opens the newest failure, and the reason is on top.",
          ("told to fail at step 3",)),
     Step(("escape", "7"), "Back with `escape`. The digits are on the bar; `7` is the comparison: the best of the column is "
-         "marked, and so is what can't be told from it.", ("Compare", "zero-shot", "datadream-cls")),
+         "marked, and so is what can't be told from it. `j` goes down to it.", ("Compare", "zero-shot", "datadream-cls")),
     Step(("i",), "What do the images of the row under the cursor look like? The footer says `i`: synthetic images beside "
-         "the real shots, class by class.", ("Gallery",)),
+         "the real shots, class by class.", ("real shots",)),
     Step(("enter",), "`enter` shows one at full size, with its prompt and seed.", ("prompt", "seed")),
     Step(("escape", "escape"), "`escape` peels one layer at a time, back to the table.", ("Compare",)),
     Step(("a",), "Is one seed enough? `a` queues two more seeds of this row, after saying what that takes.", ("seed",)),
@@ -71,7 +74,7 @@ def prepare(path: Path) -> Home:
     return home
 
 
-async def tour(path: Path, row: str = "datadream-cls") -> str:
+async def tour(path: Path) -> str:
     """Walk; the document that comes of it. What was queued on the way is cancelled at the end."""
     home = prepare(path)
     parts = [HEAD]
@@ -84,10 +87,11 @@ async def tour(path: Path, row: str = "datadream-cls") -> str:
                     await looker.see(what)
                 await looker.see(lambda step=step: step.check(looker))  # type: ignore[misc]
                 await rest(looker)
+                pressed = list(step.keys)
                 if step.keys[-1:] == ("7",):
-                    await go_to(looker, row)
-                keys = " ".join(f"`{key}`" for key in step.keys) or "start"
-                screen = "\n".join(line.rstrip() for line in looker.lines())
+                    pressed += ["j"] * await go_to_best(looker)
+                keys = " ".join(f"`{key_names(key)}`" for key in pressed) or "start"
+                screen = masked(looker.text(), home)
                 parts.append(f"## {number}. {keys}\n\n{step.why}\n\n```text\n{screen}\n```\n\n")
     finally:
         for job_id in open_jobs(home):
@@ -96,11 +100,21 @@ async def tour(path: Path, row: str = "datadream-cls") -> str:
     return "".join(parts).rstrip() + "\n"
 
 
-async def go_to(looker: Looker, row: str) -> None:
-    """Move the cursor down to the last row of a method."""
-    await looker.press("G")
+async def go_to_best(looker: Looker) -> int:
+    """Move down to the best of the rows that have synthetic images; how often `j` was pressed."""
+    rows = [line for line in looker.lines() if re.search(r"(real\+synth|synth|none|real) +\d\d", line)]
+    drawn = [i for i, line in enumerate(rows) if "synth" in line]
+    best = max(drawn, key=lambda i: ("*" in rows[i], "≈" in rows[i], i))
+    await looker.press(*["j"] * best)
     await rest(looker)
-    del row
+    return best
+
+
+def masked(text: str, home: Home) -> str:
+    """Without the paths of this machine; what stands in their place is as long, so that boxes stay whole."""
+    for path, name in ((str(home.path), "/home/me/dream"), (str(ROOT), "/opt/dream")):
+        text = text.replace(path, f"{name:_<{len(path)}}"[: len(path)])
+    return text
 
 
 async def rest(looker: Looker) -> None:
@@ -118,13 +132,14 @@ async def rest(looker: Looker) -> None:
 async def pictures(path: Path, folder: Path) -> None:
     """Screenshots for the README: SVG, 110 columns wide."""
     for name, keys in PICTURED.items():
-        async with looking(open_home(path), (110, 32)) as looker:
+        home = open_home(path)
+        async with looking(home, (110, 32)) as looker:
             await looker.see(lambda: bool(looker.app.snapshot))
             for key in keys:
                 await looker.press(key)
                 await rest(looker)
                 if key == "7":
-                    await go_to(looker, "")
+                    await go_to_best(looker)
             await rest(looker)
             svg = looker.app.export_screenshot(title=f"datadream-tui: {name}")
-            (folder / f"tui-{name}.svg").write_text(svg, encoding="utf-8")
+            (folder / f"tui-{name}.svg").write_text(masked(svg, home), encoding="utf-8")

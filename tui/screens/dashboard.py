@@ -240,25 +240,18 @@ def _of(used: int, total: int) -> str:
 
 def ended(snapshot: Snapshot) -> RenderableType:
     """Failures first, with why; then what is done."""
-    table = Table.grid(padding=(0, 1))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column()
+    lines: list[RenderableType] = []
     for row in snapshot.failures:
-        table.add_row(glyphs.state_text(row.state), row.id[:8], Text(shown(row.title or row.stage), no_wrap=True))
-        table.add_row("", "", Text(shown(row.reason.splitlines()[0] if row.reason else ""), "dim"))
-    for row in snapshot.finished:
-        table.add_row(glyphs.state_text(row.state), row.id[:8], _over(row, glyphs.duration(row.seconds)))
-    if not snapshot.failures and not snapshot.finished:
-        return Text("nothing yet", "dim")
-    attention = Text("R on the job's screen tries a failed one again; enter opens the newest", "dim")
-    return Group(table, attention) if snapshot.failures else table
+        lines.append(_over(row))
+        lines.append(Text(f"  {shown(row.reason.splitlines()[0] if row.reason else 'no reason was left')}", "dim"))
+    if snapshot.failures:
+        lines.append(Text("  enter opens it, R there tries again", "dim"))
+    lines += [_over(row, glyphs.duration(row.seconds)) for row in snapshot.finished]
+    return Group(*lines) if lines else Text("nothing yet", "dim")
 
 
-def _over(row: JobRow, tail: str) -> Text:
+def _over(row: JobRow, tail: str = "") -> Text:
     return Text.assemble(
-        shown(row.title or row.stage),
-        ("  " + shown(tail.splitlines()[0] if tail else ""), "dim"),
-        overflow="ellipsis",
-        no_wrap=True,
-    )
+        glyphs.state_text(row.state), f" {row.id[:8]} {shown(row.title or row.stage)}", (f"  {tail}", "dim"),
+        overflow="ellipsis", no_wrap=True,
+    )  # fmt: skip

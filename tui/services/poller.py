@@ -23,6 +23,7 @@ LIVE_SECONDS, IDLE_SECONDS, BLURRED_SECONDS = 0.5, 1.0, 3.0
 HOST_SECONDS, HOST_IDLE_SECONDS = 2.0, 60.0
 SYNC_SECONDS = 5.0  # without a runner the app brings the registry up to date itself
 RECHECK_SECONDS = 5.0
+RUNNER_SECONDS = 4.0
 SHOWN_JOBS = 200
 READS_A_TICK = 200  # jobs whose folders are looked at in one round
 LOSSES = 240
@@ -60,6 +61,7 @@ class Poller:
         self._host_at = self._synced_at = -1e9
         self._listed: tuple[object, ...] = ()
         self._lists: tuple[tuple[JobRow, ...], tuple[JobRow, ...], dict[str, int]] = ((), (), {})
+        self._waiting_since: float | None = None
         self.blurred = False
 
     def start(self) -> None:
@@ -130,8 +132,19 @@ class Poller:
             slots=queue.slots(settings),
             version=version,
             trouble=trouble,
+            needs_runner=self._is_forsaken(jobs, led, settings.paused),
             empty=not jobs and not counts.get("run") and not counts.get("job") and not counts.get("set"),
         )
+
+    def _is_forsaken(self, jobs: tuple[LiveJob, ...], led: bool, paused: bool) -> bool:
+        """Whether jobs wait for a runner that should have come by now: it takes a second or two to start."""
+        waiting = any(job.state in ("queued", "lost") and not job.paused for job in jobs) and not led and not paused
+        if not waiting:
+            self._waiting_since = None
+            return False
+        if self._waiting_since is None:
+            self._waiting_since = time.monotonic()
+        return time.monotonic() - self._waiting_since > RUNNER_SECONDS
 
     def _version(self) -> int:
         """Changes with every commit to the registry, seen from outside: the times and sizes of its files."""

@@ -70,7 +70,8 @@ class Snapshot:
     """Everything a screen may show without asking.
 
     `jobs` are at most SHOWN_JOBS of the open ones, running first; `open_jobs` counts all. `version` changes whenever
-    somebody wrote to the registry; `trouble` is a sentence when the home or registry can't be read.
+    somebody wrote to the registry; `trouble` is a sentence when the home or registry can't be read;
+    `needs_runner` when jobs have waited for a while and nobody hands them out.
     """
 
     jobs: tuple[LiveJob, ...] = ()
@@ -86,14 +87,9 @@ class Snapshot:
     version: int = 0
     trouble: str = ""
     empty: bool = False
+    needs_runner: bool = False
 
     @property
     def running(self) -> tuple[LiveJob, ...]:
         """Those a worker has."""
         return tuple(job for job in self.jobs if job.state in ("running", "cancelling"))
-
-    @property
-    def needs_runner(self) -> bool:
-        """Whether jobs wait and nobody hands them out."""
-        waiting = any(job.state in ("queued", "lost") and not job.paused for job in self.jobs)
-        return waiting and not self.led and not self.paused
