@@ -34,15 +34,14 @@ def test_a_whole_session_from_an_empty_home(home: Home) -> None:
             await looker.see("demo started", 60)
             await looker.see(lambda: bool(looker.app.snapshot and looker.app.snapshot.running), 60)
             await looker.see("● running", 60)
-            seen = set()
-            for _ in range(200):
-                await asyncio.sleep(0.1)
+            seen: set[tuple[str, int]] = set()
+
+            def moved() -> bool:
                 snapshot = looker.app.snapshot
-                assert snapshot is not None
-                seen |= {(job.id, job.done) for job in snapshot.running}
-                if len(seen) > 5 or (snapshot.counts.get("run", 0) and snapshot.finished):
-                    break
-            assert len(seen) > 2  # the panes move
+                seen.update((job.id, job.done) for job in (snapshot.running if snapshot else ()) if job.done)
+                return len(seen) > 3
+
+            await looker.see(moved, 120)
             await looker.see(lambda: bool(looker.app.snapshot and looker.app.snapshot.finished), 120)
             await looker.press("7")
             await looker.see("zero-shot", 60)
