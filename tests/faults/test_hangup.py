@@ -31,8 +31,8 @@ def read_until(master: int, word: bytes, seconds: float = 60.0) -> bytes:
         assert time.monotonic() < end, found
         try:
             found += os.read(master, 4096)
-        except OSError:
-            break
+        except OSError as gone:
+            raise AssertionError(f"it left without {word!r}: {found[-2000:]!r}") from gone
     return found
 
 
@@ -61,8 +61,8 @@ def test_a_closed_terminal_stops_nothing(detach: bool, tmp_path: Path) -> None:
 def test_ctrl_c_asks_and_the_answer_is_heeded(tmp_path: Path) -> None:
     home = open_home(tmp_path / "home")
     for answer, expected in ((b"d\n", "done"), (b"c\n", "cancelled")):
-        pid, master = on_terminal(home, "rehearse", "--steps", "500", "--seed", str(len(answer) + answer[0]))
-        read_until(master, b"/500")
+        pid, master = on_terminal(home, "rehearse", "--step-seconds", "0.15", "--seed", str(answer[0]))
+        read_until(master, b"/100")
         os.write(master, b"\x03")
         read_until(master, b"[d]etach")
         os.write(master, answer)
