@@ -11,20 +11,17 @@ import os
 import shlex
 import signal
 import threading
-import time
-import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual import events
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 
-from datadream.errors import UserError
 from datadream.jobs.home import Home, default_home, open_home
 from datadream.text import shown
 from tui import themes
@@ -35,6 +32,7 @@ from tui.services.data import Data
 from tui.services.poller import Poller
 from tui.services.prefs import Prefs
 from tui.services.snapshot import Snapshot
+from tui.trouble import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
 
 STYLES = Path(__file__).parent / "styles"
 NOTIFY = ("off", "bell", "both")
-ERRORS_MAX, ERRORS_SECONDS = 8, 5.0
 TOAST_SECONDS = 6.0
 LEAVE_SECONDS = 2.0
 
@@ -91,7 +88,7 @@ class Failed(Message):
         self.error = error
 
 
-class DataDreamApp(App[None]):
+class DataDreamApp(Trouble):
     """The whole experiment in one terminal. `home` is opened when a path (or nothing) is given."""
 
     TITLE = "DataDream"
@@ -107,6 +104,7 @@ class DataDreamApp(App[None]):
         super().__init__()
         opened = home if isinstance(home, Home) else open_home(Path(home) if home is not None else None)
         self.data = Data(opened)
+        self.log_folder = opened.path
         self.prefs = Prefs(opened)
         self.pool = ThreadPoolExecutor(4, thread_name_prefix="ask")
         self.snapshot: Snapshot | None = None
@@ -114,7 +112,6 @@ class DataDreamApp(App[None]):
         self.log_of_commands: list[tuple[str, str]] = []
         self._undos: list[tuple[str, Callable[[Data], Any]]] = []
         self._poller = Poller(self.data, self._deliver, self._poll_failed)
-        self._errors: list[float] = []
         self._over: set[str] | None = None
         self._told: set[str] = set()
         self.sub_title = str(opened.path)
@@ -366,52 +363,3 @@ class DataDreamApp(App[None]):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """None of Textual's own: the palette shows the table's."""
         return ()
-
-    # Trouble
-
-    def trouble(self, error: Exception) -> None:
-        """A readable panel with a way back, and the whole story in the home's tui.log."""
-        now = time.monotonic()
-        self._errors = [moment for moment in self._errors if now - moment < ERRORS_SECONDS] + [now]
-        path = self.write_log(error)
-        if len(self._errors) > ERRORS_MAX:
-            super()._handle_exception(error)
-            return
-        from tui.screens.error import ErrorScreen
-
-        if not any(isinstance(screen, ErrorScreen) for screen in self.screen_stack):
-            self.push_screen(ErrorScreen(error, path, self.current_mode))
-
-    def _handle_exception(self, error: Exception) -> None:
-        """Textual would leave here; a broken widget should cost its screen at most."""
-        if self.is_running and self._screen_stacks.get(self.current_mode):
-            self.trouble(error)
-        else:
-            self.write_log(error)
-            super()._handle_exception(error)
-
-    async def _dispatch_message(self, message: Message) -> None:
-        """The app itself lives on whatever a handler does."""
-        try:
-            await super()._dispatch_message(message)
-        except Exception as error:  # noqa: BLE001
-            self.trouble(error)
-
-    def write_log(self, error: Exception) -> Path:
-        """Add the traceback to the home's tui.log."""
-        from datadream import durable
-        from datadream.jobs import state
-
-        path = self.data.home.path / "tui.log"
-        text = "".join(traceback.format_exception(error))
-        if isinstance(error, UserError):
-            text = f"{error}\n"
-        try:
-            fd = durable.open_file(path, os.O_WRONLY | os.O_APPEND)
-            try:
-                os.write(fd, f"{state.now()} {text}".encode("utf-8", "replace"))
-            finally:
-                os.close(fd)
-        except (OSError, UserError):
-            pass
-        return path

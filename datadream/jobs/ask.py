@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from datadream.data.parts import Parts
 from datadream.data.shots import ShotSet, make_shot_set
-from datadream.data.source import Source, open_source
+from datadream.data.source import Listed, open_source
 from datadream.errors import UserError
 from datadream.jobs import experiments, marks
 from datadream.jobs import plan as plans
@@ -33,7 +32,6 @@ SHOTS = (16,)  # with a source, when nothing else is said
 SEEDS = (1,)
 DEMO = ("zero-shot", "real-only", "name-only", "datadream-dset", "datadream-cls")
 LISTED_SECONDS = 20  # a preview lists a folder anew after this
-PIXEL = b"P5\n1 1\n255\n\0"  # stands for an image that a preview doesn't read
 
 
 @dataclass(frozen=True)
@@ -198,24 +196,10 @@ def next_repeat(home: Home, planned: Callable[[int], list[Run]]) -> int:
     return repeat
 
 
-class _Listed(Source):
-    """A source whose images aren't read."""
-
-    def __init__(self, source: Source) -> None:
-        self.name, self.spec, self.classes = source.name, source.spec, source.classes
-        self._source = source
-
-    def parts(self, split_seed: int = 0) -> Parts:
-        return self._source.parts(split_seed)
-
-    def read(self, key: str) -> bytes:
-        return PIXEL
-
-
 @functools.lru_cache(maxsize=64)
 def _drawn(source: str, shots: int, seed: int, moment: int) -> ShotSet:
     """The set as it would be drawn, its images not read. `moment` lets a folder that changed be listed again."""
-    return make_shot_set(_Listed(open_source(source)), shots, seed, check="used")
+    return make_shot_set(Listed(open_source(source)), shots, seed, check="used")
 
 
 def _kept(home: Home, drawn: ShotSet) -> Iterator[ShotSet]:

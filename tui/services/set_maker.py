@@ -13,7 +13,6 @@ from datadream.errors import UserError
 if TYPE_CHECKING:
     from datadream.jobs.home import Home
 
-PIXEL = b"P5\n1 1\n255\n\0"  # stands for an image that isn't read yet
 SHORTEST = 3  # classes named
 
 
@@ -61,25 +60,11 @@ def command(wish: Wish) -> str:
     return shlex.join([*words[:3], wish.source, *words[3:]])
 
 
-class _Listed(Source):
-    """A source whose images aren't read."""
-
-    def __init__(self, source: Source) -> None:
-        self.name, self.spec, self.classes = source.name, source.spec, source.classes
-        self._source = source
-
-    def parts(self, split_seed: int = 0) -> Parts:
-        return self._source.parts(split_seed)
-
-    def read(self, key: str) -> bytes:
-        return PIXEL
-
-
 def look(home: Home, wish: Wish) -> Look:
     """Classes, images a class, and what is short or misnamed; reads no image and writes nothing."""
     from datadream.canonical import short_id
     from datadream.data.shots import make_shot_set
-    from datadream.data.source import open_source
+    from datadream.data.source import Listed, open_source
     from datadream.jobs.sets import default_name
     from datadream.jobs.state import read_dict
 
@@ -91,7 +76,7 @@ def look(home: Home, wish: Wish) -> Look:
     lines = _lines(source, parts)
     images = sum(map(len, parts.values()))
     try:
-        drawn = make_shot_set(_Listed(source), wish.shots, wish.seed, split_seed=wish.split_seed, check="used")
+        drawn = make_shot_set(Listed(source), wish.shots, wish.seed, split_seed=wish.split_seed, check="used")
     except UserError as error:
         return Look(lines, str(error), images)
     name = wish.name or default_name(drawn)
