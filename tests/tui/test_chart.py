@@ -10,7 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from textual.app import App, ComposeResult
 
-from tui.widgets.braille import LETTERS, Look, Series, columns, draw, left_out, number, smoothed, thinned, window
+from tui.widgets.braille import (
+    LETTERS,
+    Column,
+    Look,
+    Series,
+    columns,
+    draw,
+    left_out,
+    number,
+    place,
+    smoothed,
+    thinned,
+    window,
+)
 from tui.widgets.chart import Chart
 
 
@@ -54,6 +67,27 @@ def test_one_value_is_a_dot_in_the_middle_with_its_label() -> None:
     rows = text([Series("loss", [4], [2.88])], 40, 7)
     assert "2.88┤" in rows[1]
     assert sum(0x2800 < ord(sign) < 0x2900 for sign in "".join(rows)) == 1
+
+
+@pytest.mark.parametrize("x", [2, 0.3, -7.1, 1e300])
+@pytest.mark.parametrize("plain", [False, True])
+def test_where_every_x_is_one_each_curve_is_one_point(x: float, plain: bool) -> None:
+    series = [Series(name, [x], [y]) for name, y in (("one", 50.0), ("two", 60.0), ("three", 60.0))]
+    rows = text(series, 60, 9, Look(ascii=plain))
+    edge = "+" if plain else "┤"
+    drawn = [sorted(row.split(edge)[1].strip()) for row in rows[:6] if edge in row]
+    assert drawn == [["b", "c"], [], ["a"]]  # two that meet stand side by side
+    plot = "".join(row[3:] for row in rows[:6])
+    assert {sign for sign in plot if sign not in " │┤|+."} <= {*"abc"}
+    assert rows[-2].split() == [place(x)]
+
+
+def test_values_at_one_x_are_one_column_in_the_middle() -> None:
+    found = columns([2, 2, 2], [5, 1, 9], (2, 2), 6)
+    assert found == [None, None, None, Column(1, 9, 5, 9), None, None]
+    near = math.nextafter(2, 3)  # no number lies between, so bounds meet
+    found = columns([2, near], [5, 1], (2, near), 6)
+    assert [c for c in found if c] == [Column(5, 5, 5, 5), Column(1, 1, 1, 1)]
 
 
 def test_the_labels_are_the_least_and_the_greatest_and_the_middle_is_geometric_on_a_log_scale() -> None:

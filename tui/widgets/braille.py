@@ -11,6 +11,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 AXIS, TEXT = -1, -2
 Piece = tuple[str, int]  # text and whose it is: the number of a curve, AXIS or TEXT
@@ -80,19 +81,27 @@ def window(series: Sequence[Series], zoom: int) -> tuple[float, float]:
 def columns(
     xs: Sequence[float], ys: Sequence[float], span: tuple[float, float], count: int, log: bool = False
 ) -> list[Column | None]:
-    """What falls into each of `count` equal parts of `span`; None where nothing does, GAP where that can't be drawn."""
+    """What falls into each of `count` equal parts of `span`; None where nothing does, GAP where that can't be drawn.
+
+    Where `span` is one number only, that is in the middle.
+    """
     low, high = span
-    bounds = [low * (1 - i / count) + high * (i / count) for i in range(count)]
+    if low < high:
+        # Rounding may let a bound fall behind the one before it.
+        bounds = list(accumulate((low * (1 - i / count) + high * (i / count) for i in range(count)), max))
+    else:  # a point: all of it is in the middle
+        bounds = [low if i <= count // 2 else math.inf for i in range(count)]
     starts = [bisect_left(xs, bound) for bound in bounds]
     ends = [*starts[1:], len(xs)]
-    found: list[Column | None] = []
-    for start, end in zip(starts, ends, strict=True):
-        part = ys[start:end]
-        if part and not (math.isfinite(sum(part)) and (not log or min(part) > 0)):
-            part = [y for y in part if math.isfinite(y) and (not log or y > 0)]
-        nothing = GAP if end > start else None
-        found.append(Column(min(part), max(part), part[0], part[-1]) if part else nothing)
-    return found
+    return [_column(ys[start:end], log) for start, end in zip(starts, ends, strict=True)]
+
+
+def _column(part: Sequence[float], log: bool) -> Column | None:
+    if not part:
+        return None
+    if not (math.isfinite(sum(part)) and (not log or min(part) > 0)):
+        part = [y for y in part if math.isfinite(y) and (not log or y > 0)]
+    return Column(min(part), max(part), part[0], part[-1]) if part else GAP
 
 
 def left_out(ys: Sequence[float], log: bool = False) -> int:
@@ -267,6 +276,8 @@ def _legend(series: Sequence[Series], curves: Sequence[Sequence[float]], width: 
 
 def _ends(left: str, right: str, margin: int, cells: int) -> str:
     room = cells - len(left) - len(right)
+    if left == right:  # of a point
+        return " " * margin + left.center(cells)[:cells]
     text = left + " " * room + right if room > 0 else right.rjust(cells)[:cells]
     return " " * margin + text
 
