@@ -137,6 +137,37 @@ def test_the_registry_gives_the_numbers_of_the_command(ran: Path) -> None:
     assert list(marks.values()).count(BEST) == 1
 
 
+def test_a_filter_of_the_command_is_that_of_the_listings(ran: Path) -> None:
+    everything = json.loads(run_cli("compare", "--format", "json", home=ran).stdout)
+    filtered = json.loads(run_cli("compare", "-w", "data=real+synth shots>=2", "--format", "json", home=ran).stdout)
+    assert filtered == [row for row in everything if row["data"] == "real+synth"] != []
+    run_id = filtered[0]["run_ids"][0]
+    turned = run_cli("compare", "--pivot", "method,data", "--where", f"id={run_id}", "--format", "md", home=ran)
+    lines = [line for line in turned.stdout.splitlines() if line.startswith("| ")]
+    assert len(lines) == 2 and f"{100 * filtered[0]['mean']:.1f}" in lines[1]
+    wrong = run_cli("compare", "--where", "colour=red", home=ran)
+    assert wrong.returncode == 2 and "a run has no 'colour' to ask by" in wrong.stderr
+    nothing = run_cli("compare", "--where", "shots>99", home=ran)
+    assert (nothing.returncode, nothing.stdout) == (0, "no run matches\n")
+    turned = run_cli("compare", "--where", "shots>99", "--pivot", "method,shots", home=ran)
+    assert turned.returncode == 2 and "no run matches" in turned.stderr
+
+
+def test_a_filter_that_names_the_split_needs_no_split_option(ran_copy: Path) -> None:
+    options = ("-o", "classify.evaluate=val", "-o", "classify.steps=4", "-o", "classify.batch_size=16")
+    made = run_cli("run", "zero-shot", "--set", "d2", *options, home=ran_copy)
+    assert made.returncode == 0, made.stderr
+
+    def splits(*arguments: str) -> list[str]:
+        return [row["split"] for row in json.loads(run_cli("compare", "-f", "json", *arguments, home=ran_copy).stdout)]
+
+    assert set(splits()) == {"test"}
+    assert splits("--where", "split=val") == splits("--split", "val") == ["val"]
+    assert splits("--where", "method=zero-shot") == ["test"]
+    assert sorted(splits("--where", "method=zero-shot split~t", "--split", "test")) == ["test"]
+    assert sorted(splits("--where", "method=zero-shot split!=none")) == ["test", "val"]
+
+
 def test_many_runs_are_compared_without_reading_their_files(tmp_path: Path) -> None:
     registry = Registry.open(tmp_path / "registry.db", tmp_path / "registry.lock")
     fill(registry, 20_000)

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from datadream import durable
+from datadream.cli.listing import WhereOption, registry_of
 from datadream.cli.options import HomeOption, words
 from datadream.errors import UserError
 
 if TYPE_CHECKING:
     from datadream.jobs.home import Home
+    from store.where import Condition
 
 FORMATS = ("table", "json", "csv", "md", "latex", "html", "png")
+NOTHING = "nothing to compare yet: run something first, as `datadream run real-only --source digits --shots 4`"
 
 
 def compare(
     format_: Annotated[str, typer.Option("--format", "-f", help="table, json, csv, md, latex, html or png.")] = "table",
     sets: Annotated[list[str] | None, typer.Option("--set", help="Only runs on this set. Repeatable.")] = None,
-    split: Annotated[str, typer.Option(help="test, or val for runs made with -o classify.evaluate=val.")] = "test",
+    where: WhereOption = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="test, or val for runs made with -o classify.evaluate=val. [default: test, unless --where names one]",
+            show_default=False,
+        ),
+    ] = None,
     pivot: Annotated[
         str | None,
         typer.Option(
@@ -37,20 +47,28 @@ def compare(
     from datadream.jobs.home import open_home
     from datadream.jobs.plan import read_records
     from datadream.jobs.sets import find_set
+    from store.where import parse_where
 
     words(format_, "--format", FORMATS)
-    words(split, "--split", ("test", "val"))
+    words(split or "test", "--split", ("test", "val"))
+    conditions = parse_where(where or "")
+    if split is None and not any(condition.name == "split" for condition in conditions):
+        split = "test"
     opened = open_home(home)
     only = None
     if sets:
         ids = {find_set(opened, name).id for name in sets}
         only = {record["id"] for record in read_records(opened) if record["set"] in ids}
+    if conditions:
+        found = matching(opened, conditions)
+        only = found if only is None else found & only
+    nothing = "no run matches" if conditions else NOTHING
     if pivot is None and output is None and format_ not in ("html", "png"):
-        print_table(opened, only, format_, split)
+        print_table(opened, only, format_, split, nothing)
         return
     if format_ == "png" and output is None:
         raise UserError("a picture can't be printed here", hint="say where it goes, as --output table.png")
-    content = turned_table(opened, only, format_, split, pivot)
+    content = turned_table(opened, only, format_, split, pivot, nothing)
     if output is None:
         typer.echo(content.decode(), nl=False)
     else:
@@ -58,7 +76,25 @@ def compare(
         typer.echo(f"written: {output}", err=True)
 
 
-def turned_table(home: Home, only: Collection[str] | None, format_: str, split: str, pivot: str | None) -> bytes:
+def matching(home: Home, where: Sequence[Condition]) -> set[str]:
+    """Ids of the runs of which all that holds. Raises UserError for a column that isn't one."""
+    from store import queries
+
+    registry = registry_of(home)
+    try:
+        return set(queries.keys(registry, "run", where))
+    finally:
+        registry.close()
+
+
+def turned_table(
+    home: Home,
+    only: Collection[str] | None,
+    format_: str,
+    split: str | None,
+    pivot: str | None,
+    nothing: str = NOTHING,
+) -> bytes:
     """Runs as a table with chosen rows and columns, the best marked, and what differs from it by chance alone."""
     from datadream.report import exports
     from datadream.report import pivot as pivots
@@ -66,10 +102,10 @@ def turned_table(home: Home, only: Collection[str] | None, format_: str, split: 
     from datadream.report.rows import rows
 
     by_rows, by_columns = pivots.parse_pivot(pivot) if pivot is not None else (pivots.ROWS, pivots.COLUMNS)
-    runs = [run for run in collect(home, only) if run.split == split]
+    runs = [run for run in collect(home, only) if split is None or run.split == split]
     table = rows(runs)
     if not table:
-        raise UserError("nothing to compare yet", hint="run something, as `datadream run real-only --source digits`")
+        raise UserError(nothing)
     marks = pivots.verdicts(table, {run.run_id: (run.keys, run.correct) for run in runs})
     found = pivots.pivot(table, by_rows, by_columns, marks)
     if format_ != "table":
@@ -82,7 +118,9 @@ def turned_table(home: Home, only: Collection[str] | None, format_: str, split: 
     return drawn.get().encode()
 
 
-def print_table(home: Home, only: Collection[str] | None, format_: str, split: str | None = None) -> None:
+def print_table(
+    home: Home, only: Collection[str] | None, format_: str, split: str | None = None, nothing: str = NOTHING
+) -> None:
     """Rows of the runs in `only` (None: all of `split`) as `format_`, and paired comparisons under a table."""
     from datadream.report.collect import collect
     from datadream.report.rows import rows
@@ -94,9 +132,7 @@ def print_table(home: Home, only: Collection[str] | None, format_: str, split: s
         typer.echo(render(table, format_))
         return
     if not table:
-        typer.echo(
-            "nothing to compare yet: run something first, as `datadream run real-only --source digits --shots 4`"
-        )
+        typer.echo(nothing)
         return
     from rich.console import Console
 
