@@ -28,8 +28,7 @@ def compare(
     split: Annotated[
         str | None,
         typer.Option(
-            help="test, or val for runs made with -o classify.evaluate=val. [default: test, unless --where names one]",
-            show_default=False,
+            help="test, or val for runs made with -o classify.evaluate=val; without it test, unless --where names one."
         ),
     ] = None,
     pivot: Annotated[
