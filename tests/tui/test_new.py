@@ -84,9 +84,13 @@ def test_the_form_is_a_request() -> None:
         force=True,
         without_marked=True,
     )
-    assert request_of(Form(recipes=("zero-shot",), sets=("d2",), shots="x", seeds="y")) == ask.Request(
-        recipes=("zero-shot",), sets=("d2",)
-    )
+    ticked = Form(recipes=("zero-shot",), sets=("d2",))
+    assert request_of(ticked) == ask.Request(recipes=("zero-shot",), sets=("d2",))
+    for field in ("shots", "seeds"):  # not silently without effect
+        with pytest.raises(UserError, match="the ticked sets have their own"):
+            request_of(dataclasses.replace(ticked, **{field: "1,5"}))
+    with pytest.raises(UserError, match="sets are ticked and a source is given"):
+        request_of(dataclasses.replace(ticked, source="digits"))
 
 
 @pytest.mark.parametrize(

@@ -196,8 +196,11 @@ class NewScreen(HomeScreen):
         form, line = self.form(), self.command("queue" if paused else "start")
         self._starting = True
 
-        def done(jobs: list[str] | str) -> None:
+        def done(jobs: list[str] | str | Exception) -> None:
             self._starting = False
+            if isinstance(jobs, Exception):
+                self.dream.trouble(jobs)
+                return
             if isinstance(jobs, str):
                 self.dream.say(jobs, "error")
                 return

@@ -71,6 +71,12 @@ def request_of(form: Form) -> Request:
         (images,) = _numbers(form.images, "images a class", 1, one=True)
         overrides.insert(0, f"generate.images_per_class={images}")
     source = form.source.strip() or None
+    if form.sets and not source and (form.shots.strip() or form.seeds.strip()):
+        raise UserError(
+            "shots and seeds choose from a source, and the ticked sets have their own", hint="empty them, or untick"
+        )
+    if form.sets and source:
+        raise UserError("sets are ticked and a source is given", hint="untick the sets, or empty the source")
     return Request(
         recipes=(*form.recipes, *_parts(form.files, "recipe files")),
         sets=form.sets,
@@ -191,9 +197,11 @@ def _whole(text: str) -> int:
         raise UserError(f"the priority needs a whole number, not {text!r}", hint="higher goes first") from error
 
 
-def started(data: Data, form: Form, paused: bool) -> list[str] | str:
-    """`start`, or the sentence that says why it can't be."""
+def started(data: Data, form: Form, paused: bool) -> list[str] | str | Exception:
+    """`start`, or the sentence that says why it can't be, or what went wrong; raises nothing."""
     try:
         return start(data, form, paused)
     except UserError as error:
         return str(error)
+    except Exception as error:  # noqa: BLE001 - handed to the screen, which makes it a panel
+        return error
