@@ -29,7 +29,6 @@ from tui.actions import ACTIONS, SCREENS, actions, bindings, key_names
 from tui.base import HomeScreen
 from tui.commands import ActionProvider
 from tui.services.data import Data
-from tui.services.poller import Poller
 from tui.services.prefs import Prefs
 from tui.services.snapshot import Snapshot
 from tui.trouble import Trouble
@@ -37,6 +36,8 @@ from tui.trouble import Trouble
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Literal
+
+    from tui.services.poller import Poller
 
     Severity = Literal["information", "warning", "error"]
 
@@ -111,7 +112,8 @@ class DataDreamApp(Trouble):
         self.frozen = False
         self.log_of_commands: list[tuple[str, str]] = []
         self._undos: list[tuple[str, Callable[[Data], Any]]] = []
-        self._poller = Poller(self.data, self._deliver, self._poll_failed)
+        self._poller: Poller | None = None
+        self._leaving = False
         self._over: set[str] | None = None
         self._told: set[str] = set()
         self.sub_title = str(opened.path)
@@ -137,11 +139,21 @@ class DataDreamApp(Trouble):
                 loop.add_signal_handler(number, self._hang_up)
             except (NotImplementedError, RuntimeError, ValueError):  # not in the main thread
                 break
-        self._poller.start()
+        self.call_after_refresh(threading.Thread(target=self._poll, name="poller", daemon=True).start)
+
+    def _poll(self) -> None:
+        """The poller's thread. What it needs is imported here, when the first screen is drawn already."""
+        from tui.services.poller import Poller
+
+        self._poller = Poller(self.data, self._deliver, self._poll_failed)
+        if not self._leaving:
+            self._poller.run()
 
     def on_unmount(self) -> None:
         """Let go of everything; jobs don't notice."""
-        self._poller.stop()
+        self._leaving = True
+        if self._poller is not None:
+            self._poller.stop()
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.data.close()
 
@@ -154,12 +166,14 @@ class DataDreamApp(Trouble):
 
     def on_app_blur(self, _: events.AppBlur) -> None:
         """Nobody looks: gather less often."""
-        self._poller.blurred = True
+        if self._poller is not None:
+            self._poller.blurred = True
 
     def on_app_focus(self, _: events.AppFocus) -> None:
         """Somebody looks again."""
-        self._poller.blurred = False
-        self._poller.poke()
+        if self._poller is not None:
+            self._poller.blurred = False
+            self._poller.poke()
 
     # Snapshots
 
@@ -203,7 +217,8 @@ class DataDreamApp(Trouble):
 
     def poke(self) -> None:
         """Look at once."""
-        self._poller.poke()
+        if self._poller is not None:
+            self._poller.poke()
 
     # Given to screens
 

@@ -55,7 +55,6 @@ class Poller:
         self._known: dict[str, _Known] = {}
         self._last: Snapshot | None = None
         self._wake, self._stop = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
         self._host: Host | None = None
         self._devices: tuple[Device, ...] = ()
         self._host_at = self._synced_at = -1e9
@@ -64,23 +63,18 @@ class Poller:
         self._waiting_since: float | None = None
         self.blurred = False
 
-    def start(self) -> None:
-        """Begin to gather."""
-        self._thread.start()
-
     def poke(self) -> None:
         """Gather at once: something was done."""
         self._synced_at = -1e9
         self._wake.set()
 
     def stop(self) -> None:
-        """Gather no more; returns when the thread is gone, or after a second."""
+        """Gather no more."""
         self._stop.set()
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(1.0)
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Gather until stopped."""
         while not self._stop.is_set():
             try:
                 snapshot = self.gather()

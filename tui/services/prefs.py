@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from pathlib import Path
 from typing import Any
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import state
 from datadream.jobs.home import Home
 
 FILE = "tui.json"
@@ -19,7 +20,7 @@ class Prefs:
     def __init__(self, home: Home) -> None:
         self._path = home.path / FILE
         self._lock = threading.Lock()
-        self._values: dict[str, Any] = state.read_dict(self._path) or {}
+        self._values = _read(self._path)
 
     def get(self, name: str, default: Any = None) -> Any:
         """What was chosen, else `default`; also when what is kept is of another type."""
@@ -37,3 +38,11 @@ class Prefs:
                 durable.write_json(self._path, dict(self._values))
             except (OSError, UserError):
                 return
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
