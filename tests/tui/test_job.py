@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import shutil
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from tests.conftest import run_cli
 from tests.tui.looking import SIZES, Looker, looking
 from tui.actions import actions
 from tui.screens.job import PANES, JobScreen
+from tui.screens.job_deeds import Facts, loss_of
 from tui.widgets.chart import Chart
 from tui.widgets.log_view import LogView
 
@@ -407,3 +409,15 @@ def test_frozen_drawing_stands_still_and_then_catches_up(ran_copy: Path) -> None
             await looker.see("2 lines")
 
     asyncio.run(walk())
+
+
+def test_what_stopping_loses_is_said_only_as_far_as_it_is_known() -> None:
+    running = Facts("a" * 16, "running", "", "", 0, False, 5, 1000, "steps")
+    assert loss_of("cancel", [running]) == (
+        "What it did since its last checkpoint is lost (aaaaaaaa is at 5 of 1,000 steps). "
+        "Retry goes on from the checkpoint."
+    )
+    begun = dataclasses.replace(running, id="b" * 16, done=0, total=0, unit="")
+    assert "is lost. Retry" in loss_of("cancel", [begun])
+    assert "What they did" in loss_of("cancel", [running, begun])
+    assert loss_of("cancel", [dataclasses.replace(begun, state="queued")]) == "Nothing is lost: it isn't running."

@@ -121,9 +121,15 @@ def loss_of(deed: str, jobs: Sequence[Facts]) -> str:
     """What a dangerous deed takes away."""
     if deed == "cancel":
         running = [job for job in jobs if job.state == "running"]
-        held = "; ".join(f"{job.id[:8]} is at {job.done:,} of {job.total:,} {job.unit}" for job in running[:3])
-        told = f" ({held}{'; …' if len(running) > 3 else ''})" if held else ""
-        return f"What they did since their last checkpoint is lost{told}. Retry goes on from the checkpoint."
+        if not running:
+            return (
+                "Nothing is lost: it isn't running." if len(jobs) == 1 else "Nothing is lost: none of them is running."
+            )
+        # A job that has just begun knows no total yet.
+        held = [f"{job.id[:8]} is at {job.done:,} of {job.total:,} {job.unit}" for job in running if job.total]
+        told = f" ({'; '.join(held[:3])}{'; ...' if len(held) > 3 else ''})" if held else ""
+        whose = "it did since its" if len(running) == 1 else "they did since their"
+        return f"What {whose} last checkpoint is lost{told}. Retry goes on from the checkpoint."
     if deed == "remove":
         return (
             "The log, the history and the checkpoint are removed for good, and can't be undone. What was made of it "

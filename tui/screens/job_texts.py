@@ -64,7 +64,7 @@ def why(facts: JobFacts, with_log: bool = True) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
     status = facts.status
     if facts.gone:
-        text.append(f"! {shown(_first(facts.gone))}", "bold yellow")
+        text = Text(f"! {shown(_first(facts.gone))}", "bold yellow", no_wrap=False, overflow="fold")
     elif status is not None and status.state in ("failed", "lost"):
         message = (facts.error or status.reason or "it left no message").strip().splitlines()
         first = message[0] if message else ""

@@ -175,7 +175,7 @@ def _stub(data: Data, thing: str, kind: str) -> Node:
         return Node(thing, "job", text.plain, shown(status.title or status.stage), str(text.style))
     if kind == "shard":
         return Node(thing, "shard", words="a part of a synthetic set")
-    return Node(thing, NOUNS.get(kind, "thing"), "gone", "its folder isn't there any more", "dim")
+    return Node(thing, NOUNS.get(kind, "thing"), "gone", "its folder isn't there any more, or can't be read", "dim")
 
 
 def _accuracy(value: float | None) -> str:
