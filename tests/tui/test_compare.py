@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from benchmarks.registry import fill
 from datadream.jobs import spawn, state
 from datadream.jobs.follow import open_jobs
-from datadream.jobs.home import Home
+from datadream.jobs.home import Home, open_home
+from datadream.report import pivot as pivots
 from datadream.report.tables import top1
+from store.registry import Registry
 from tests.conftest import run_cli
 from tests.tui.looking import SIZES, Looker, looking
 from tui.screens.compare import CompareScreen
 from tui.screens.compare_read import next_seeds
+from tui.screens.error import ErrorScreen
 
 
 @pytest.fixture(autouse=True)
@@ -88,11 +93,12 @@ def test_views_follow_each_other_and_escape_comes_back(ran: Path, size: tuple[in
     asyncio.run(walk())
 
 
-def test_two_marked_runs_are_compared(ran: Path) -> None:
+@pytest.mark.parametrize("size", SIZES)
+def test_two_marked_runs_are_compared(ran: Path, size: tuple[int, int]) -> None:
     ids = sorted(path.stem for path in (ran / "runs").glob("*.json"))[:2]
 
     async def walk() -> None:
-        async with looking(ran) as looker:
+        async with looking(ran, size) as looker:
             looker.app.compare_runs(ids)
             await looker.see("McNemar p =")
             for run_id in ids:
@@ -125,9 +131,10 @@ def test_rows_and_columns_are_chosen_and_kept(ran_copy: Path, size: tuple[int, i
     assert json.loads((ran_copy / "tui.json").read_text())["compare"]["rows"] == ["method"]
 
 
-def test_a_filter_leaves_what_it_says_and_escape_drops_it(ran: Path) -> None:
+@pytest.mark.parametrize("size", SIZES)
+def test_a_filter_leaves_what_it_says_and_escape_drops_it(ran: Path, size: tuple[int, int]) -> None:
     async def walk() -> None:
-        async with looking(ran) as looker:
+        async with looking(ran, size) as looker:
             await opened(looker)
             await looker.press("slash")
             await looker.see("Which runs count")
@@ -135,7 +142,7 @@ def test_a_filter_leaves_what_it_says_and_escape_drops_it(ran: Path) -> None:
             await looker.press("enter")
             await looker.see(lambda: "name-only" not in looker.text())
             assert "real-only" in looker.text()
-            assert screen(looker).command("filter") == "datadream runs ls --where data=real"
+            assert screen(looker).command("filter").endswith(" --where data=real")
             await looker.press("escape")
             await looker.see("name-only")
             await looker.press("slash")
@@ -198,14 +205,15 @@ def test_the_command_it_shows_asks_for_the_same_jobs(ran_copy: Path) -> None:
     assert len(open_jobs(Home(ran_copy))) == 6
 
 
-def test_exactly_what_a_cell_lacks_is_queued(ran_copy: Path) -> None:
+@pytest.mark.parametrize("size", SIZES)
+def test_exactly_what_a_cell_lacks_is_queued(ran_copy: Path, size: tuple[int, int]) -> None:
     """Another seed of one method makes every other row lack it."""
     made = run_cli("run", "zero-shot", "--source", "digits", "--shots", 2, "--seeds", 5, "-o", "classify.steps=4",
                    "-o", "classify.batch_size=16", home=ran_copy)  # fmt: skip
     assert made.returncode == 0, made.stderr
 
     async def walk() -> None:
-        async with looking(ran_copy) as looker:
+        async with looking(ran_copy, size) as looker:
             await opened(looker)
             await looker.see("lacks seed 5")
             await looker.see("n=2")
@@ -221,23 +229,50 @@ def test_exactly_what_a_cell_lacks_is_queued(ran_copy: Path) -> None:
     assert len(open_jobs(Home(ran_copy))) == 3
 
 
-def test_exports_are_written_and_their_paths_told(ran_copy: Path) -> None:
+@pytest.mark.parametrize("size", SIZES)
+def test_exports_are_written_and_their_paths_told(ran_copy: Path, size: tuple[int, int]) -> None:
     async def walk() -> None:
-        async with looking(ran_copy) as looker:
+        async with looking(ran_copy, size) as looker:
             await opened(looker)
             await looker.press("E")
             await looker.see("Export as")
             await looker.press("down", "space", "down", "space", "down", "space", "down", "space", "enter")
             await looker.see("written: ")
+            lines = looker.app.log_of_commands[-1][1].splitlines()
+            assert lines[1] == "datadream compare --pivot method+data,shots --format latex --output compare.tex"
+            assert len(lines) == 5
 
     asyncio.run(walk())
     found = sorted(path.suffix for path in (ran_copy / "exports").iterdir())
     assert found == [".csv", ".html", ".md", ".png", ".tex"]
 
 
-def test_the_table_is_copied_as_markdown(ran_copy: Path) -> None:
+def test_the_command_it_shows_prints_the_same_table(ran_copy: Path) -> None:
+    lines: list[str] = []
+
     async def walk() -> None:
         async with looking(ran_copy) as looker:
+            await opened(looker)
+            await looker.press("slash")
+            await looker.type("data=real")
+            await looker.press("enter")
+            await looker.see(lambda: "name-only" not in looker.text())
+            await looker.see(lambda: len(screen(looker)._judged) == len(screen(looker)._table or ()))
+            lines.extend(screen(looker).command(action) for action in ("view", "rows", "export", "copy"))
+            await looker.press("y")
+            await looker.see("clipboard.txt")
+
+    asyncio.run(walk())
+    turned = "datadream compare --pivot method+data,shots --where data=real"
+    assert lines == [turned, turned, f"{turned} --format html --output compare.html", f"{turned} --format md"]
+    again = run_cli(*shlex.split(lines[3])[1:], home=ran_copy)
+    assert again.stdout.strip() == (ran_copy / "exports" / "clipboard.txt").read_text().strip()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_table_is_copied_as_markdown(ran_copy: Path, size: tuple[int, int]) -> None:
+    async def walk() -> None:
+        async with looking(ran_copy, size) as looker:
             await opened(looker)
             await looker.press("y")
             await looker.see("clipboard.txt")
@@ -246,11 +281,14 @@ def test_the_table_is_copied_as_markdown(ran_copy: Path) -> None:
     assert "| datadream-cls" in (ran_copy / "exports" / "clipboard.txt").read_text()
 
 
-def test_images_and_runs_of_a_cell_are_opened(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", SIZES)
+def test_images_and_runs_of_a_cell_are_opened(
+    ran: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened_: list[str] = []
 
     async def walk() -> None:
-        async with looking(ran) as looker:
+        async with looking(ran, size) as looker:
             monkeypatch.setattr(type(looker.app), "open_gallery", lambda self, found: opened_.append(found))
             await opened(looker)
             await looker.press("i")
@@ -265,15 +303,111 @@ def test_images_and_runs_of_a_cell_are_opened(ran: Path, monkeypatch: pytest.Mon
     asyncio.run(walk())
 
 
-def test_an_empty_home_says_what_to_do(home: Home) -> None:
+@pytest.mark.parametrize("size", SIZES)
+def test_an_empty_home_says_what_to_do(home: Home, size: tuple[int, int]) -> None:
     async def walk() -> None:
-        async with looking(home, (80, 24)) as looker:
+        async with looking(home, size) as looker:
             await looker.press("7")
             await looker.see("no numbers yet")
             await looker.press("m", "a", "E", "y", "i", "enter", "v", "v", "v", "v")
             await looker.see("no numbers yet")
 
     asyncio.run(walk())
+
+
+def test_validation_runs_are_shown_only_when_asked_for(ran_copy: Path) -> None:
+    options = ("-o", "classify.evaluate=val", "-o", "classify.steps=4", "-o", "classify.batch_size=16")
+    made = run_cli("run", "zero-shot", "--set", "d2", *options, home=ran_copy)
+    assert made.returncode == 0, made.stderr
+
+    def splits(looker: Looker) -> set[str]:
+        return {row.split for row in screen(looker)._table or ()}
+
+    async def filtered(looker: Looker, text: str) -> None:
+        await looker.press("slash")
+        await looker.type(text)
+        await looker.press("enter")
+
+    async def walk() -> None:
+        async with looking(ran_copy) as looker:
+            await opened(looker)
+            assert splits(looker) == {"test"}
+            await filtered(looker, "split=val")
+            await looker.see(lambda: splits(looker) == {"val"})
+            await looker.see("filter split=val")
+            assert screen(looker).command("view").endswith(" --where split=val")
+            await looker.press("escape")
+            await looker.see(lambda: splits(looker) == {"test"})
+            await filtered(looker, "settings~evaluate")  # leaves nothing of the test images
+            await looker.see(lambda: splits(looker) == {"val"})
+            assert screen(looker).command("view").endswith(" --where 'settings~evaluate' --split val")
+
+    asyncio.run(walk())
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose registry knows 100,000 runs; 256 rows of one source and number of shots are rivals."""
+    home = open_home(tmp_path_factory.mktemp("many") / "home")
+    registry = Registry.open(home.registry, home.registry_lock)
+    fill(registry, 100_000)
+    with registry.writing() as session:
+        session.connection().exec_driver_sql(
+            "UPDATE run SET settings = 'b=' || substr(id, 1, 2) WHERE source = 'data0' AND shots = 1"
+        )
+    registry.close()
+    return home.path
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_hundred_thousand_runs_are_compared_and_few_files_read(
+    many: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every key works; the predictions, which a fabricated home lacks, are made up."""
+    questions: list[int] = []
+    real = pivots.answers
+
+    def answers(home: Home, ids: Iterable[str]) -> dict[str, pivots.Answered]:
+        wanted = list(ids)
+        questions.append(len(wanted))
+        return real(home, wanted)
+
+    monkeypatch.setattr(pivots, "answers", answers)
+    monkeypatch.setattr(pivots, "read_dict", lambda path: {"jobs": {"classify": path.stem}})
+    monkeypatch.setattr(
+        pivots, "read_predictions", lambda path: (tuple(map(str, range(16))), tuple(map("8".__gt__, path.parent.name)))
+    )
+
+    async def walk() -> None:
+        async with looking(many, size) as looker:
+            await looker.press("7")
+            await looker.see("1 shot data0")
+            await looker.see(lambda: screen(looker)._left_out > 0)
+            await looker.see("256 rows aren't tested")
+            found = screen(looker)
+            assert found._pivot is not None and len(found._pivot.column_keys) == 30
+            await looker.press("G", "pageup", "pagedown", "g", "l", "h", "j", "k", "down", "up", "right", "left")
+            for _ in found._pivot.column_keys:
+                await looker.press("right")
+            assert found.grid.column == 29
+            await looker.see(lambda: len(found._judged) == len(found._table or ()))
+            await looker.press("m", "a", "i")
+            await looker.press("v")
+            await looker.see("Compare › Accuracy over shots")
+            await looker.press("v", "v", "v", "escape")
+            await looker.see("Compare › Table")
+            await looker.press("r", "escape", "E", "escape", "y")
+            await looker.see("clipboard.txt")
+            await looker.press("slash")
+            await looker.type("source=data3")
+            await looker.press("enter")
+            await looker.see("filter source=data3")
+            await looker.press("enter")
+            await looker.see(lambda: looker.app.current_mode == "runs")
+            assert not any(isinstance(found, ErrorScreen) for found in looker.app.screen_stack)
+
+    asyncio.run(walk())
+    assert max(questions) <= pivots.RUNS_MAX and sum(questions) <= 2 * pivots.RUNS_MAX
 
 
 def test_seeds_come_in_the_paper_s_order() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +43,42 @@ class Offer:
 
 
 def read_table(data: Data, where: str) -> list[Row]:
-    """All groups of runs that `where` leaves. Raises UserError for a filter that can't be."""
+    """All groups of runs that `where` leaves: of the test images where there are any, unless it names a split.
+
+    Raises UserError for a filter that can't be.
+    """
     from datadream.report.pivot import rows_of
     from store import queries
     from store.where import parse_where
 
-    return rows_of(queries.comparison(data.registry(), parse_where(where)))
+    found = queries.comparison(data.registry(), parse_where(where))
+    tests = [] if names_split(where) else [group for group in found if group["split"] == "test"]
+    return rows_of(tests or found)
+
+
+def names_split(where: str) -> bool:
+    """Whether the filter says which split it wants."""
+    from store.where import parse_where
+
+    return any(condition.name == "split" for condition in parse_where(where))
+
+
+def unjudged(pivot: Pivot, columns: Iterable[int], judged: Collection[str]) -> list[Row]:
+    """The rows of these columns that aren't `judged`, known by their first run, with all their rivals."""
+    from datadream.report.pivot import rivals
+
+    seen = [cell.row for line in pivot.cells for j in columns if (cell := line[j]).row is not None]
+    groups = {rivals(row) for row in seen if row.run_ids[0] not in judged}
+    return [row for row in pivot.table if rivals(row) in groups]
+
+
+def where_of(pivot: Pivot, i: int, j: int, where: str) -> str:
+    """The filter that leaves, of what `where` leaves, the runs of a cell."""
+    of = pivot.values(i, j)
+    method, settings = of.pop("method")
+    parts = [f"method={quoted(method)}", f"settings={quoted(settings)}" if settings else "settings="]
+    parts += [f"{name}={quoted(str(value))}" for name, value in of.items()]
+    return " ".join([*parts, where] if where else parts)
 
 
 def read_marks(data: Data, table: Sequence[Row]) -> tuple[dict[str, str], int]:

@@ -1,8 +1,8 @@
-"""Two runs as a text: their numbers, the test between them, their classes, and the settings that differ."""
+"""Two runs: which to take; then their numbers, the test between them, their classes, the settings that differ."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -13,9 +13,23 @@ from datadream.text import ID_LENGTH, shown
 from tui import glyphs
 
 if TYPE_CHECKING:
+    from datadream.report.rows import Row
     from datadream.report.runs_diff import TwoRuns
 
 WIDE = 100
+
+
+def against_best(table: Sequence[Row], marks: Mapping[str, str], row: Row) -> tuple[str, str] | None:
+    """Runs of the best of its rivals and of `row`, of one seed; of the next best where they share none."""
+    from datadream.report.pivot import BEST, rivals
+
+    others = [other for other in table if rivals(other) == rivals(row) and other is not row]
+    others.sort(key=lambda other: (marks.get(other.run_ids[0], "") != BEST, -other.mean))
+    for other in others:
+        for seed, run_id in zip(row.seeds, row.run_ids, strict=True):
+            if seed in other.seeds:
+                return other.run_ids[other.seeds.index(seed)], run_id
+    return None
 
 
 def side_by_side(found: TwoRuns, width: int) -> RenderableType:

@@ -78,8 +78,8 @@ class Grid(ScrollView, can_focus=True):
 
     def show(self, head: Sequence[str], labels: Sequence[str], cells: Sequence[Sequence[Cell]]) -> None:
         """Other content; `head` names the labels too. The cursor stays where it is if it can."""
-        texts = tuple(tuple((_plain(text), kind) for text, kind in line) for line in cells)
-        content = tuple(map(_plain, head)), tuple(map(_plain, labels)), texts
+        texts = tuple(tuple((plain(text), kind) for text, kind in line) for line in cells)
+        content = tuple(map(plain, head)), tuple(map(plain, labels)), texts
         if content == (self._head, self._labels, self._cells):
             return
         self._head, self._labels, self._cells = content
@@ -164,22 +164,23 @@ class Grid(ScrollView, can_focus=True):
         at = y - 1 + int(self.scroll_offset.y)
         if at >= len(self._labels):
             return Strip.blank(width, self.rich_style)
-        plain = self.rich_style
-        cursor = plain + self.get_component_rich_style("grid--cursor", partial=True)
+        usual = self.rich_style
+        cursor = usual + self.get_component_rich_style("grid--cursor", partial=True)
         here = at == self.row
-        segments = [Segment(f"{SIGN if here else ' '} {_left(self._labels[at], self._widths[0])}", plain)]
+        segments = [Segment(f"{SIGN if here else ' '} {_left(self._labels[at], self._widths[0])}", usual)]
         for j in seen:
             text, kind = self._cells[at][j]
-            style = cursor if here and j == self.column else plain
+            style = cursor if here and j == self.column else usual
             if kind:
                 style = style + Style.chain(self.get_component_rich_style(f"grid--{kind}", partial=True))
             if here and j == self.column:
                 style += Style(bgcolor=cursor.bgcolor)
-            segments += [Segment(" " * GAP, plain), Segment(_right(text, self._widths[j + 1]), style)]
-        return Strip(segments).adjust_cell_length(width, plain)
+            segments += [Segment(" " * GAP, usual), Segment(_right(text, self._widths[j + 1]), style)]
+        return Strip(segments).adjust_cell_length(width, usual)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """The signs of a comparison in ASCII where the locale has no more."""
     return text.translate(ASCII) if glyphs.ASCII else text
 
 

@@ -1,0 +1,83 @@
+"""What a cell of the comparison lacks, and more seeds of it: found out, asked, queued, undone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tui.base import HomeScreen
+from tui.screens import compare_read as read
+
+if TYPE_CHECKING:
+    from datadream.jobs.ask import Request
+    from datadream.report.pivot import Cell, Pivot
+    from tui.services.data import Data
+
+NOTHING_RUN = "nothing was run here; m queues it"
+
+
+class Queueing(HomeScreen):
+    """The keys m and a of the comparison, and what is known of the cell under the cursor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cell: read.CellFacts | None = None  # None while it is being read
+        self._cell_of: tuple[int, int] = (-1, -1)
+
+    def _read_cell(self, pivot: Pivot, at: tuple[int, int]) -> None:
+        """Find out what the keys of that cell would do, unless that is known."""
+        if at == self._cell_of:
+            return
+        self._cell_of, self._cell = at, None
+
+        def answer(facts: read.CellFacts) -> None:
+            if at == self._cell_of:
+                self._cell = facts
+
+        self.ask("cell", lambda data: read.read_cell(data, pivot, *at), answer)
+
+    def _why_not_cell(self, action: str, cell: Cell) -> str:
+        if action == "missing" and not cell.lacks:
+            return "this cell lacks no seed that its row or column has; a queues more seeds"
+        if action == "seeds" and cell.row is None:
+            return NOTHING_RUN
+        if self._cell is None:
+            return "the cell is still being read"
+        if action == "images":
+            return "" if self._cell.synth else "there are no synthetic images behind this cell"
+        return self._cell.why
+
+    def _queue_line(self, action: str) -> str:
+        """The equal `datadream run`."""
+        if self._cell is None:
+            return ""
+        request = self._cell.missing if action == "missing" else self._cell.more
+        return read.line(request) if request is not None else ""
+
+    def do_missing(self) -> None:
+        """Queue what the cell lacks."""
+        assert self._cell is not None and self._cell.missing is not None
+        self._offer(self._cell.missing, self._cell.recipe)
+
+    def do_seeds(self) -> None:
+        """Queue two more seeds."""
+        assert self._cell is not None and self._cell.more is not None
+        self._offer(self._cell.more, self._cell.recipe)
+
+    def _offer(self, request: Request, recipe: Mapping[str, Any] | None) -> None:
+        self.ask("offer", lambda data: read.offer(data, request, recipe), self._confirm)
+
+    def _confirm(self, offer: read.Offer) -> None:
+        from datadream.report.exports import shown_lines
+        from tui.screens.modals import Confirm
+
+        jobs: list[str] = []
+
+        def deed(data: Data) -> None:
+            jobs.extend(read.queue(data, offer.plan))
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.act(offer.done, deed, undo=lambda data: read.unqueue(data, jobs), command=offer.command)
+
+        self.dream.push_screen(Confirm(offer.question, shown_lines(offer.about.splitlines()), yes="Queue"), answered)

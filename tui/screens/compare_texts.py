@@ -1,0 +1,83 @@
+"""What the comparison says above and below its table and curves: functions of what is shown, nothing read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from datadream.text import shown
+from tui import glyphs
+from tui.widgets.braille import LETTERS, Series
+from tui.widgets.grid import plain
+
+if TYPE_CHECKING:
+    from datadream.report.curves import Curve
+    from datadream.report.pivot import Cell, Pivot
+
+CURVES_MAX = 12
+
+
+def head(view: str, pivot: Pivot | None, where: str) -> Text:
+    """One line: which view, of a table its rows and columns, and the filter."""
+    parts = [view]
+    if pivot is not None:
+        parts.append(f"rows: {' '.join(pivot.rows)}; columns: {' '.join(pivot.columns) or 'none'}")
+    if where:
+        parts.append(f"filter {where}")
+    return Text(f" {glyphs.DOT} ".join(map(shown, parts)), no_wrap=True, overflow="ellipsis")
+
+
+def kind(cell: Cell) -> str:
+    """How a Grid shows it."""
+    from datadream.report.pivot import ALIKE, BEST
+
+    return "none" if cell.row is None else {BEST: "best", ALIKE: "alike"}.get(cell.mark, "")
+
+
+def of_cell(pivot: Pivot, i: int, j: int) -> Text:
+    """The cell under the cursor with its seeds; what its method's letter means; what a reader must know."""
+    cell = pivot.cells[i][j]
+    text = Text(overflow="fold")
+    text.append(f"{shown(pivot.row_label(i))}, {shown(pivot.column_label(j))}: ", "bold")
+    text.append(f"{shown(cell.text)}{_seeds(cell)}\n")
+    settings = pivot.values(i, j)["method"][1]
+    notes = [note for note in pivot.notes() if note[:1] != "("]
+    if settings:
+        notes.insert(0, f"{pivot.settings[settings]} {settings}")
+    return text.append(plain("\n".join(map(shown, notes))), "dim")
+
+
+def series(curves: Sequence[Curve]) -> list[Series]:
+    """What a chart draws of them."""
+    return [
+        Series(curve.name, [point.x for point in curve.points], [point.mean for point in curve.points])
+        for curve in curves[:CURVES_MAX]
+    ]
+
+
+def legend(curves: Sequence[Curve]) -> Text:
+    """Every curve with its last number, whole; and what is left out."""
+    text = Text(overflow="fold")
+    if not curves:
+        return text.append("no run was made with -o generate.images_per_class=N, so there is nothing to draw")
+    for letter, curve in zip(LETTERS, curves[:CURVES_MAX], strict=False):
+        last = curve.points[-1]
+        text.append(f"{letter} ", "bold").append(
+            f"{shown(curve.name)} {last.mean:.1f} n={last.seeds}   ".replace(" ", "\xa0")
+        )
+        text.append(" ")
+    if len({point.x for curve in curves for point in curve.points}) == 1:
+        text.append("\nonly one number of them was run, so these are points", "dim")
+    if len(curves) > CURVES_MAX:
+        text.append(f"\nthe first {CURVES_MAX} of {len(curves)} curves; / filters", "yellow")
+    return text.append("\nmeans over seeds, in percent; v shows the next view", "dim")
+
+
+def _seeds(cell: Cell) -> str:
+    """The seeds themselves, and their own numbers."""
+    if cell.row is None:
+        return f" with seeds {', '.join(map(str, cell.lacks))}"
+    each = (f"{seed}: {100 * value:.1f}" for seed, value in zip(cell.row.seeds, cell.row.accuracy, strict=True))
+    return f" (seed {', '.join(each)})"
