@@ -7,6 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
+from textual.markup import escape
 
 from tui.actions import Action, actions, key_names
 from tui.base import HomeScreen
@@ -35,7 +37,7 @@ class ActionProvider(Provider):
     async def discover(self) -> Hits:
         """Everything, before a letter is typed."""
         for label, about, run in self._found():
-            yield DiscoveryHit(label, run, help=about)
+            yield DiscoveryHit(Content(label), run, text=label, help=escape(about))
 
     async def search(self, query: str) -> Hits:
         """What fits the letters."""
@@ -43,4 +45,4 @@ class ActionProvider(Provider):
         for label, about, run in self._found():
             score = max(matcher.match(label), matcher.match(about))
             if score > 0:
-                yield Hit(score, matcher.highlight(label), run, help=about)
+                yield Hit(score, matcher.highlight(escape(label)), run, text=label, help=escape(about))
