@@ -147,6 +147,17 @@ def test_bad_input_fails_at_once_and_says_why(queue: Home) -> None:
     assert reasons(queue, job)[-1] == ("failed", status.reason)
 
 
+def test_a_worker_that_leaves_after_a_failure_takes_no_other_job_with_it(home: Home) -> None:
+    bad = rehearsals(6, steps=3, step_seconds=0, fail_at=1)
+    good = rehearsals(6, first_seed=50, steps=3, step_seconds=0)
+    submit.submit(home, [spec for pair in zip(bad, good, strict=True) for spec in pair], {})
+    spawn.ensure_runner(home)
+    wait_for_end(home)
+    for spec in good:
+        assert state.derive(home, spec.id).attempts == 1
+        assert [name for name, _ in reasons(home, spec.id) if name == "lost"] == []
+
+
 def test_a_failed_parent_is_named_in_its_children_and_its_retry_lets_them_go_on(
     queue: Home, mini: Backbone, two_shots: ShotSet
 ) -> None:

@@ -14,13 +14,14 @@ from datadream.jobs.home import Home
 
 @dataclass
 class Hand:
-    """A worker on a slot. `job` is what it was given last, until it says how that ended."""
+    """A worker on a slot. `job` is what it was given last, until it says how that ended; `leaving`: it takes no more."""
 
     slot: str
     process: subprocess.Popen[bytes]
     who: identity.Process
     told: int
     job: str | None = None
+    leaving: bool = False
     _heard: bytes = field(default=b"", repr=False)
 
     def give(self, job_id: str, attempt: int) -> bool:
@@ -40,7 +41,9 @@ class Hand:
             while chunk := os.read(self.told, 4096):
                 self._heard += chunk
         *lines, self._heard = self._heard.split(b"\n")
-        over = [line.split()[0].decode() for line in lines if line]
+        told = [line.split() for line in lines if line]
+        over = [words[0].decode() for words in told]
+        self.leaving = self.leaving or any(words[1:] != [b"0"] for words in told)
         if self.job in over:
             self.job = None
         return over

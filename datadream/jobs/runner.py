@@ -273,7 +273,7 @@ class Runner:
         """An idle worker on `slot`, hired if the slot is free; else None."""
         hand = self._hands.get(slot)
         if hand is not None:
-            return hand if hand.job is None and not hand.gone else None
+            return hand if hand.job is None and not hand.leaving and not hand.gone else None
         try:
             fd = queue.take_slot(self._home, slot)
             if fd is None:

@@ -54,7 +54,7 @@ class Worker:
     """Runs jobs in this process until one fails or a signal asks to stop."""
 
     def __init__(self, home: Home, told: int | None = None) -> None:
-        """`told` is a descriptor that hears `JOB STATUS` when a job is over."""
+        """`told` is a descriptor that hears `JOB STATUS` when a job is over; after a STATUS but 0 this worker leaves."""
         self._home, self._told = home, told
         self._busy = False
         prepare_environment()
@@ -71,13 +71,11 @@ class Worker:
         try:
             for turn in turns:
                 self._busy = True
-                status = self._run_safely(turn)
+                status = self._run_safely(turn) or (EXIT_STOPPED if stopping.is_set() else 0)
                 if self._told is not None:
                     os.write(self._told, f"{turn.job} {status}\n".encode())
                 if status:
                     return status
-                if stopping.is_set():
-                    return EXIT_STOPPED
                 self._busy = False
         except Stopped:
             return EXIT_STOPPED
