@@ -63,7 +63,7 @@ def _listing(screen: str, *extra: Action) -> tuple[Action, ...]:
 def _labels(screen: str) -> tuple[Action, ...]:
     return (
         Action(screen, "tag", "t", "Tags", "Edit the tags of the marked rows, or of this one"),
-        Action(screen, "note", "e", "Note", "Edit the note"),
+        Action(screen, "note", "e", "Note", "Edit the note", footer=False),
     )
 
 
@@ -149,12 +149,12 @@ ACTIONS: tuple[Action, ...] = (
     Action("compare", "view", "v", "View", "Table, curves over shots, curves over images, two runs"),
     Action("compare", "rows", "r", "Rows", "Choose what rows and columns are", footer=False),
     Action("compare", "filter", "slash", "Filter", "Which runs count, in the command line's syntax", footer=False),
-    Action("compare", "missing", "m", "Queue missing", "Queue what this cell lacks, and nothing else"),
-    Action("compare", "seeds", "a", "More seeds", "Queue two more seeds of this row or cell"),
+    Action("compare", "missing", "m", "Missing", "Queue what this cell lacks, and nothing else"),
+    Action("compare", "seeds", "a", "Seeds", "Queue two more seeds of this row or cell"),
     Action("compare", "export", "E", "Export", "CSV, LaTeX, Markdown, PNG or HTML, as files"),
     Action("compare", "copy", "y", "Copy", "Copy the table; it is always written to a file too"),
     Action("compare", "images", "i", "Images", "The synthetic images behind this cell, beside the real shots"),
-    Action("compare", "open", "enter", "Runs", "The runs behind this cell"),
+    Action("compare", "open", "enter", "Runs", "The runs behind this cell", footer=False),
     Action("new", "start", "g", "Start", "Queue the experiment and start the runner"),
     Action("new", "queue", "Q", "Queue", "Queue it with the queue paused"),
     Action("new", "copy", "y", "Copy CLI", "Copy the equal command"),

@@ -13,18 +13,20 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual import events
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
 from textual.message import Message
 from textual.screen import Screen
 
 from datadream.jobs.home import Home, default_home, open_home
 from datadream.text import shown
-from tui import themes
+from tui import glyphs, themes
 from tui.actions import ACTIONS, SCREENS, actions, bindings, key_names
 from tui.base import HomeScreen
 from tui.commands import ActionProvider
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 STYLES = Path(__file__).parent / "styles"
 NOTIFY = ("off", "bell", "both")
 TOAST_SECONDS = 6.0
+TOASTS_MAX = 2  # more would hide what they speak of
 LEAVE_SECONDS = 2.0
 
 
@@ -116,6 +119,7 @@ class DataDreamApp(Trouble):
         self._leaving = False
         self._over: set[str] | None = None
         self._told: set[str] = set()
+        self._since = datetime.now(UTC).isoformat(timespec="microseconds")
         self.sub_title = str(opened.path)
         self.animation_level = "none"
 
@@ -127,6 +131,9 @@ class DataDreamApp(Trouble):
             self.register_theme(theme)
         chosen = os.environ.get("TEXTUAL_THEME") or self.prefs.get("theme", themes.DEFAULT)
         self.theme = chosen if chosen in self.available_themes else themes.DEFAULT
+        if self.theme != chosen:
+            self.say(f"there is no theme {chosen!r}; T goes through ours", "warning")
+        self.set_class(glyphs.ASCII, "-ascii")
         known = {action.name for action in ACTIONS}
         keys = self.prefs.get("keys", {})
         self.set_keymap({name: str(key) for name, key in keys.items() if name in known})
@@ -208,6 +215,8 @@ class DataDreamApp(Trouble):
             return
         for job_id in set(rows) - over:
             row = rows[job_id]
+            if row.ended < self._since:  # old, and only just read: the registry was made anew
+                continue
             self.say(f"{row.state}: {row.title or row.stage}", "error" if row.state == "failed" else "information")
             mode = self.prefs.get("notify", "off")
             if mode != "off":
@@ -224,7 +233,10 @@ class DataDreamApp(Trouble):
 
     def say(self, text: str, severity: Severity = "information") -> None:
         """A toast of one line."""
-        self.notify(shown(" ".join(text.split())), severity=severity, timeout=TOAST_SECONDS, markup=False)
+        line = shown(" ".join(text.split()))
+        for note in [*self._notifications][: -TOASTS_MAX + 1] + [n for n in self._notifications if n.message == line]:
+            self._unnotify(note)
+        self.notify(line, severity=severity, timeout=TOAST_SECONDS, markup=False)
 
     def did(self, text: str, undo: Callable[[Data], Any] | None = None, command: str = "") -> None:
         """Something was done: say it, log its command, keep its undoing."""
@@ -288,7 +300,8 @@ class DataDreamApp(Trouble):
 
     def do_palette(self) -> None:
         """Every action by name."""
-        self.action_command_palette()
+        if not any(isinstance(screen, CommandPalette) for screen in self.screen_stack):
+            self.action_command_palette()
 
     def do_help(self) -> None:
         """The keys of this screen."""

@@ -52,6 +52,8 @@ class TopBar(Static):
             parts = [f"{running} running", f"{snapshot.open_jobs - running} waiting"]
             parts += ["queue paused"] * snapshot.paused + ["frozen, z goes on"] * frozen
             status = f" {glyphs.DOT} ".join(parts)
+        if not trouble and snapshot is not None and snapshot.problems:
+            trouble = f"! {snapshot.problems} files of this home can't be read: `datadream registry check` names them"
         if (mode, crumb, status, trouble) != self._said:
             self._said = (mode, crumb, status, trouble)
             text = Text.assemble(
@@ -180,7 +182,6 @@ class HomeScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """The first look."""
-        self.set_class(glyphs.ASCII, "-ascii")
         self.tell()
         self._refresh()
         if self.dream.snapshot is not None:

@@ -32,7 +32,12 @@ class Trouble(App[None]):
         if len(self._errors) > ERRORS_MAX:
             super()._handle_exception(error)
             return
+        from textual.command import CommandPalette
+
         from tui.screens.error import ErrorScreen
+
+        while isinstance(self.screen, CommandPalette):  # a broken one would answer to nothing, and allow no other
+            self.pop_screen()
 
         if not any(isinstance(screen, ErrorScreen) for screen in self.screen_stack):
             self.push_screen(ErrorScreen(error, path, self.current_mode))

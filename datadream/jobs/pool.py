@@ -14,7 +14,7 @@ from datadream.jobs.home import Home
 
 @dataclass
 class Hand:
-    """A worker on a slot. `job` is what it was given last, until it says how that ended; `leaving`: it takes no more."""
+    """A worker on a slot. `job` is what it was given last, until that is over; one that is `leaving` takes no more."""
 
     slot: str
     process: subprocess.Popen[bytes]

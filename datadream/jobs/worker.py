@@ -54,7 +54,7 @@ class Worker:
     """Runs jobs in this process until one fails or a signal asks to stop."""
 
     def __init__(self, home: Home, told: int | None = None) -> None:
-        """`told` is a descriptor that hears `JOB STATUS` when a job is over; after a STATUS but 0 this worker leaves."""
+        """`told` is a descriptor that hears `JOB STATUS` when a job is over; after any STATUS but 0 it leaves."""
         self._home, self._told = home, told
         self._busy = False
         prepare_environment()

@@ -123,8 +123,12 @@ def confusion_text(counts: Counts, class_names: Sequence[str]) -> Table:
     if n <= TABLE_MAX:
         grid = Table(title="rows: label, columns: predicted", box=None, padding=(0, 1, 0, 0))
         grid.add_column(justify="right", no_wrap=True, max_width=16)
-        for name in names:
-            grid.add_column(Text(name), justify="right", no_wrap=True, min_width=3, max_width=5)
+        heads = names
+        if len({name[:4] for name in names}) < n:  # cut names would be the same: numbers then
+            heads = [str(i) for i in range(n)]
+            names = [f"{i} {name}" for i, name in enumerate(names)]
+        for head in heads:
+            grid.add_column(Text(head), justify="right", no_wrap=True, min_width=3, max_width=5)
         for i, name in enumerate(names):
             cells = [Text(str(count) if count else "·", "bold" if i == j else "") for j, count in enumerate(table[i])]
             grid.add_row(Text(name), *cells)

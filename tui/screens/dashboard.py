@@ -26,10 +26,11 @@ DEMO = "datadream demo"
 BAR = 6  # cells
 WELCOME = """Nothing here yet.
 
-d   starts the demo: the paper's comparison on real handwriting, with built-in models, in about five minutes
-N   on the screen of sets (3) draws shots from your own images
-8   plans an experiment
-?   shows the keys of a screen, : finds any action by name
+d   starts the demo: the paper's comparison on real handwriting,
+    with built-in models, in about five minutes
+3   then N: draw shots from your own images
+8   plan an experiment
+?   the keys of a screen;  :  finds any action by name
 """
 
 
@@ -251,7 +252,9 @@ def ended(snapshot: Snapshot) -> RenderableType:
 
 
 def _over(row: JobRow, tail: str = "") -> Text:
+    method, colon, rest = (row.title or row.stage).partition(": ")
+    title = f"{rest} {glyphs.DOT} {method}" if colon else method  # what differs from its neighbours comes first
     return Text.assemble(
-        glyphs.state_text(row.state), f" {row.id[:8]} {shown(row.title or row.stage)}", (f"  {tail}", "dim"),
+        glyphs.state_text(row.state), f" {row.id[:8]} {shown(title)}", (f"  {tail}", "dim"),
         overflow="ellipsis", no_wrap=True,
     )  # fmt: skip

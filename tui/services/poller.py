@@ -61,6 +61,7 @@ class Poller:
         self._listed: tuple[object, ...] = ()
         self._lists: tuple[tuple[JobRow, ...], tuple[JobRow, ...], dict[str, int]] = ((), (), {})
         self._waiting_since: float | None = None
+        self._problems = 0
         self.blurred = False
 
     def poke(self) -> None:
@@ -126,6 +127,7 @@ class Poller:
             slots=queue.slots(settings),
             version=version,
             trouble=trouble,
+            problems=self._problems,
             needs_runner=self._is_forsaken(jobs, led, settings.paused),
             empty=not jobs and not counts.get("run") and not counts.get("job") and not counts.get("set"),
         )
@@ -165,6 +167,7 @@ class Poller:
 
         counts = {noun: queries.count(registry, noun) for noun in ("job", "run", "set", "adapter", "synth")}
         self._lists = rows("done", FINISHED), rows("failed", FAILURES), counts
+        self._problems = len(queries.problems(registry))
         self._listed = (version,)
 
     # Open jobs

@@ -88,6 +88,7 @@ class Snapshot:
     trouble: str = ""
     empty: bool = False
     needs_runner: bool = False
+    problems: int = 0  # files of the home that the registry could not read
 
     @property
     def running(self) -> tuple[LiveJob, ...]:
