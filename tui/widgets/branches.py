@@ -80,7 +80,7 @@ class Branches(ScrollView, can_focus=True):
         scrollbar-size-vertical: 1;
         scrollbar-size-horizontal: 1;
         & > .branches--cursor { background: $panel; }
-        &:focus > .branches--cursor { background: $primary 35%; }
+        &:focus > .branches--cursor { background: $primary-muted; }
         & > .branches--guide { color: $text-muted; }
     }
     """

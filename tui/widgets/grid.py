@@ -51,7 +51,7 @@ class Grid(ScrollView, can_focus=True):
         & > .grid--best { text-style: bold; color: $success; }
         & > .grid--alike { text-style: underline; }
         & > .grid--none { color: $text-muted; }
-        &:focus > .grid--cursor { background: $primary 35%; }
+        &:focus > .grid--cursor { background: $primary-muted; }
     }
     """
 

@@ -196,7 +196,7 @@ class ImageGrid(ScrollView, PictureWidget, can_focus=True):
         scrollbar-size-vertical: 1;
         & > .image-grid--caption { color: $text-muted; }
         & > .image-grid--cursor { background: $panel; color: $foreground; text-style: bold; }
-        &:focus > .image-grid--cursor { background: $primary 35%; }
+        &:focus > .image-grid--cursor { background: $primary-muted; }
     }
     """
 

@@ -58,7 +58,7 @@ class VirtualTable(ScrollView, can_focus=True):
         & > .virtual-table--cursor { background: $panel; color: $foreground; }
         & > .virtual-table--marked { text-style: bold; }
         & > .virtual-table--waiting { color: $text-muted; }
-        &:focus > .virtual-table--cursor { background: $primary 35%; }
+        &:focus > .virtual-table--cursor { background: $primary-muted; }
     }
     """
     sort: reactive[str] = reactive("", init=False)
