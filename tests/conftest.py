@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ["COLUMNS"] = "120"
+# A shell that starts this in the background lets it, and so its children, ignore Ctrl-C; tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 
