@@ -14,8 +14,6 @@ from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ["COLUMNS"] = "120"
-# A shell that starts this in the background lets it, and so its children, ignore Ctrl-C; tests press it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 
@@ -23,6 +21,9 @@ from datadream.data.shots import ShotSet, make_shot_set
 from datadream.data.source import open_source
 from datadream.jobs.home import Home, open_home
 from datadream.models.presets import Backbone, load_backbone
+
+# A shell that starts this in the background lets it, and so its children, ignore Ctrl-C; tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
