@@ -457,7 +457,7 @@ def test_a_job_is_paused_raised_cancelled_retried_and_removed(ran_copy: Path) ->
         assert "cancel it before you remove it" in looker.toasts()
 
         await looker.press("X")
-        await looker.see("their last checkpoint")
+        await looker.see("lost")
         await looker.press("n")
         assert not control().cancel
         await looker.press("X", "y")
