@@ -130,7 +130,7 @@ def main(runs: int) -> None:
         ask("first page of runs", lambda: len(queries.page(registry, "run")), 50)
         ask("page 1,000 of runs", lambda: len(queries.page(registry, "run", offset=min(50_000, runs - 50))), 50)
         ask("runs by accuracy", lambda: len(queries.page(registry, "run", sort="-accuracy")), 50)
-        ask("runs by settings (no index)", lambda: len(queries.page(registry, "run", sort="settings")), 50)
+        ask("runs by settings", lambda: len(queries.page(registry, "run", sort="settings")), 50)
         where = parse_where("method=datadream-dset shots>=4")
         ask("runs of a method with 4 shots or more", lambda: len(queries.page(registry, "run", where)), 50)
         ask("how many those are", lambda: queries.count(registry, "run", where), dset)

@@ -118,6 +118,13 @@ class ClassifierRow(SQLModel, table=True):
     image_passes: int = 0
 
 
+# A list of runs is sorted by any of these, and then by id: read off an index, 100,000 take 23 ms and not 70 to 190.
+RUN_SORTS = (
+    *("method", "data", "shots", "seed", "accuracy", "source", "backbone", "settings", "split", "correct", "total"),
+    *("seconds", "set_id", "classifier_id", "synthetic_id", "adapter_id"),
+)
+
+
 class Run(SQLModel, table=True):
     """One number of a comparison: a method on a set with a mix of data. Its accuracy is its classifier's."""
 
@@ -130,8 +137,7 @@ class Run(SQLModel, table=True):
             *("source", "backbone", "split", "shots", "method", "settings", "data", "seed", "created", "accuracy"),
             *("id", "correct", "total"),  # all that `queries.comparison` shows: four times as fast as looking them up
         ),
-        Index("ix_run_shots", "shots"),
-        Index("ix_run_accuracy", "accuracy"),
+        *(Index(f"ix_run_{name}", name, "id") for name in RUN_SORTS),
     )
     id: str = Field(primary_key=True)
     method: str
@@ -143,8 +149,8 @@ class Run(SQLModel, table=True):
     split_seed: int
     backbone: str
     created: str
-    set_id: str = Field(foreign_key="artifact.id", index=True)
-    classifier_id: str = Field(foreign_key="artifact.id", index=True)
+    set_id: str = Field(foreign_key="artifact.id")
+    classifier_id: str = Field(foreign_key="artifact.id")
     synthetic_id: str | None = Field(default=None, foreign_key="artifact.id")
     adapter_id: str | None = Field(default=None, foreign_key="artifact.id")
     split: str = ""
