@@ -48,6 +48,7 @@ NOTIFY = ("off", "bell", "both")
 TOAST_SECONDS = 6.0
 TOASTS_MAX = 2  # more would hide what they speak of
 LEAVE_SECONDS = 2.0
+SHEETS_MAX = 512  # Textual keeps 64 parsed sheets and we have 100, so each new widget had all of them parsed again
 
 
 def _mode(name: str) -> Callable[[], Screen[Any]]:
@@ -122,6 +123,7 @@ class DataDreamApp(Trouble):
         self._since = datetime.now(UTC).isoformat(timespec="microseconds")
         self.sub_title = str(opened.path)
         self.animation_level = "none"
+        self.stylesheet._parse_cache.grow(SHEETS_MAX)
 
     # Coming and going
 

@@ -14,7 +14,7 @@ from textual.binding import BindingType
 from textual.containers import Container
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from datadream.errors import UserError
 from datadream.jobs.home import Home
@@ -23,6 +23,7 @@ from tui import glyphs
 from tui.actions import actions, key_names
 from tui.services.data import Data
 from tui.services.snapshot import Snapshot
+from tui.widgets.key_line import KeyLine
 
 if TYPE_CHECKING:
     from tui.app import DataDreamApp
@@ -91,6 +92,8 @@ class HomeScreen(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
+        # A new screen is styled when mounted; Textual would parse all styles anew for it, twice.
+        self._css_update_count = self.dream._css_update_count
         self._version: int | None = None
         self._refreshed_at = 0.0
         self._refresh_due = False
@@ -178,7 +181,7 @@ class HomeScreen(Screen[None]):
         with Container(id="body"):
             yield from self.body()
         yield Static("this terminal is too small: 40 columns and 10 lines are needed", id="too-small", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """The first look."""

@@ -25,6 +25,7 @@ from tui.app import DataDreamApp
 from tui.help import document
 from tui.screens.error import ErrorScreen
 from tui.themes import THEMES
+from tui.widgets.key_line import KeyLine
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,6 +72,27 @@ def test_digits_go_to_every_screen_and_escape_comes_back(ran: Path, size: tuple[
             assert looker.app.current_mode == "dashboard"
             await looker.press("escape", "escape")
             assert looker.app.is_running
+
+    asyncio.run(walk())
+
+
+def test_the_line_of_keys_cuts_no_key_in_two_and_a_click_presses_it(ran: Path) -> None:
+    async def walk() -> None:
+        async with looking(ran, (80, 24)) as looker:
+            await looker.see("? Help")
+            await looker.press("6")
+            await looker.see("Runs")
+            await looker.see(lambda: looker.lines()[-1].endswith("…"))
+            for width in (61, 47):
+                await looker.pilot.resize_terminal(width, 24)
+                await looker.see(lambda width=width: len(looker.lines()[-1]) <= width)  # type: ignore[misc]
+                labels = {action.label for action in (*actions("runs"), *actions("app"))}
+                entries = looker.lines()[-1].removesuffix("…").strip().split("  ")
+                assert {entry.split(" ", 1)[1] for entry in entries} <= labels
+            await looker.pilot.resize_terminal(80, 24)
+            await looker.see("? Help")
+            await looker.pilot.click(KeyLine, offset=(looker.lines()[-1].index("? Help"), 0))
+            await looker.see("Keys: Runs")
 
     asyncio.run(walk())
 

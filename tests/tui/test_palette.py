@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from functools import partial
+from pathlib import Path
 
+import pytest
+from textual.command import CommandList, CommandPalette
 from textual.content import Content
 from textual.fuzzy import Matcher
 
-from tui.actions import ACTIONS, key_names
+from tests.tui.looking import SIZES, looking
+from tui.actions import ACTIONS, SCREENS, actions, key_names
 from tui.commands import ActionProvider
 
 
@@ -39,3 +44,35 @@ def test_keys_that_are_brackets_are_no_markup() -> None:
     for query in ("", "e"):
         labels = asyncio.run(_labels(query))
         assert {"Filter  [/]", "Next class  []]"} <= set(labels)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_palette_of_every_screen_lists_its_actions_and_the_apps(ran: Path, size: tuple[int, int]) -> None:
+    async def walk() -> None:
+        async with looking(ran, size) as looker:
+            for number, action in enumerate(actions("app")[:9], 1):
+                await looker.press(str(number))
+                await looker.see(SCREENS[action.id])
+                mine = actions(action.id)
+                await looker.press("colon")
+                await looker.see(lambda: isinstance(looker.app.screen, CommandPalette))
+                listed = looker.app.screen.query_one(CommandList)
+                await looker.see(lambda listed=listed: listed.option_count >= 9)  # type: ignore[misc]
+                labels = {str(listed.get_option_at_index(i).prompt) for i in range(listed.option_count)}
+                lacking = [a.name for a in (*mine, *actions("app")) if not any(a.label in label for label in labels)]
+                assert not lacking, action.id
+                await looker.press("escape")
+
+    asyncio.run(walk())
+
+
+def test_the_palette_names_remapped_keys(ran_copy: Path) -> None:
+    (ran_copy / "tui.json").write_text(json.dumps({"keys": {"app.help": "f1"}}))
+
+    async def walk() -> None:
+        async with looking(ran_copy) as looker:
+            await looker.press("colon")
+            await looker.type("help")
+            await looker.see("Help  [f1]")
+
+    asyncio.run(walk())

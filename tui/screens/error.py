@@ -11,9 +11,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from datadream.text import shown
+from tui.widgets.key_line import KeyLine
 
 LINES = 40
 
@@ -45,7 +46,7 @@ class ErrorScreen(Screen[None]):
         story = "".join(traceback.format_exception(self._error)).splitlines()[-LINES:]
         with VerticalScroll():
             yield Static(Text("\n".join(shown(line) for line in story), "dim"))
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     async def action_leave(self) -> None:
         """To another screen, and the broken one made anew when it is opened next."""
