@@ -48,6 +48,7 @@ NOTIFY = ("off", "bell", "both")
 TOAST_SECONDS = 6.0
 TOASTS_MAX = 2  # more would hide what they speak of
 LEAVE_SECONDS = 2.0
+SWITCH_SECONDS = 0.005
 SHEETS_MAX = 512  # Textual keeps 64 parsed sheets and we have 100, so each new widget had all of them parsed again
 
 
@@ -248,6 +249,10 @@ class DataDreamApp(Trouble):
             self._undos.append((text, undo))
         if text:
             self.say(f"{text}; u undoes it" if undo is not None else text)
+
+    def delay_update(self, delay: float = SWITCH_SECONDS) -> None:
+        """Textual holds the screen for 50 ms when modes change, which one feels."""
+        super().delay_update(delay)
 
     def go(self, mode: str) -> Screen[Any]:
         """Show a mode's screen, and give it."""

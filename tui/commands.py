@@ -24,18 +24,17 @@ class ActionProvider(Provider):
         app = cast("DataDreamApp", self.app)
         screen = self.screen
         mine = actions(screen.KEY) if isinstance(screen, HomeScreen) else ()
-        keys = app.prefs.get("keys", {})
+        remapped = app.prefs.get("keys", {})
 
         def run(action: Action) -> None:
             target = app if action.screen == "app" else screen
             cast("HomeScreen", target).action_do(action.id)
 
+        def keys(action: Action) -> str:
+            return key_names(str(remapped.get(action.name, action.keys)))
+
         return [
-            (
-                f"{action.label}  [{key_names(str(keys.get(action.name, action.keys)))}]",
-                action.about,
-                partial(run, action),
-            )
+            (f"{action.label}  [{keys(action)}]", action.about, partial(run, action))
             for action in (*mine, *actions("app"))
         ]
 
