@@ -31,6 +31,7 @@ from tui.actions import ACTIONS, SCREENS, actions, bindings, key_names
 from tui.base import HomeScreen
 from tui.commands import ActionProvider
 from tui.services.data import Data
+from tui.services.graphics import BLOCKS
 from tui.services.prefs import Prefs
 from tui.services.snapshot import Snapshot
 from tui.trouble import Trouble
@@ -113,6 +114,7 @@ class DataDreamApp(Trouble):
         self.log_folder = opened.path
         self.prefs = Prefs(opened)
         self.pool = ThreadPoolExecutor(4, thread_name_prefix="ask")
+        self.graphics = BLOCKS
         self.snapshot: Snapshot | None = None
         self.frozen = False
         self.log_of_commands: list[tuple[str, str]] = []

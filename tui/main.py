@@ -33,8 +33,10 @@ def main() -> None:
     except UserError as error:
         _leave(str(error))
     from tui.app import DataDreamApp
+    from tui.services.graphics import probe
 
     app = DataDreamApp(home)
+    app.graphics = probe(app.prefs.get("images", "auto"), truecolor=app.console.color_system == "truecolor")
     app.run(mouse=bool(app.prefs.get("mouse", True)))
     sys.exit(app.return_code or 0)
 

@@ -34,9 +34,15 @@ They are in the home's `tui.json`; the app writes it too.
 | `keys` | other keys for actions by name: `{"runs.sort": "o", "app.quit": "Q"}`; key names are Textual's |
 | `notify` | `off`, `bell`, `both` (bell and desktop notification, OSC 9 and 777) at the end of a job |
 | `mouse` | `false` leaves the mouse to the terminal |
+| `images` | `auto` (what the terminal can), `kitty`, `sixel`, `blocks` |
 
 `NO_COLOR=1` draws without colour; without a UTF-8 locale everything is ASCII. Inside tmux, copying goes through `tmux
 load-buffer`; elsewhere the terminal is asked (OSC 52) and may refuse, so what is copied is always in a file as well.
+
+Images are half-blocks, two pixels a cell, in any terminal. With `pip install 'datadream[images]'` (textual-image, LGPL) they
+are the pixels themselves where the terminal has them: all images with Kitty's protocol (Kitty, Ghostty), and with Sixel
+(foot, WezTerm, xterm and others) the single image of a gallery and the preview of a job. Inside tmux and screen, and without
+true colour, `auto` keeps to half-blocks.
 
 Below is every key, made from the table of actions itself (`make docs`; a test compares them).
 

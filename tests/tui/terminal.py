@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -13,13 +14,24 @@ import termios
 import time
 from pathlib import Path
 
+PLAIN = {rb"\x1b\[c": b"\x1b[?6c"}  # what it is asked and answers: it is a VT102, as every terminal says of itself
+
 
 class Terminal:
-    """The app as a child with a terminal of its own; `close` hangs up, as a lost SSH connection does."""
+    """The app as a child with a terminal of its own; `close` hangs up, as a lost SSH connection does.
+
+    Each of `answers` is given whenever its pattern is written.
+    """
 
     def __init__(
-        self, home: Path, size: tuple[int, int] = (120, 40), command: list[str] | None = None, **environment: str
+        self,
+        home: Path,
+        size: tuple[int, int] = (120, 40),
+        command: list[str] | None = None,
+        answers: dict[bytes, bytes] = PLAIN,
+        **environment: str,
     ) -> None:
+        self._answers, self._heard = answers, b""
         words = command or [sys.executable, "-m", "tui.main", "--home", str(home)]
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
@@ -45,7 +57,17 @@ class Terminal:
                     break
                 self.seen += data
                 count += len(data)
+                self._answer(data)
         return count
+
+    def _answer(self, data: bytes) -> None:
+        """What is asked in `data`, in order."""
+        self._heard += data
+        while found := [(m.start(), m.end(), q) for q in self._answers if (m := re.search(q, self._heard))]:
+            _, end, question = min(found)
+            self._heard = self._heard[end:]
+            os.write(self._fd, self._answers[question])
+        self._heard = self._heard[-200:]
 
     def until(self, what: bytes, seconds: float = 30.0) -> None:
         """Read until `what` was drawn."""

@@ -1,20 +1,15 @@
-"""Images in cells: half-blocks, two pixels a cell, or a ramp of signs where there is no colour or no Unicode.
-
-The widgets know which images are in view and have those loaded in the app's pool, a few at a time. Nothing else is
-ever loaded, and what was drawn once is drawn from its lines.
-"""
+"""One image as large as there is room, and any number of them in rows."""
 
 from __future__ import annotations
 
-import asyncio
 import textwrap
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.cells import set_cell_size
-from rich.segment import Segment
+from rich.control import Control
+from rich.segment import ControlType, Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
@@ -22,19 +17,15 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
-from textual.widget import Widget
-from textual.worker import Worker
 
 from datadream.text import shown
 from tui import glyphs
-from tui.services import images
 from tui.services.images import Picture
-from tui.widgets.half_blocks import Line, is_plain, lines_of
+from tui.widgets.half_blocks import Line
+from tui.widgets.picture import PictureWidget
 
-STRIPS = 256  # thumbnails whose strips are kept
 BAD = ("x bad" if glyphs.ASCII else "✗ bad", "bold red")
 GAP = 1
-AT_ONCE = 6  # images loaded before they are shown and the view is looked at again
 
 
 @dataclass(frozen=True)
@@ -46,103 +37,11 @@ class Cell:
     bad: bool = False
 
 
-class PictureWidget(Widget):
-    """What shows pictures: knows those in view, has them loaded, and keeps the lines it made of them."""
-
-    WAIT: ClassVar[float] = 0.03  # a view that runs along asks for nothing
-
-    _have: dict[tuple[Picture, int, int], list[Line]]  # set by subclasses, whose other bases have inits of their own
-    _due = False
-    _dark = True
-
-    def box(self) -> tuple[int, int]:
-        """Pixels an image may take."""
-        raise NotImplementedError
-
-    def in_view(self) -> list[Picture]:
-        """The images that can be seen now."""
-        raise NotImplementedError
-
-    def missing(self) -> list[Picture]:
-        """Those of them that aren't there."""
-        width, height = self.box()
-        return [picture for picture in dict.fromkeys(self.in_view()) if (picture, width, height) not in self._have]
-
-    def put(self, found: Mapping[Picture, list[Line]], width: int, height: int) -> None:
-        """Show these, which were drawn in a box of so many pixels; go on with what is still missing."""
-        for picture, lines in found.items():
-            self._have[picture, width, height] = lines
-        seen = {(picture, *self.box()) for picture in self.in_view()}
-        for key in [key for key in self._have if key not in seen][: max(0, len(self._have) - STRIPS)]:
-            del self._have[key]
-        self.refresh()
-        if found:
-            self.want()
-
-    def forget(self) -> None:
-        """Draw everything anew, as after a change of theme."""
-        self._have.clear()
-        self.refresh()
-        self.want()
-
-    def want(self) -> None:
-        """Soon ask for what is missing in view."""
-        if not self._due and self.is_attached:
-            self._due = True
-            self.set_timer(self.WAIT, self._ask)
-
-    def _ask(self) -> None:
-        self._due = False
-        if self.is_attached and self.display and min(self.box()) > 0 and self.missing():
-            _: Worker[None] = self.run_worker(self._load, group="pictures", exclusive=True)
-
-    async def _load(self) -> None:
-        """A few, then look again at what is in view; a newer load ends this one between two images."""
-        (width, height), pictures = self.box(), self.missing()[:AT_ONCE]
-        over = threading.Event()
-
-        dark = self._dark
-
-        def deed() -> dict[Picture, list[Line]]:
-            found = images.THUMBS.load_all(pictures, width, height, lambda: not over.is_set())
-            return {picture: lines_of(pixels, width, height // 2, dark) for picture, pixels in found.items()}
-
-        try:
-            loop, pool = asyncio.get_running_loop(), getattr(self.app, "pool", None)
-            self.put(await loop.run_in_executor(pool, deed), width, height)
-        finally:
-            over.set()
-
-    def on_mount(self) -> None:
-        """Signs are denser for light on a dark ground, and the other way round."""
-        self._dark = self.app.current_theme.dark
-        self.app.theme_changed_signal.subscribe(self, self._theme_changed)
-
-    def _theme_changed(self, theme: object) -> None:
-        dark = bool(getattr(theme, "dark", True))
-        if dark != self._dark:
-            self._dark = dark
-            if is_plain():
-                self.forget()
-
-    def on_resize(self, _: events.Resize) -> None:
-        """Another box, or more in view."""
-        self.want()
-
-    def on_show(self, _: events.Show) -> None:
-        """In view again."""
-        self.want()
-
-    def lines(self, picture: Picture) -> list[Line]:
-        """What to draw of it now."""
-        width, height = self.box()
-        return self._have.get((picture, width, height)) or lines_of(None, width, height // 2)
-
-
 class ImageView(PictureWidget):
     """One image, as large as there is room."""
 
     DEFAULT_CSS = "ImageView { height: 12; }"
+    KINDS = PictureWidget.KINDS | {"sixel"}
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -160,9 +59,9 @@ class ImageView(PictureWidget):
         """The one in a file; none for ""."""
         self.show(Picture.of_file(path) if path else None)
 
-    def box(self) -> tuple[int, int]:
+    def cells_of_one(self) -> tuple[int, int]:
         """All of the widget."""
-        return self.size.width, 2 * self.size.height
+        return self.size.width, self.size.height
 
     def in_view(self) -> list[Picture]:
         """The one."""
@@ -175,6 +74,21 @@ class ImageView(PictureWidget):
         return Strip(list(Segment.apply_style(line, self.rich_style))).adjust_cell_length(
             self.size.width, self.rich_style
         )
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """All of them; after the last, while nothing covers it, the Sixel that is painted over them."""
+        strips = super().render_lines(crop)
+        paint = self.drawn(self.picture).paint if self.picture is not None else ""
+        if not paint or crop.size != self.size or not self.screen.is_active or not strips:
+            return strips
+        at = self.screen.find_widget(self).visible_region
+        sequences = (_move(at.x, at.y), paint, _move(at.right, at.bottom - 1))
+        over = [Segment(text, None, ((ControlType.CURSOR_FORWARD, 0),)) for text in sequences]
+        return [*strips[:-1], Strip([*strips[-1], *over], strips[-1].cell_length)]
+
+
+def _move(x: int, y: int) -> str:
+    return Control.move_to(x, y).segment.text
 
 
 class ImageGrid(ScrollView, PictureWidget, can_focus=True):
@@ -261,9 +175,9 @@ class ImageGrid(ScrollView, PictureWidget, can_focus=True):
         """What the cursor is on."""
         return self.cells[self.cursor] if self.cursor < len(self.cells) else None
 
-    def box(self) -> tuple[int, int]:
-        """A cell's pixels."""
-        return self.side, 2 * ((self.side + 1) // 2)
+    def cells_of_one(self) -> tuple[int, int]:
+        """A square, as cells are twice as high as wide."""
+        return self.side, (self.side + 1) // 2
 
     def in_view(self) -> list[Picture]:
         """The images of the rows that can be seen."""
