@@ -68,7 +68,7 @@ def _list(
     import json as library
 
     from datadream.jobs.home import open_home
-    from store import queries
+    from store import nouns, queries
     from store.where import parse_where
 
     registry = registry_of(open_home(home))
@@ -79,9 +79,9 @@ def _list(
     finally:
         registry.close()
     chosen = [name.strip() for name in columns.split(",") if name.strip()] if columns else list(shown)
-    unknown = [name for name in chosen if name not in queries.columns(noun)]
+    unknown = [name for name in chosen if name not in nouns.columns(noun)]
     if unknown:
-        raise UserError(f"a {noun} has no column {unknown[0]!r}", hint=f"it has {', '.join(queries.columns(noun))}")
+        raise UserError(f"a {noun} has no column {unknown[0]!r}", hint=f"it has {', '.join(nouns.columns(noun))}")
     if json:
         listed = [{name: row[name] for name in chosen} for row in rows] if columns else rows
         typer.echo(library.dumps(listed, ensure_ascii=False, indent=2))

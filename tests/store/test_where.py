@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from datadream.errors import UserError
 from store import queries, writes
+from store.nouns import NOUNS, is_number
 from store.registry import Registry
 from store.tables import Artifact, Run, Tag
 from store.where import OPERATORS, Condition, parse_where
@@ -105,6 +106,21 @@ def test_an_unknown_column_is_said_with_the_nearest(runs: tuple[Registry, list[R
         queries.page(runs[0], "run", parse_where("shot=4"))
     with pytest.raises(UserError, match="sort"):
         queries.page(runs[0], "run", sort="nothing")
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_a_number_is_compared_with_a_number(noun: str, runs: tuple[Registry, list[Run]]) -> None:
+    registry, _ = runs
+    numbers = {name for name in NOUNS[noun].columns if is_number(NOUNS[noun], name)}
+    wanted = {"set": {"shots", "bytes"}, "adapter": {"rank"}, "synth": {"guidance_scale"}, "classifier": {"accuracy"},
+              "run": {"accuracy", "seed", "seconds"}, "job": {"progress", "attempts"}, "experiment": {"runs"}}[noun]  # fmt: skip
+    assert wanted <= numbers
+    assert not numbers & {"id", "created", "name", "method", "state", "source", "settings", "set", "title"}
+    for name in numbers:
+        for value in ("abc", "", "4x"):
+            with pytest.raises(UserError, match=f"the {name} of a {noun} is a number"):
+                queries.count(registry, noun, [Condition(name, ">", value)])
+        assert queries.count(registry, noun, [Condition(name, ">", "1e9")]) == 0
 
 
 def test_ids_abbreviate_as_git_does(runs: tuple[Registry, list[Run]]) -> None:

@@ -253,9 +253,9 @@ class ListScreen(Labelling, HomeScreen):
         noun = self.NOUN
 
         def known(data: Data) -> tuple[str, ...]:
-            from store import queries
+            from store import nouns
 
-            return queries.columns(noun)
+            return nouns.columns(noun)
 
         self.ask("columns", known, self._choose_columns)
 

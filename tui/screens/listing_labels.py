@@ -63,7 +63,8 @@ class Labelling(HomeScreen):
 
         def answered(text: str | None) -> None:
             if text is not None:
-                wanted = set(shlex.split(text))
+                words = shlex.split(text)
+                wanted = {word if word in shared else word.rstrip(",") for word in words} - {""}  # "best, fine"
                 self._tag(known, wanted - shared, shared - wanted)
 
         self.dream.push_screen(ask, answered)

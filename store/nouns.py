@@ -1,0 +1,152 @@
+"""What can be listed: a noun is what the command line calls a table, with its columns by the names users know."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sqlmodel import Float, Integer, SQLModel
+
+
+@dataclass(frozen=True)
+class Noun:
+    """Columns by name, in the order shown, and where they come from. `newest` orders a page nobody sorted."""
+
+    source: str
+    columns: dict[str, str]
+    newest: str = "created"
+    present: str = ""
+
+
+def _artifact(table: str, columns: dict[str, str]) -> Noun:
+    shared = {
+        "created": "a.created",
+        "bytes": "a.bytes",
+        "files": "a.files",
+        "seconds": "a.seconds",
+        "device": "a.device",
+        "version": "a.version",
+    }
+    return Noun(f"artifact a JOIN {table} d ON d.id = a.id", {"id": "a.id", **columns, **shared}, present="a.present")
+
+
+NAME = "(SELECT min(name) FROM set_name n WHERE n.set_id = {})"
+NOUNS: dict[str, Noun] = {
+    "set": _artifact(
+        "shot_set",
+        {
+            "name": NAME.format("a.id"),
+            **{name: f"d.{name}" for name in ("source", "shots", "seed", "split_seed")},
+            "classes": "d.num_classes",
+            **{name: f"d.{name}" for name in ("train", "val", "test")},
+        },
+    ),
+    "adapter": _artifact(
+        "adapter",
+        {
+            "set": "d.set_id",
+            "per": "d.per",
+            "rank": "d.rank",
+            "shots": "CAST((SELECT shots FROM shot_set s WHERE s.id = d.set_id) AS INTEGER)",
+            "seed": "a.seed",
+        },
+    ),
+    "synth": _artifact(
+        "synthetic_set",
+        {
+            "adapter": "d.adapter_id",
+            "images_per_class": "d.images_per_class",
+            "num_classes": "d.num_classes",
+            "guidance_scale": "d.guidance_scale",
+            "num_inference_steps": "d.num_inference_steps",
+            "seed": "a.seed",
+        },
+    ),
+    "classifier": _artifact(
+        "classifier",
+        {
+            "data": "d.data",
+            "accuracy": "CAST(100.0 * d.correct / nullif(d.total, 0) AS REAL)",
+            "correct": "d.correct",
+            "total": "d.total",
+            "split": "d.split",
+            "set": "d.set_id",
+            "synth": "d.synthetic_id",
+            "seed": "a.seed",
+            "steps": "d.steps",
+            "image_passes": "d.image_passes",
+        },
+    ),
+    "run": Noun(
+        "run r",
+        {
+            name: f"r.{column}"
+            for name, column in {
+                "id": "id",
+                "method": "method",
+                "data": "data",
+                "shots": "shots",
+                "seed": "seed",
+                "accuracy": "accuracy",
+                "source": "source",
+                "backbone": "backbone",
+                "settings": "settings",
+                "split": "split",
+                "correct": "correct",
+                "total": "total",
+                "seconds": "seconds",
+                "created": "created",
+                "set": "set_id",
+                "classifier": "classifier_id",
+                "synth": "synthetic_id",
+                "adapter": "adapter_id",
+            }.items()
+        },
+    ),
+    "job": Noun(
+        "job j",
+        {
+            "id": "j.id",
+            "state": "j.state",
+            "stage": "j.stage",
+            "progress": "CAST(CASE WHEN j.state = 'done' THEN 1.0 WHEN j.total > 0 "
+            "THEN round(1.0 * j.done / j.total, 4) ELSE 0.0 END AS REAL)",
+            "title": "j.title",
+            "reason": "j.reason",
+            **{
+                name: f"j.{name}"
+                for name in (
+                    *("attempts", "slot", "priority", "experiment", "seconds", "submitted", "started", "ended", "done"),
+                    *("total", "unit", "launcher", "kind", "bad_lines"),
+                )
+            },
+        },
+        newest="submitted",
+    ),
+    "experiment": Noun(
+        "experiment e",
+        {
+            "id": "e.id",
+            "name": "e.name",
+            "runs": "CAST((SELECT count(*) FROM experiment_run x WHERE x.experiment = e.id) AS INTEGER)",
+            "done": "CAST((SELECT count(*) FROM experiment_run x JOIN run r ON r.id = x.run "
+            "WHERE x.experiment = e.id AND r.accuracy IS NOT NULL) AS INTEGER)",
+            "created": "e.created",
+        },
+    ),
+}
+
+
+def columns(noun: str) -> tuple[str, ...]:
+    """The names a listing of `noun` can show, sort and filter by."""
+    return (*NOUNS[noun].columns, "tags")
+
+
+def is_number(noun: Noun, name: str) -> bool:
+    """Whether a column holds numbers, by its table or its cast."""
+    expression = noun.columns[name]
+    alias, _, column = expression.partition(".")
+    tables = {short: table for table, short in re.findall(r"(\w+) ([a-z])\b", noun.source) if table != "ON"}
+    if alias not in tables:
+        return expression.startswith("CAST(")
+    return isinstance(SQLModel.metadata.tables[tables[alias]].columns[column].type, Integer | Float)
