@@ -21,15 +21,16 @@ from textual import events
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
-from textual.message import Message
 from textual.screen import Screen
 
 from datadream.jobs.home import Home, default_home, open_home
 from datadream.text import shown
 from tui import glyphs, themes
 from tui.actions import ACTIONS, SCREENS, actions, bindings, key_names
+from tui.ascii_only import AsciiOnly
 from tui.base import HomeScreen
 from tui.commands import ActionProvider
+from tui.messages import Arrived, Failed
 from tui.services.data import Data
 from tui.services.graphics import BLOCKS
 from tui.services.prefs import Prefs
@@ -75,26 +76,6 @@ def _mode(name: str) -> Callable[[], Screen[Any]]:
     return make
 
 
-class Arrived(Message):
-    """A snapshot from the poller; a newer one takes its place."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        super().__init__()
-        self.snapshot = snapshot
-
-    def can_replace(self, message: Message) -> bool:
-        """Only the newest counts."""
-        return isinstance(message, Arrived)
-
-
-class Failed(Message):
-    """The poller met something nobody foresaw."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-
 class DataDreamApp(Trouble):
     """The whole experiment in one terminal. `home` is opened when a path (or nothing) is given."""
 
@@ -126,6 +107,8 @@ class DataDreamApp(Trouble):
         self._since = datetime.now(UTC).isoformat(timespec="microseconds")
         self.sub_title = str(opened.path)
         self.animation_level = "none"
+        if glyphs.ASCII:
+            self._filters.append(AsciiOnly())
         self.stylesheet._parse_cache.grow(SHEETS_MAX)
 
     # Coming and going

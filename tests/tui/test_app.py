@@ -320,18 +320,3 @@ def test_without_a_terminal_it_is_a_sentence(term: str | None, tmp_path: Path) -
     )  # fmt: skip
     assert result.returncode == 2
     assert re.fullmatch(r"datadream-tui: [^\n]+\n", result.stderr)
-
-
-def test_no_unicode_locale_draws_ascii(ran: Path) -> None:
-    code = (
-        "import asyncio, sys\nfrom pathlib import Path\nfrom tests.tui.looking import looking\n"
-        "async def walk():\n"
-        "    async with looking(Path(sys.argv[1])) as looker:\n"
-        "        await looker.see('+ done')\n"
-        "asyncio.run(walk())\n"
-    )
-    environment = {**{k: v for k, v in os.environ.items() if not k.startswith("LC_")}, "LANG": "C"}
-    result = subprocess.run(
-        [sys.executable, "-c", code, str(ran)], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
-    )
-    assert result.returncode == 0, result.stderr
