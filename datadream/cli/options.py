@@ -33,12 +33,19 @@ ClipOption = Annotated[
 ]
 
 
+MOST_SEED = 2**63 - 1  # what a column of the registry, and torch, can hold
+MOST_PRIORITY = 1_000_000
+PriorityOption = Annotated[int, typer.Option(min=-MOST_PRIORITY, max=MOST_PRIORITY, help="Higher goes first.")]
+
+
 def numbers(text: str, option: str, least: int) -> list[int]:
     """`1,5,10` as whole numbers, each once, in order. Raises UserError naming the option."""
     try:
         found = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         found = []
+    if found and max(found) > MOST_SEED:
+        raise UserError(f"{option} takes numbers up to {MOST_SEED}", hint=f"write {option} 1,5,10")
     if not found or min(found) < least:
         raise UserError(f"{option} needs whole numbers from {least}, not {text!r}", hint=f"write {option} 1,5,10")
     return list(dict.fromkeys(found))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from datadream.cli.options import HomeOption, JsonOption, QuietOption
+from datadream.cli.options import MOST_SEED, HomeOption, JsonOption, PriorityOption, QuietOption
 
 
 def rehearse(
@@ -17,9 +17,9 @@ def rehearse(
     size: Annotated[int, typer.Option(min=0, help="Bytes each leaves.")] = 0,
     children: Annotated[int, typer.Option(min=0, help="Child processes each holds, as a data loader does.")] = 0,
     fail_at: Annotated[int, typer.Option(help="A step to fail at; -1: none.")] = -1,
-    seed: Annotated[int, typer.Option(help="Another seed, other jobs.")] = 1,
+    seed: Annotated[int, typer.Option(max=MOST_SEED, help="Another seed, other jobs.")] = 1,
     experiment: Annotated[str, typer.Option(help="Name of the experiment they belong to.")] = "",
-    priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
+    priority: PriorityOption = 0,
     max_attempts: Annotated[int, typer.Option(min=1, help="Tries in a row that may come to nothing.")] = 3,
     launcher: Annotated[str, typer.Option(help="local, or slurm, pbs, lsf, flux with datadream[cluster].")] = "local",
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Queue the jobs and return at once.")] = False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from datadream.cli.listing import add_list
-from datadream.cli.options import HomeOption, JsonOption
+from datadream.cli.options import MOST_SEED, HomeOption, JsonOption
 from datadream.text import shown
 
 if TYPE_CHECKING:
@@ -22,8 +22,10 @@ def make(
         str, typer.Argument(help="digits, or a folder of images: ROOT/<class>/* or ROOT/{train,val,test}/<class>/*.")
     ],
     shots: Annotated[int, typer.Option(help="Real images a class.")] = 16,
-    seed: Annotated[int, typer.Option(help="Draw of the shots.")] = 1,
-    split_seed: Annotated[int, typer.Option(help="Split of a folder that has none; the same for every draw.")] = 0,
+    seed: Annotated[int, typer.Option(max=MOST_SEED, help="Draw of the shots.")] = 1,
+    split_seed: Annotated[
+        int, typer.Option(max=MOST_SEED, help="Split of a folder that has none; the same for every draw.")
+    ] = 0,
     name: Annotated[str | None, typer.Option(help="A name to call it by.")] = None,
     check_all: Annotated[
         bool,

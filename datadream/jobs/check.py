@@ -13,6 +13,7 @@ from datadream.jobs import rows, state
 from datadream.jobs.home import Home
 from datadream.jobs.lease import is_held
 from datadream.jobs.marks import read_marks
+from store import queries
 from store.registry import Registry
 from store.tables import KINDS
 
@@ -48,7 +49,12 @@ def check(home: Home, registry: Registry, deep: bool = True) -> list[Finding]:
         Finding("registry.db", "changed", what, "make it anew with `datadream registry rebuild`")
         for what in registry.problems()
     ]
-    return found
+    named = {finding.path for finding in found}
+    return found + [
+        Finding(path, "unreadable", what, "remove it, or make it again")
+        for path, what in queries.problems(registry)
+        if path not in named and not any(name.startswith(f"{path}/") for name in named)
+    ]
 
 
 def _finding(home: Home, path: Path, kind: Trouble, what: str, advice: str) -> Finding:
@@ -60,7 +66,7 @@ def _artifact(home: Home, kind: str, folder: Path, deep: bool) -> Iterator[Findi
         made = rows.artifact_rows(home, kind, folder.name)
         files: dict[str, Any] = (state.read_dict(folder / "manifest.json") or {})["files"]
         expected = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # noqa: BLE001 - it may hold anything
         yield _finding(home, folder, "unreadable", f"has no usable manifest: {error}", AGAIN)
         return
     if made[0].content != digest({name: sha for name, (_, sha) in expected.items()}):
@@ -103,7 +109,7 @@ def _records(home: Home) -> Iterator[Finding]:
                 read(path)
             except UserError as error:
                 yield _finding(home, path, "unreadable", error.message, error.hint or "remove that file")
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except Exception as error:  # noqa: BLE001 - it may hold anything
                 yield _finding(home, path, "unreadable", str(error), "remove that file")
 
 
@@ -115,8 +121,9 @@ def _jobs(home: Home) -> Iterator[Finding]:
             continue
         try:
             status = state.derive(home, path.name)
-        except UserError as error:
-            yield _finding(home, path, "unreadable", error.message, f"remove it with `datadream job rm {path.name}`")
+        except Exception as error:  # noqa: BLE001 - it may hold anything
+            what = error.message if isinstance(error, UserError) else str(error)
+            yield _finding(home, path, "unreadable", what, f"remove it with `datadream job rm {path.name}`")
             continue
         if status.state == "done" and status.reason:
             yield _finding(home, path, "missing", status.reason, "nothing, unless you need it: its run makes it again")

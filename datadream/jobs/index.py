@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlmodel import Session
 
 from datadream.canonical import short_id
@@ -157,22 +158,35 @@ def _mark(place: str, mtime: int, session: Session) -> None:
     writes.mark(session, place, mtime if abs(time.time_ns() - mtime) > RACY_NS else 0)
 
 
-def _try(session: Session, place: str, read: Callable[[], list[Any]]) -> list[Any]:
-    """What `read` gives; when it can't, that is listed as a problem of `place`."""
+def _take(session: Session, place: str, change: Callable[[], None]) -> bool:
+    """`change` the rows of `place`, all or nothing, and whether that could be done.
+
+    What can't be read or kept is listed as a problem of `place`: one odd folder must not stop the runner. Only a
+    database that can't be used is an error.
+    """
     writes.solve(session, place)
     try:
-        return read()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        writes.put(session, [Problem(path=place, what=what)])
-        return []
+        with session.begin_nested():
+            change()
+    except (IntegrityError, DataError) as error:
+        what = f"doesn't fit the registry: {error.orig}"
+    except DBAPIError:
+        raise
+    except KeyError as error:
+        what = f"lacks {error}"
+    except Exception as error:  # noqa: BLE001 - folders may hold anything: a number too large, a file that is a folder
+        what = str(error) or type(error).__name__
+    else:
+        return True
+    writes.put(session, [Problem(path=place, what=what.encode(errors="replace").decode())])
+    return False
 
 
 def _artifact(home: Home, marks: dict[str, int], kind: str, artifact_id: str, session: Session) -> None:
     _no_artifact(marks, kind, artifact_id, session)
     place = f"artifacts/{kind}/{artifact_id}"
     if (home.path / place).is_dir():
-        writes.put(session, _try(session, place, lambda: rows.artifact_rows(home, kind, artifact_id)))
+        _take(session, place, lambda: writes.put(session, rows.artifact_rows(home, kind, artifact_id)))
     writes.score_runs(session, artifact_id)
 
 
@@ -188,7 +202,7 @@ def _no_artifact(marks: dict[str, int], kind: str, artifact_id: str, session: Se
 def _run(home: Home, name: str, session: Session) -> None:
     _no_run(name, session)
     run_id = name.removesuffix(".json")
-    writes.put(session, _try(session, f"runs/{name}", lambda: rows.run_rows(home, run_id)))
+    _take(session, f"runs/{name}", lambda: writes.put(session, rows.run_rows(home, run_id)))
     writes.score_run(session, run_id)
 
 
@@ -210,8 +224,9 @@ def _jobs(home: Home, marks: dict[str, int]) -> Iterator[Task]:
         names += [name for name in open_ if f"jobs/{name}" in marks]
     else:
         names = [path.name for path in folder.iterdir() if state.is_id(path.name)] if mtime else []
+        there = set(names)
         for path in marks:
-            if path.startswith("jobs/") and path.split("/")[1] not in set(names):
+            if path.startswith("jobs/") and path.split("/")[1] not in there:
                 yield partial(_gone_and_mark, _no_job, path)
     for name in sorted(set(names)):
         if name in open_ or marks.get(f"jobs/{name}") != _mtime(home.job(name)):
@@ -221,25 +236,26 @@ def _jobs(home: Home, marks: dict[str, int]) -> Iterator[Task]:
 
 
 def _job(home: Home, job_id: str, session: Session) -> None:
-    place = f"jobs/{job_id}"
     events = home.job(job_id) / "events.jsonl"
-    mtime, over = _mtime(home.job(job_id)), False
+    # Looked at before it is read: a queued job has more to say, also when its folder looks the same afterwards.
+    mtime, over = _mtime(home.job(job_id)), not (home.queue / job_id).exists()
 
-    def read() -> list[Any]:
+    def change() -> None:
         nonlocal over
-        found, over = rows.job_rows(home, job_id)
-        return found
-
-    found = _try(session, place, read)
-    offset, bad = writes.job_progress(session, job_id)
-    if not found or (events.stat().st_size if events.exists() else 0) < offset:
-        writes.remove_job(session, job_id)
-        offset = bad = 0
-    if found:
+        found, final = rows.job_rows(home, job_id)
+        over = over and final
+        offset, bad = writes.job_progress(session, job_id)
+        if (events.stat().st_size if events.exists() else 0) < offset:
+            writes.remove_job(session, job_id)
+            offset = bad = 0
         points, more_bad, offset = rows.metric_points(home, job_id, offset)
         found[0].bad_lines = bad + more_bad
         writes.put_job(session, found, points, offset)
-    _mark(place, mtime if over or not found else 0, session)
+
+    if not _take(session, f"jobs/{job_id}", change):
+        writes.remove_job(session, job_id)
+        over = True
+    _mark(f"jobs/{job_id}", mtime if over else 0, session)
 
 
 def _no_job(job_id: str, session: Session) -> None:
@@ -255,7 +271,7 @@ def _file(
     session: Session,
 ) -> None:
     gone(name, session)
-    writes.put(session, _try(session, f"{place}/{name}", lambda: read(home, home.path / place / name)))
+    _take(session, f"{place}/{name}", lambda: writes.put(session, read(home, home.path / place / name)))
 
 
 def _no_name(name: str, session: Session) -> None:

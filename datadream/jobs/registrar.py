@@ -7,7 +7,6 @@ import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from datadream.errors import UserError
 from datadream.jobs.home import Home
 
 if TYPE_CHECKING:
@@ -48,8 +47,6 @@ class Registrar:
             self._registry = None
 
     def _sync(self, live: Collection[str], seconds: float) -> None:
-        from sqlalchemy.exc import SQLAlchemyError
-
         from datadream.jobs import index
 
         try:
@@ -61,7 +58,7 @@ class Registrar:
             else:
                 index.follow(self._home, self._registry, live)
             self._next = time.monotonic() + SECONDS
-        except (OSError, UserError, SQLAlchemyError) as error:
+        except Exception as error:  # noqa: BLE001 - an index that lags stops nothing; a runner that is dead does
             sys.stderr.write(f"the registry waits: {error}\n")
             self._registry = None
             self._next = time.monotonic() + RETRY_SECONDS

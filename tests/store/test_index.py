@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -13,10 +15,12 @@ import pytest
 
 from datadream import durable
 from datadream.jobs import experiments, index, labels
+from datadream.jobs.check import check
 from datadream.jobs.home import Home
 from datadream.jobs.registrar import Registrar
 from store import queries
 from store.registry import Registry
+from tests.conftest import run_cli
 
 
 def dump(home: Home) -> dict[str, list[str]]:
@@ -197,3 +201,95 @@ def test_a_job_folder_of_an_older_or_newer_program_does_not_stop_the_index(ran_c
     registry = index.open_registry(home)
     assert queries.problems(registry) == []
     registry.close()
+
+
+def _unreadable_set(home: Home) -> str:
+    folder = next((home.path / "artifacts" / "set").iterdir())
+    (folder / "set.json").unlink()
+    return f"artifacts/set/{folder.name}"
+
+
+def _too_large_a_number(home: Home) -> str:
+    path = next((home.path / "runs").glob("*.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "seed": 2**70}))
+    return f"runs/{path.name}"
+
+
+def _events_that_are_a_folder(home: Home) -> str:
+    folder = next(path for path in (home.path / "jobs").iterdir() if (path / "events.jsonl").exists())
+    (folder / "events.jsonl").unlink()
+    (folder / "events.jsonl").mkdir()
+    (folder / "touched").touch()
+    return f"jobs/{folder.name}"
+
+
+def _half_a_sign(home: Home) -> str:
+    path = next((home.path / "runs").glob("*.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "settings": "\ud800"}))
+    return f"runs/{path.name}"
+
+
+def _a_deep_record(home: Home) -> str:
+    path = next((home.path / "runs").glob("*.json"))
+    path.write_text('{"jobs": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    return f"runs/{path.name}"
+
+
+ODD = [_unreadable_set, _too_large_a_number, _events_that_are_a_folder, _half_a_sign, _a_deep_record]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_thing_is_a_problem_and_stops_neither_runner_nor_lists(
+    odd: Callable[[Home], str], ran_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = Home(ran_copy)
+    home.registry.unlink()
+    place = odd(home)
+    registry = index.open_registry(home)
+    assert [path for path, _ in queries.problems(registry)] == [place]
+    assert len(queries.page(registry, "run")) >= 7
+    registrar = Registrar(home)
+    registrar.close()
+    assert "waits" not in capsys.readouterr().err
+    assert any(finding.path.startswith(place) for finding in check(home, registry, deep=False))
+    registry.close()
+    rebuilt = index.rebuild(home)
+    assert [path for path, _ in queries.problems(rebuilt)] == [place]
+    rebuilt.close()
+
+
+def test_a_job_that_is_still_queued_is_read_again_though_its_folder_is_the_same(home: Home) -> None:
+    """The runner writes the last line of history, which changes no folder, and takes the mark away."""
+    made = run_cli("rehearse", "--steps", 1, "--quiet", home=home.path)
+    assert made.returncode == 0, made.stderr
+    (job,) = (path.name for path in (home.path / "jobs").iterdir())
+    history = home.job(job) / "history.jsonl"
+    lines = history.read_text().splitlines(keepends=True)
+    history.write_text("".join(lines[:-1]))
+    os.utime(home.job(job), (1e9, 1e9))
+    (home.queue / job).touch()
+    index.rebuild(home).close()
+    with history.open("a") as file:
+        file.write(lines[-1])
+    (home.queue / job).unlink()
+    registry = index.open_registry(home)
+    assert [line["state"] for line in queries.history(registry, job)][-1] == "done"
+    registry.close()
+    check_rebuilt_equal(home)
+
+
+def test_many_jobs_are_looked_through_in_a_line_not_a_square(home: Home) -> None:
+    """By the number of comparisons: a set of all names is made once, not for each."""
+    marks = {f"jobs/{number:016x}": 1 for number in range(3000)}
+
+    class Counted(set):  # type: ignore[type-arg]
+        made = 0
+
+        def __init__(self, *values: object) -> None:
+            Counted.made += 1
+            super().__init__(*values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "set", Counted, raising=False)
+        assert len(list(index._jobs(home, marks))) >= 3000
+    assert Counted.made < 5
