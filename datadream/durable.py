@@ -29,6 +29,8 @@ STORAGE = {errno.EIO, errno.ESTALE}
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
+SHARED = stat.S_ISGID | stat.S_IWGRP
+
 
 def is_storage(error: BaseException | None) -> bool:
     """Whether the disk is behind `error`: full, over quota, or failing. That passes; a mistake doesn't."""
@@ -69,18 +71,22 @@ def open_file(path: Path, flags: int) -> int:
 
 
 def _is_shared(folder: Path) -> bool:
+    """Setgid and writable by the group; setgid alone is what a folder below a project's has from its parent."""
     try:
-        return bool(folder.stat().st_mode & stat.S_ISGID)
+        return folder.stat().st_mode & SHARED == SHARED
     except OSError:
         return False
 
 
-def make_dir(path: Path) -> Path:
-    """`path` as a folder, with its parents; new ones are private (0700), or their group's below one that is shared."""
+def make_dir(path: Path, private: bool = False) -> Path:
+    """`path` as a folder, with its parents; new ones are private (0700), or their group's below one that is shared.
+
+    With `private` they are private in any case.
+    """
     try:
         for folder in reversed([path, *path.parents]):
             if not folder.exists():
-                shared = _is_shared(folder.parent)
+                shared = not private and _is_shared(folder.parent)
                 folder.mkdir(mode=0o700, exist_ok=True)
                 if shared:
                     folder.chmod(0o2770)

@@ -132,17 +132,21 @@ class Home:
 def open_home(path: Path | None) -> Home:
     """The home at `path` (default: `default_home`), made if need be.
 
-    Raises UserError when it can't be written, when it is another user's and not shared, or when anybody may write
-    there: whoever can plant a file in a home can steer what runs in it. Its path must be UTF-8, as records are.
+    Raises UserError when it can't be written, when it is another user's and not shared, or when anybody, or a group
+    it isn't shared with, may write there: whoever can plant a file in a home can steer what runs in it. Its path must
+    be UTF-8, as records are.
     """
     home = Home((path or default_home()).absolute())
     try:
         str(home.path).encode()
     except UnicodeEncodeError as error:
         raise UserError("the home's path is not UTF-8", at=home.path, hint="choose another --home") from error
-    durable.make_dir(home.path)
+    durable.make_dir(home.path, private=True)
     found = home.path.stat()
-    shared = bool(found.st_mode & stat.S_ISGID and found.st_mode & stat.S_IWGRP)
+    shared = found.st_mode & durable.SHARED == durable.SHARED
+    if found.st_mode & stat.S_IWGRP and not shared and not _is_own_group(found.st_gid):
+        hint = f"take that right away with `chmod g-w {home.path}`, or share it: `chmod g+s {home.path}`"
+        raise UserError("a whole group may write in this home, which isn't shared with it", at=home.path, hint=hint)
     if found.st_mode & stat.S_IWOTH:
         hint = f"take that right away with `chmod o-w {home.path}`, or choose another --home"
         raise UserError("anybody may write in this home", at=home.path, hint=hint)
@@ -164,6 +168,18 @@ def init_home(path: Path | None, shared: bool) -> Home:
     except OSError as error:
         raise durable.user_error(error, home.path) from error
     return home
+
+
+def _is_own_group(gid: int) -> bool:
+    """Whether that is a group of this user alone, as many systems make one for each."""
+    import grp
+    import pwd
+
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return gid == user.pw_gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
 def _gib(size: int) -> str:

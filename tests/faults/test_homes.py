@@ -94,6 +94,31 @@ def test_what_is_made_is_private_whatever_the_umask(tmp_path: Path) -> None:
     record("modes", files=len(modes), outcome="folders 0700, files 0600 under umask 0")
 
 
+def test_a_home_below_a_projects_folder_is_private_all_the_same(tmp_path: Path) -> None:
+    """Folders of a project have the setgid bit, and what is made in them inherits it."""
+    project = tmp_path / "project"
+    project.mkdir()
+    project.chmod(0o2775)
+    home = project / "home"
+    assert run_cli("rehearse", "--steps", 2, "--quiet", home=home).returncode == 0
+    assert run_cli("job", "ls", home=home).returncode == 0
+    for path in [home, *home.rglob("*")]:
+        assert path.stat().st_mode & 0o077 == 0, (str(path), oct(path.stat().st_mode))
+
+
+def test_a_home_a_group_may_write_in_without_being_shared(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    if os.geteuid() == 0:
+        os.chown(home, 0, 12345)
+    home.chmod(0o775)
+    if os.geteuid() == 0:
+        check_refused(run_cli("job", "ls", home=home), "group may write", "chmod g-w")
+    home.chmod(0o755)
+    assert run_cli("job", "ls", home=home).returncode == 0
+    record("bad-home", kind="group-writable, not shared", outcome="one sentence, exit 2")
+
+
 def test_a_shared_home_is_its_groups(tmp_path: Path) -> None:
     home = tmp_path / "home"
     assert run_cli("home", "init", "--shared", home=home).returncode == 0
