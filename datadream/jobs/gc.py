@@ -1,21 +1,26 @@
-"""What can go: nothing that a kept run descends from, that is named or labelled, or that an open job works on."""
+"""What can go: nothing that a kept run descends from, that is named or labelled, that an open job works on, or that a
+failed or cancelled one would go on from.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import follow, state
+from datadream.jobs import state
 from datadream.jobs.home import Home
 from datadream.jobs.labels import read_labels
 from datadream.jobs.lease import is_held
 
 KINDS = ("set", "adapter", "synthetic", "shard", "classifier", "rehearsal")
+ROOTS = ("runs", "names/set", "labels", "queue")  # whatever comes to keep an artifact changes one of these folders
+RACY_NS = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -30,47 +35,93 @@ class Removable:
 
 
 def plan(home: Home, jobs: bool = False) -> list[Removable]:
-    """What can go: staging nobody works on, checkpoints of jobs that are over, artifacts nothing keeps; with `jobs`
-    the folders of jobs that are over too.
+    """What can go: staging nobody goes on from, checkpoints of jobs that are done, artifacts nothing keeps; with `jobs`
+    the folders of jobs that are over too, and what only they would go on from.
     """
-    kept = _kept(home)
+    states = _states(home)
+    going = {job_id for job_id in states if jobs and _can_go(home, "job", job_id, states[job_id])}
+    kept = _kept(home, states.keys() - going, states)
     found: list[Removable] = []
     for kind in KINDS:
         for path in _folders(home.path / "artifacts" / kind):
             if path.name.startswith(".staging-"):
                 job_id = path.name.removeprefix(".staging-")
-                if not _is_open(home, job_id):
+                if job_id in going or _can_go(home, "staging", job_id, _state(home, job_id)):
                     found.append(_removable(home, path, "staging", job_id, "left by a job that is over"))
             elif state.is_id(path.name) and path.name not in kept:
-                why = "its images are in the whole set" if kind == "shard" else "no run, name, tag or note keeps it"
+                why = "no job needs its images any more" if kind == "shard" else "no run, name, tag or note keeps it"
                 found.append(_removable(home, path, kind, path.name, why))
-    for path in _folders(home.path / "jobs"):
-        if not state.is_id(path.name) or _is_open(home, path.name):
-            continue
-        try:
-            over = state.derive(home, path.name).state
-        except UserError:
-            continue
-        if jobs and over in state.FINAL and not _is_labelled(home, path.name):
-            found.append(_removable(home, path, "job", path.name, f"it is {over}"))
-        elif over == "done" and (path / "checkpoint").is_dir():
-            found.append(_removable(home, path / "checkpoint", "checkpoint", path.name, "its job is done"))
+    for job_id, found_state in sorted(states.items()):
+        folder = home.job(job_id)
+        if job_id in going:
+            found.append(_removable(home, folder, "job", job_id, f"it is {found_state}"))
+        elif (folder / "checkpoint").is_dir() and _can_go(home, "checkpoint", job_id, found_state):
+            found.append(_removable(home, folder / "checkpoint", "checkpoint", job_id, "its job is done"))
     return found
 
 
 def apply(home: Home, chosen: Iterable[Removable]) -> list[Removable]:
-    """Remove what was planned, unless something has come to need it since; what really went."""
-    gone = []
-    for item in chosen:
-        still = {found.path for found in plan(home, jobs=item.kind == "job")}
-        if item.path in still:
+    """Remove what was planned, unless something has come to need it since; what really went.
+
+    Jobs' folders go first: while one is there, what it would go on from is needed.
+    """
+    gone, kept = [], _Kept(home)
+    for item in sorted(chosen, key=lambda item: item.kind != "job"):
+        if item.kind in ("job", "staging", "checkpoint"):
+            free = _can_go(home, item.kind, item.id, _state(home, item.id))
+        else:
+            free = item.id not in kept.now()
+        if free:
             durable.remove_dir(home.path / item.path)
             gone.append(item)
     return gone
 
 
-def _kept(home: Home) -> set[str]:
-    """Ids of artifacts that stay: of runs, names, labels, open jobs, and whatever those were made from."""
+class _Kept:
+    """Ids of artifacts that stay, found anew only when something that keeps may have come since."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._stamp: tuple[int, ...] = ()
+        self._ids: Set[str] = frozenset()
+
+    def now(self) -> Set[str]:
+        stamp = tuple(_mtime(self._home.path / place) for place in ROOTS)
+        recent = any(abs(time.time_ns() - mtime) < RACY_NS for mtime in stamp)  # its time may not show another change
+        if recent or stamp != self._stamp:
+            states = _states(self._home)
+            self._stamp, self._ids = stamp, _kept(self._home, states.keys(), states)
+        return self._ids
+
+
+def _can_go(home: Home, kind: str, job_id: str, found: str) -> bool:
+    """Whether a job in the state `found` leaves its folder, checkpoint or staging to be removed."""
+    if kind == "job":
+        return found in state.FINAL and not _is_labelled(home, job_id)
+    return found == "done" or (kind == "staging" and found == "gone")
+
+
+def _states(home: Home) -> dict[str, str]:
+    """Every job that has a folder, and its state as `_state` has it."""
+    return {path.name: _state(home, path.name) for path in _folders(home.path / "jobs") if state.is_id(path.name)}
+
+
+def _state(home: Home, job_id: str) -> str:
+    """A job's state; `open` while somebody may work on it, `gone` without a folder, `unreadable` without a spec."""
+    if (home.queue / job_id).exists() or is_held(home.job(job_id) / "lease"):
+        return "open"
+    if not home.job(job_id).is_dir():
+        return "gone"
+    try:
+        return state.derive(home, job_id).state
+    except UserError:
+        return "unreadable"
+
+
+def _kept(home: Home, jobs: Iterable[str], states: dict[str, str]) -> set[str]:
+    """Ids of artifacts that stay: of runs, names, labels, those of `jobs` that aren't done, and whatever those were
+    made from.
+    """
     roots: set[str] = set()
     for path in (home.path / "runs").glob("*.json"):
         record = state.read_dict(path)
@@ -80,8 +131,9 @@ def _kept(home: Home) -> set[str]:
     for path in (home.path / "names" / "set").glob("*.json"):
         roots.add(str((state.read_dict(path) or {}).get("id")))
     roots |= {path.stem for path in (home.path / "labels").glob("[!.]*.json")}
-    for job_id in follow.open_jobs(home):
-        roots |= {job_id, *_inputs_of_job(home, job_id)}
+    for job_id in jobs:
+        if states[job_id] != "done":
+            roots |= {job_id, *_inputs_of_job(home, job_id)}
     kept: set[str] = set()
     while roots:
         artifact_id = roots.pop()
@@ -110,10 +162,6 @@ def _inputs_of_job(home: Home, job_id: str, shards: bool = True) -> set[str]:
     return found | (set(state.read_request(home, job_id).shards) if shards else set())
 
 
-def _is_open(home: Home, job_id: str) -> bool:
-    return (home.queue / job_id).exists() or is_held(home.job(job_id) / "lease")
-
-
 def _is_labelled(home: Home, subject: str) -> bool:
     labels = read_labels(home, subject)
     return bool(labels.tags or labels.note)
@@ -126,3 +174,10 @@ def _removable(home: Home, path: Path, kind: str, id_: str, why: str) -> Removab
 
 def _folders(path: Path) -> list[Path]:
     return sorted(entry for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else []
+
+
+def _mtime(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

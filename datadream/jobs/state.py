@@ -336,12 +336,17 @@ def _inputs(home: Home, spec: JobSpec, request: Request) -> str:
     for role, parent in sorted([*spec.inputs.items(), *(("shard", shard) for shard in request.shards)]):
         if home.has(ROLES[role], parent):
             continue
+        gone = f"its {role} {parent[:8]} is gone: ask for the same run again"
         if not (home.job(parent) / "spec.json").exists():
-            return f"its {role} {parent[:8]} is gone: ask for the same run again"
+            return gone
         try:
             status = derive(home, parent)
         except UserError:
             return f"its {role} {parent[:8]} has no readable job"
+        if status.state == "done":
+            if home.has(ROLES[role], parent):  # published since we looked
+                continue
+            return gone
         if status.state in ("failed", "cancelled"):
             return f"its {role} {parent[:8]} {'has failed' if status.state == 'failed' else 'was cancelled'}"
         if status.hopeless:
