@@ -201,23 +201,62 @@ def as_row(status: Status) -> dict[str, Any]:
     return {**first, **asdict(status), "progress": part}
 
 
-def _chosen(home: Home, jobs: list[str] | None) -> list[str]:
+def open_statuses(home: Home) -> list[Status]:
+    """The jobs that are queued, in the order they were asked for; one without a readable spec is told and left out."""
     from datadream.jobs import follow, state
+    from datadream.text import shown
 
-    return [state.find_job(home, job) for job in jobs] if jobs else follow.open_jobs(home)
+    found = []
+    for job_id in follow.open_jobs(home):
+        try:
+            found.append(state.derive(home, job_id))
+        except UserError as error:
+            typer.echo(f"datadream: {shown(str(error))}", err=True)
+    return found
+
+
+def _chosen(home: Home, jobs: list[str] | None) -> list[str]:
+    from datadream.jobs import state
+
+    return [state.find_job(home, job) for job in jobs] if jobs else [status.id for status in open_statuses(home)]
 
 
 def _each(home: Any, jobs: list[str] | None, all_: bool, act: Callable[[Home, str], None]) -> None:
-    """Do `act` to each job, then see to it that somebody notices."""
+    """Do `act` to each job, then see to it that somebody notices. One that refuses keeps no other from it.
+
+    Raises the last refusal, after the others were told.
+    """
     from datadream.jobs import spawn
     from datadream.jobs.home import open_home
+    from datadream.text import shown
 
     if not jobs and not all_:
         raise UserError("which jobs?", hint="give the start of their ids, see `datadream job ls`")
     opened = open_home(home)
-    for job_id in _chosen(opened, jobs):
-        act(opened, job_id)
-    spawn.ensure_runner(opened)
+    refused: dict[str, UserError] = {}
+    chosen = _chosen(opened, jobs)
+    try:
+        for job_id in dict.fromkeys(chosen):
+            try:
+                act(opened, job_id)
+            except UserError as error:
+                if jobs or not _is_over(opened, job_id):  # of all that are open, one may end at any moment
+                    refused[str(error)] = error
+    finally:
+        spawn.ensure_runner(opened)
+    for text in list(refused)[:-1]:
+        typer.echo(f"datadream: {shown(text)}", err=True)
+    if refused:
+        raise list(refused.values())[-1]
+
+
+def _is_over(home: Home, job_id: str) -> bool:
+    from datadream.jobs import state
+
+    try:
+        return state.derive(home, job_id).final
+    except UserError:
+        return False
 
 
 def _log_lines(home: Home, job_id: str) -> list[Callable[[], list[str]]]:

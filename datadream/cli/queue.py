@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from datadream.cli.job import open_statuses
 from datadream.cli.options import HomeOption, JsonOption
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ def show(json: JsonOption = False, home: HomeOption = None) -> None:
     """Show slots, what has them, and what waits."""
     import json as library
 
-    from datadream.jobs import follow, leader, queue, state
+    from datadream.jobs import leader, queue
     from datadream.jobs.home import open_home
 
     opened = open_home(home)
     settings = queue.read_settings(opened)
-    statuses = [state.derive(opened, job_id) for job_id in follow.open_jobs(opened)]
+    statuses = open_statuses(opened)
     by_slot = {status.slot: status.id for status in statuses if status.state in ("running", "cancelling")}
     slots = [
         {"slot": slot, "job": by_slot.get(slot), "taken": queue.is_taken(opened, slot)}
