@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from datadream.data.shots import ShotSet
 from datadream.jobs import leader, state, submit
 from datadream.jobs.home import Home, open_home
+from datadream.jobs.plan import plan
 from datadream.jobs.queue import QueueSettings, write_settings
+from datadream.jobs.sets import add_set
+from datadream.models.presets import Backbone
+from datadream.recipes.recipe import load_recipe
 from tests.conftest import Cli
 from tests.runners import kill_all, rehearsals, until, wait_for_end
 
@@ -67,3 +72,35 @@ def test_a_job_without_a_readable_spec_is_told_and_left_out(cli: Cli, queue: Hom
     assert cancelled.returncode == 0
     assert said in cancelled.stderr
     assert state.read_control(queue, whole).cancel
+
+
+def test_waiting_for_nothing_is_said(cli: Cli, queue: Home) -> None:
+    assert cli("rehearse", "--steps", 3, "--fail-at", 1).returncode == 2
+    until(lambda: not list(queue.queue.iterdir()))
+    waited = cli("job", "wait")
+    assert (waited.returncode, waited.stdout) == (0, "")
+    assert waited.stderr == "no job is open; see `datadream job ls`\n"
+
+
+def test_waiting_names_the_job_that_can_not_start(cli: Cli, queue: Home, mini: Backbone, two_shots: ShotSet) -> None:
+    jobs = plan(load_recipe("name-only", mini, []), add_set(queue, two_shots, "s"), mini, "synth").jobs
+    generate, classify = (jobs[stage].id for stage in ("generate", "classify"))
+    submit.submit(queue, list(jobs.values()), {})
+    submit.cancel(queue, generate)
+    until(lambda: state.derive(queue, classify).hopeless)
+    waited = cli("job", "wait")
+    assert waited.returncode == 1
+    assert f"{classify[:8]} blocked: its synthetic {generate[:8]} was cancelled; it stays open" in waited.stderr
+    assert f"`datadream job cancel {classify[:8]}`" in waited.stderr
+
+
+def test_json_of_one_page_of_several_says_so_beside_it(cli: Cli, queue: Home) -> None:
+    write_settings(queue, QueueSettings(paused=True))
+    submit.submit(queue, rehearsals(51), {})
+    listed = cli("job", "ls", "--json")
+    assert len(json.loads(listed.stdout)) == 50
+    assert listed.stderr == "1 to 50 of 51; the rest with --page 2\n"
+    last = cli("job", "ls", "--json", "--page", 2)
+    assert len(json.loads(last.stdout)) == 1
+    assert last.stderr == "51 to 51 of 51\n"
+    assert cli("job", "ls", "--json", "--limit", 60).stderr == ""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Jobs: each one stage of a run, in a folder of its own.")
 EXIT_TIME = 124
+NONE_OPEN = "no job is open; see `datadream job ls`"
 
 
 Ids = Annotated[
@@ -115,7 +116,7 @@ def watch(jobs: Ids = None, quiet: QuietOption = False, home: HomeOption = None)
     opened = open_home(home)
     found = _chosen(opened, jobs)
     if not found:
-        typer.echo("no job is open; see `datadream job ls`")
+        typer.echo(NONE_OPEN)
         return
     follow_jobs(opened, found, quiet)
 
@@ -126,16 +127,23 @@ def wait(
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
     home: HomeOption = None,
 ) -> None:
-    """Wait until jobs are over: 0 all done, 1 one failed or was cancelled, 124 the time is over."""
+    """Wait until jobs are over: 0 all done, 1 one failed, was cancelled or can't start, 124 the time is over."""
     from datadream.jobs.follow import follow
     from datadream.jobs.home import open_home
+    from datadream.text import shown
 
     opened = open_home(home)
     found = _chosen(opened, jobs)
-    statuses = follow(opened, found, lambda spec, event: None, timeout=timeout) if found else []
+    if not found:  # a job that has failed already isn't open either: silence would pass for success
+        typer.echo(NONE_OPEN, err=True)
+        return
+    statuses = follow(opened, found, lambda spec, event: None, timeout=timeout)
     for status in statuses:
-        if status.state != "done":
-            typer.echo(f"{status.id[:8]} {status.state}: {status.reason}", err=True)
+        if status.hopeless:
+            stays = f"it stays open until that is mended, or `datadream job cancel {status.id[:8]}`"
+            typer.echo(f"{status.id[:8]} {status.state}: {shown(status.reason)}; {stays}", err=True)
+        elif status.state != "done":
+            typer.echo(f"{status.id[:8]} {status.state}: {shown(status.reason)}", err=True)
     if any((status.final and status.state != "done") or status.hopeless for status in statuses):
         raise typer.Exit(1)
     if any(not status.final for status in statuses):

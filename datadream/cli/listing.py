@@ -85,14 +85,14 @@ def _list(
     if json:
         listed = [{name: row[name] for name in chosen} for row in rows] if columns else rows
         typer.echo(library.dumps(listed, ensure_ascii=False, indent=2))
-        return
-    if not rows:
+    elif rows:
+        print_rows(rows, chosen)
+    else:
         typer.echo(f"no {noun} matches" if where else empty)
-        return
-    print_rows(rows, chosen)
-    if total > len(rows):
-        first = (page - 1) * limit
-        typer.echo(f"{first + 1} to {first + len(rows)} of {total}; the rest with --page {page + 1}", err=True)
+    if rows and total > len(rows):
+        last = (page - 1) * limit + len(rows)
+        rest = f"; the rest with --page {page + 1}" if last < total else ""
+        typer.echo(f"{last - len(rows) + 1} to {last} of {total}{rest}", err=True)
 
 
 def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
