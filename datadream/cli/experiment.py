@@ -15,14 +15,20 @@ if TYPE_CHECKING:
     from datadream.jobs.home import Home
 
 app = typer.Typer(no_args_is_help=True, help="Experiments: named grids of runs.")
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="An experiment's name, or the start of its id.")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="An experiment's name, or the start of its id.", autocompletion=complete.experiments
+    ),
+]
+NewName = Annotated[str, typer.Argument(metavar="NAME", help="An experiment's name.")]
 RunsArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[RUN...]", help="Starts of runs' ids.", autocompletion=complete.runs)
 ]
 
 
 @app.command()
-def make(name: NameArgument, runs: RunsArgument = None, home: HomeOption = None) -> None:
+def make(name: NewName, runs: RunsArgument = None, home: HomeOption = None) -> None:
     """Make an experiment, with runs in it if you name some."""
     from datadream.jobs.experiments import add_runs
     from datadream.jobs.home import open_home

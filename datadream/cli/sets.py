@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from datadream.cli import complete
 from datadream.cli.listing import add_list
 from datadream.cli.options import MOST_SEED, HomeOption, JsonOption
 from datadream.text import shown
@@ -64,7 +65,7 @@ add_list(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A set's name, or the start of its id.")],
+    name: Annotated[str, typer.Argument(help="A set's name, or the start of its id.", autocompletion=complete.sets)],
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
