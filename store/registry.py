@@ -77,10 +77,15 @@ class Registry:
             self._engine = None
 
     def backup(self, target: Path) -> None:
-        """A consistent copy at `target`, while others read and write (SQLite's online backup)."""
+        """A consistent copy at `target`, while others read and write (SQLite's online backup). It is private, or its
+        group's when both the registry and `target` lie in a folder that is shared.
+        """
         partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
         try:
             partial.unlink(missing_ok=True)
+            os.close(durable.open_file(partial, os.O_RDWR))  # SQLite would make it with the umask's mode
+            with suppress(PermissionError):  # a file system without modes, as a memory stick's
+                partial.chmod(durable.file_mode(self.path) & durable.file_mode(target))
             source = sqlite3.connect(self.path, timeout=BUSY_MS / 1000)
             copy = sqlite3.connect(partial)
             with closing(source), closing(copy):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -183,6 +184,35 @@ def test_a_backup_is_whole_while_others_write(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="can't back up"):
         registry.backup(tmp_path / "nowhere" / "copy.db")
     registry.close()
+
+
+def test_copies_are_as_private_as_the_registry(tmp_path: Path) -> None:
+    mask = os.umask(0)
+    try:
+        modes = {}
+        for name in ("shared", "private"):
+            folder = tmp_path / name
+            folder.mkdir()
+            folder.chmod(0o2770 if name == "shared" else 0o700)
+        for name in ("shared", "private"):
+            folder = tmp_path / name
+            shutil.copy(DATA / f"registry-{REVISIONS[0]}.db", folder / "registry.db")
+            registry = opened(folder)
+            registry.backup(tmp_path / f"{name}.db")
+            registry.backup(tmp_path / "shared" / f"{name}.db")
+            registry.close()
+            for place in (f"{name}/registry.db.before-{REVISION}", f"{name}.db", f"shared/{name}.db"):
+                modes[place] = (tmp_path / place).stat().st_mode & 0o777
+    finally:
+        os.umask(mask)
+    assert modes == {
+        f"private/registry.db.before-{REVISION}": 0o600,
+        "private.db": 0o600,
+        "shared/private.db": 0o600,
+        f"shared/registry.db.before-{REVISION}": 0o660,
+        "shared.db": 0o600,
+        "shared/shared.db": 0o660,
+    }
 
 
 def test_a_network_file_system_is_told_once_and_gets_no_wal(tmp_path: Path) -> None:
