@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from datadream.errors import UserError
+from datadream.jobs import leader, spawn, state, submit
+from datadream.jobs.ask import Request, check
 from datadream.jobs.home import Home
 from datadream.jobs.launchers import check_launcher, launcher, resources_for
+from datadream.jobs.queue import QueueSettings, write_settings
+from tests.conftest import Cli
+from tests.runners import kill_all, reasons, rehearsals, until, wait_for
 
 psij = pytest.importorskip("psij")
 TOML = """
@@ -76,3 +84,80 @@ def test_the_batch_script_asks_for_what_was_said_and_quotes_what_was_named(
     }
     for word in wanted[name]:
         assert word in text, text
+
+
+@pytest.fixture
+def queue(home: Home) -> Iterator[Home]:
+    write_settings(home, QueueSettings(retry_seconds=0.1))
+    yield home
+    kill_all(home)
+
+
+@pytest.fixture
+def bin_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a scheduler's commands are found first."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+def script(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o700)
+
+
+def test_a_job_no_cluster_takes_has_failed_with_its_sentence_after_some_times(
+    queue: Home, bin_: Path, cli: Cli
+) -> None:
+    script(bin_ / "sbatch", "echo 'sbatch: error: invalid partition specified: gpu' >&2; exit 1")
+    (job,) = submit.submit(queue, rehearsals(1), {}, launcher="slurm", max_attempts=2)
+    followed = cli("job", "watch", job, "--quiet")
+    assert followed.returncode == 2, followed.stderr
+    status = state.derive(queue, job)
+    said = "slurm takes no job: sbatch: error: invalid partition specified: gpu: see that slurm's commands work here"
+    assert (status.state, status.attempts) == ("failed", 2)
+    assert status.reason.startswith(said)
+    assert said in followed.stderr
+    told = [(name, reason.split(": ")[0]) for name, reason in reasons(queue, job)]
+    refused = ("lost", "slurm takes no job")
+    again = ("queued", "is submitted again")
+    assert told == [("queued", ""), refused, again, refused, ("failed", "slurm takes no job")]
+    until(lambda: not leader.is_led(queue))
+    submit.retry(queue, job)
+    spawn.ensure_runner(queue)
+    until(lambda: state.attempts(queue.job(job)) == 4)
+    assert wait_for(queue, job, "failed").reason.startswith(said)
+
+
+def test_a_job_a_cluster_takes_at_last_says_where_it_waits(queue: Home, bin_: Path, tmp_path: Path) -> None:
+    script(bin_ / "sbatch", f"if mkdir {tmp_path}/once; then exit 1; fi; echo Submitted batch job 77")
+    script(bin_ / "squeue", "echo '77 PD None'")
+    script(bin_ / "scancel", "exit 0")
+    (job,) = submit.submit(queue, rehearsals(1), {}, launcher="slurm")
+    spawn.ensure_runner(queue)
+    until(lambda: state.derive(queue, job).reason == "waits in slurm as 77")
+    assert state.derive(queue, job).attempts == 2
+
+
+def test_what_a_cluster_needs_is_said_before_anything_is_queued(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home.path / "cluster.toml").write_text("[resources]\ngpu = 1\n")
+    with pytest.raises(UserError, match="gpu"):
+        submit.submit(home, rehearsals(1), {}, launcher="slurm")
+    assert not home.queue.exists()
+    monkeypatch.setitem(sys.modules, "datadream.jobs.cluster", None)
+    with pytest.raises(UserError, match=r"slurm needs PSI/J: install it with `pip install 'datadream\[cluster\]'`"):
+        check(Request(recipes=("zero-shot",), source="digits", launcher="slurm"))
+
+
+def test_a_queued_job_whose_cluster_can_no_longer_be_asked_says_so(
+    queue: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "psij.py").write_text("raise ImportError\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    (job,) = submit.submit(queue, rehearsals(1), {}, launcher="slurm")
+    spawn.ensure_runner(queue)
+    status = wait_for(queue, job, "failed")
+    assert "slurm needs PSI/J: install it with" in status.reason
+    assert status.attempts == 0
+    until(lambda: not leader.is_led(queue))

@@ -12,7 +12,16 @@ from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 
-from psij import Job, JobAttributes, JobExecutor, JobSpec, JobState, ResourceSpecV1, SubmitException
+from psij import (
+    InvalidJobException,
+    Job,
+    JobAttributes,
+    JobExecutor,
+    JobSpec,
+    JobState,
+    ResourceSpecV1,
+    SubmitException,
+)
 from psij.executors.batch.batch_scheduler_executor import BatchSchedulerExecutor, BatchSchedulerExecutorConfig
 
 from datadream import durable
@@ -33,8 +42,12 @@ class Cluster:
         self._name = name
         folder = durable.make_dir(home.runner / "psij")
         config = BatchSchedulerExecutorConfig(work_directory=folder, queue_polling_interval=3600)
-        found = JobExecutor.get_instance(name, config=config)
-        assert isinstance(found, BatchSchedulerExecutor)
+        try:
+            found = JobExecutor.get_instance(name, config=config)
+        except ValueError as error:
+            raise UserError(f"PSI/J can't reach {name} here: {error}", hint="see docs/cluster.md") from error
+        if not isinstance(found, BatchSchedulerExecutor):
+            raise UserError(f"PSI/J has no batch commands of {name}", hint="use slurm, pbs or lsf")
         self._executor = found
 
     def submit(self, home: Path, job_id: str, attempt: int, resources: Resources, title: str) -> str:
@@ -43,9 +56,10 @@ class Cluster:
         os.environ.update(REQUEUE)
         try:
             self._executor.submit(job)
-        except (SubmitException, OSError) as error:
+        except (SubmitException, InvalidJobException, OSError) as error:
             hint = f"see that {self._name}'s commands work here, and docs/cluster.md"
-            raise UserError(f"{self._name} takes no job: {error}", hint=hint) from error
+            said = " ".join(str(error).split())
+            raise UserError(f"{self._name} takes no job: {said}", hint=hint) from error
         return str(job.native_id)
 
     def poll(self, native_ids: Collection[str]) -> dict[str, NativeState]:

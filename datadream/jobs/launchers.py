@@ -48,18 +48,22 @@ def launcher(name: str, home: Home) -> Remote:
     check_launcher(name)
     if name == "local":
         raise UserError("local is no cluster", hint=f"use any of {', '.join(CLUSTERS)}")
-    try:
-        from datadream.jobs.cluster import Cluster
-    except ImportError as error:
-        hint = "install it with `pip install 'datadream[cluster]'`"
-        raise UserError(f"{name} needs PSI/J", hint=hint) from error
+    from datadream.jobs.cluster import Cluster
+
     return Cluster(name, home)
 
 
 def check_launcher(name: str) -> None:
-    """Raise UserError unless `name` is known."""
+    """Raise UserError unless `name` is known and what it needs is installed."""
     if name not in LAUNCHERS:
         raise UserError(f"no launcher {name!r}", hint=f"use any of {', '.join(LAUNCHERS)}")
+    if name == "local":
+        return
+    try:
+        import datadream.jobs.cluster  # noqa: F401 - to see that it can be
+    except ImportError as error:
+        hint = "install it with `pip install 'datadream[cluster]'`"
+        raise UserError(f"{name} needs PSI/J", hint=hint) from error
 
 
 def resources_for(home: Home, name: str, stage: str, asked: Mapping[str, Any]) -> Resources:

@@ -61,6 +61,21 @@ def after_loss(home: Home, status: Status, settings: QueueSettings) -> list[Verd
     return [lost, Verdict("queued", f"{again}: {cause}", backoff(settings, strikes), more={"retries": retries})]
 
 
+def after_refusal(home: Home, status: Status, settings: QueueSettings) -> list[Verdict]:
+    """Its cluster didn't take it, for `status.reason`: submit it again later, or give up.
+
+    Each time counts against `max_attempts` as a loss that brought nothing.
+    """
+    retries = state.read_control(home, status.id).retries
+    more = {"done": 0, "excused": False, "retries": retries}
+    strikes = _strikes([*state.history(home.job(status.id)), {"state": "lost", **more}], retries)
+    lost = Verdict("lost", status.reason, more=more)
+    if strikes >= state.read_request(home, status.id).max_attempts:
+        return [lost, Verdict("failed", status.reason, more={"retries": retries})]
+    again = f"is submitted again: {status.reason}"
+    return [lost, Verdict("queued", again, backoff(settings, strikes), more={"retries": retries})]
+
+
 HELD = "held after a restart of the machine"
 
 

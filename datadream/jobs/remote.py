@@ -29,21 +29,25 @@ class Remotes:
         self._states: dict[str, dict[str, str]] = {}
 
     def start(self, status: Status, leadership: Leadership) -> None:
-        """Claim the next attempt and submit it."""
+        """Claim the next attempt and submit it. Raises UserError when its cluster can't be asked or doesn't take it."""
         from datadream.jobs.launchers import resources_for
 
         if not leadership.holds():
             return
         remote = self._launcher(status.launcher)
+        asked = state.read_request(self._home, status.id).resources
+        resources = resources_for(self._home, status.launcher, status.stage, asked)
         number = status.attempts + 1
         note = {"slot": status.launcher, "launcher": status.launcher, "epoch": leadership.epoch}
         if not state.claim(self._home, status.id, number, note):
             return
-        asked = state.read_request(self._home, status.id).resources
-        resources = resources_for(self._home, status.launcher, status.stage, asked)
         native = remote.submit(self._home.path, status.id, number, resources, status.title)
         written = {"launcher": status.launcher, "native": native, "attempt": number}
         durable.write_json(self._home.job(status.id) / NATIVE, written)
+        # Else a refusal, said before, would be the reason for as long as it waits.
+        retries = state.read_control(self._home, status.id).retries
+        reason = f"waits in {status.launcher} as {native}"
+        state.write_history(self._home, status.id, "queued", reason, number, retries=retries)
         self._polled.pop(status.launcher, None)
 
     def settle(self, status: Status) -> Status:

@@ -14,9 +14,9 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datadream import durable
@@ -195,7 +195,11 @@ class Runner:
 
     def _lose(self, status: Status) -> None:
         """A worker is gone without a result: try again from the checkpoint, hold, or give up."""
-        for verdict in policy.after_loss(self._home, status, self._settings):
+        self._heed(status, policy.after_loss(self._home, status, self._settings))
+
+    def _heed(self, status: Status, verdicts: Sequence[policy.Verdict]) -> None:
+        """Write them down, and hold or wait as they say."""
+        for verdict in verdicts:
             state.write_history(self._home, status.id, verdict.state, verdict.reason, status.attempts, **verdict.more)
             if verdict.hold:
                 submit.pause(self._home, status.id, verdict.hold)
@@ -238,8 +242,7 @@ class Runner:
         ready = [seen.status for seen in self._seen.values() if self._is_ready(seen.status, now)]
         for status in [status for status in ready if status.launcher != "local"]:
             with self._guarded(status.id):
-                self._remote.start(status, self._leadership)
-                self._drop(status.id)
+                self._submit(status)
         ready = [status for status in ready if status.launcher == "local"]
         for slot in queue.slots(self._settings):
             if not ready:
@@ -307,6 +310,27 @@ class Runner:
         fresh = state.derive(self._home, status.id)
         self._seen[status.id] = Seen(fresh, _mtime(self._home.job(status.id)), time.monotonic())
         self._note(fresh)
+
+    def _submit(self, status: Status) -> None:
+        """Hand it to its cluster. What that doesn't take is submitted again later, and has failed after a few times."""
+        try:
+            self._remote.start(status, self._leadership)
+        except Exception as error:
+            if not durable.is_storage(error):
+                self._refuse(status, error)
+            raise
+        finally:
+            self._drop(status.id)
+
+    def _refuse(self, status: Status, error: Exception) -> None:
+        """Say in the job's own folder why its cluster didn't take it."""
+        folder = self._home.job(status.id)
+        status = replace(status, attempts=state.attempts(folder), reason=" ".join(str(error).split()))
+        verdicts = policy.after_refusal(self._home, status, self._settings)
+        self._heed(status, verdicts)
+        if verdicts[-1].state == "failed" and isinstance(error, UserError):
+            content = {"kind": "user", "message": status.reason, "attempt": status.attempts}
+            durable.write_json(folder / "error.json", content)
 
     # Its own troubles
 

@@ -11,6 +11,7 @@ from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs import state
 from datadream.jobs.home import Home
+from datadream.jobs.launchers import resources_for
 from datadream.jobs.lease import is_held, lease
 from datadream.jobs.spec import JobSpec
 from datadream.jobs.state import Control, Request
@@ -20,6 +21,17 @@ def missing(home: Home, specs: Sequence[JobSpec]) -> list[JobSpec]:
     """Those without a finished artifact, once each, in order."""
     found = {spec.id: spec for spec in specs if not home.has(spec.kind, spec.id)}
     return list(found.values())
+
+
+def check(
+    home: Home, specs: Sequence[JobSpec], launcher: str = "local", resources: Mapping[str, Any] | None = None
+) -> None:
+    """Raise UserError, before anything is written, for what `submit` would: no room, or a wrong `cluster.toml`."""
+    if specs:
+        home.need(sum(bytes_needed(spec) for spec in specs), "what is asked")
+    if launcher != "local":
+        for stage in {spec.stage for spec in specs}:
+            resources_for(home, launcher, stage, resources or {})
 
 
 def submit(
@@ -37,11 +49,10 @@ def submit(
     """Queue every missing artifact of `specs` (inputs before users); the ids of their jobs.
 
     A job that is queued already stays as it is; one that failed or was cancelled is tried again. Raises UserError
-    when there isn't room for what is asked.
+    when there isn't room for what is asked, or `cluster.toml` is wrong.
     """
     todo = missing(home, specs)
-    if todo:
-        home.need(sum(bytes_needed(spec) for spec in todo), "what is asked")
+    check(home, todo, launcher, resources)
     durable.make_dir(home.queue)
     base = time.time_ns()
     for number, spec in enumerate(todo):
