@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,11 @@ EXIT_STOPPED = 4
 ROOM_SECONDS = 2.0  # between two looks at the free space
 ROOM_BYTES = 16 << 20
 RESERVE = ".reserve"
+# torch's CPU allocator, cuBLAS, cuDNN and safetensors say it in plain errors
+NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+# by name: which of urllib, requests, httpx and its successors a library loads by is its own affair
+UNREACHABLE = {"ConnectionError", "TimeoutError", "Timeout", "TimeoutException", "NetworkError", "RemoteProtocolError",
+    "gaierror"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -143,15 +148,44 @@ def _judge(failure: Exception, folder: Path) -> tuple[str, str, int]:
         return "storage", str(failure), EXIT_STORAGE
     if _is_memory(failure):
         return "infrastructure", "out of memory: lower that stage's batch_size with -o", EXIT_FAILED
+    if _is_network(failure):
+        return "infrastructure", str(failure), EXIT_FAILED
     if isinstance(failure, UserError):
         return "user", str(failure), EXIT_USER
     return "unexpected", f"{type(failure).__name__}: {failure}", EXIT_FAILED
 
 
-def _is_memory(failure: Exception) -> bool:
+def _is_memory(failure: BaseException) -> bool:
+    """Whether the machine or the device had no memory left; that passes, or a smaller batch helps."""
     torch = sys.modules.get("torch")
     known = (MemoryError, torch.OutOfMemoryError) if torch else (MemoryError,)
-    return isinstance(failure, known) or getattr(failure, "errno", 0) == errno.ENOMEM
+    for error in _chain(failure):
+        if isinstance(error, known) or getattr(error, "errno", 0) == errno.ENOMEM:
+            return True
+        if not isinstance(error, UserError) and any(text in str(error) for text in NO_MEMORY):
+            return True
+    return False
+
+
+def _is_network(failure: BaseException) -> bool:
+    """Whether a download could not reach its server, or that one was in trouble. Where a user forbids the network,
+    trying again is in vain.
+    """
+    names = {kind.__name__ for error in _chain(failure) for kind in type(error).__mro__}
+    status = max((_http_status(error) for error in _chain(failure)), default=0)
+    return "OfflineModeIsEnabled" not in names and (bool(names & UNREACHABLE) or status >= 500)
+
+
+def _http_status(error: BaseException) -> int:
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    return status if isinstance(status, int) else 0
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what led to it: loaders wrap what happened in errors of their own."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _redirect(log: Path) -> None:
