@@ -11,11 +11,12 @@ import os
 import shlex
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from textual import events
 from textual.app import SystemCommand
@@ -23,6 +24,7 @@ from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
 from textual.screen import Screen
 
+from datadream.errors import UserError
 from datadream.jobs.home import Home, default_home, open_home
 from datadream.text import shown
 from tui import glyphs, themes
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
     Severity = Literal["information", "warning", "error"]
 
+T = TypeVar("T")
 STYLES = Path(__file__).parent / "styles"
 NOTIFY = ("off", "bell", "both")
 TOAST_SECONDS = 6.0
@@ -95,6 +98,7 @@ class DataDreamApp(Trouble):
         self.log_folder = opened.path
         self.prefs = Prefs(opened)
         self.pool = ThreadPoolExecutor(4, thread_name_prefix="ask")
+        self.hands = ThreadPoolExecutor(2, thread_name_prefix="deed")  # what these do is done, whatever one leaves
         self.graphics = BLOCKS
         self.snapshot: Snapshot | None = None
         self.frozen = False
@@ -150,6 +154,7 @@ class DataDreamApp(Trouble):
         if self._poller is not None:
             self._poller.stop()
         self.pool.shutdown(wait=False, cancel_futures=True)
+        self.hands.shutdown(wait=False)
         self.data.close()
 
     def _hang_up(self) -> None:
@@ -239,10 +244,31 @@ class DataDreamApp(Trouble):
         """Textual holds the screen for 50 ms when modes change, which one feels."""
         super().delay_update(delay)
 
-    def go(self, mode: str) -> Screen[Any]:
-        """Show a mode's screen, and give it."""
+    def deed(
+        self, deed: Callable[[Data], T], done: Callable[[T], None], failed: Callable[[], None] = lambda: None
+    ) -> None:
+        """Do something in a thread, then `done` or `failed`. It is the app's: leaving a screen takes nothing back."""
+
+        async def doing() -> None:
+            try:
+                found = await asyncio.get_running_loop().run_in_executor(self.hands, deed, self.data)
+            except UserError as error:
+                failed()
+                self.say(str(error), "error")
+            except Exception as error:  # noqa: BLE001 - becomes a panel with a way back
+                failed()
+                self.trouble(error)
+            else:
+                done(found)
+
+        self.run_worker(cast(Any, doing), group=f"deed-{time.monotonic_ns()}", exit_on_error=False)
+
+    def go(self, mode: str, base: bool = False) -> Screen[Any]:
+        """Show a mode's screen, and give it; with `base` the list itself, not what lay over it."""
         if self.current_mode != mode:
             self.switch_mode(mode)
+        while base and len(self.screen_stack) > 1 and isinstance(self.screen, HomeScreen):
+            self.pop_screen()
         return self.screen
 
     def open_job(self, job_id: str) -> None:
@@ -267,7 +293,7 @@ class DataDreamApp(Trouble):
         """Two runs side by side."""
         from tui.screens.compare import CompareScreen
 
-        screen = self.go("compare")
+        screen = self.go("compare", base=True)
         if isinstance(screen, CompareScreen):
             screen.two(list(ids))
 
@@ -275,7 +301,7 @@ class DataDreamApp(Trouble):
 
     def action_do(self, action: str) -> None:
         """Run an app action of the table."""
-        getattr(self, f"do_{action}", lambda: self.go(action))()
+        getattr(self, f"do_{action}", lambda: self.go(action, base=self.current_mode == action))()
 
     def do_back(self) -> None:
         """Peel one layer."""
@@ -332,9 +358,12 @@ class DataDreamApp(Trouble):
             self.say("nothing to undo", "warning")
             return
         text, undo = self._undos.pop()
-        screen = self.screen
-        if isinstance(screen, HomeScreen):
-            screen.act(f"undone: {text}", undo)
+
+        def done(_: object) -> None:
+            self.did(f"undone: {text}")
+            self.poke()
+
+        self.deed(undo, done, lambda: self._undos.append((text, undo)))
 
     def do_freeze(self) -> None:
         """Draw no more, or again."""
@@ -363,11 +392,15 @@ class DataDreamApp(Trouble):
         """Start the runner."""
         from datadream.jobs import spawn
 
-        screen = self.screen
         if self.snapshot is not None and self.snapshot.led:
             self.say("the runner is alive", "warning")
-        elif isinstance(screen, HomeScreen):
-            screen.act("runner started", lambda data: spawn.ensure_runner(data.home), command="datadream job watch")
+            return
+
+        def done(_: object) -> None:
+            self.did("runner started", command="datadream job watch")
+            self.poke()
+
+        self.deed(lambda data: spawn.ensure_runner(data.home), done)
 
     def do_quit(self) -> None:
         """Leave."""

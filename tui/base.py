@@ -136,18 +136,23 @@ class HomeScreen(Screen[None]):
         """Whose folders these are."""
         return self.dream.data.home
 
-    def ask(self, group: str, question: Callable[[Data], T], answer: Callable[[T], None]) -> None:
-        """`question` in a pool thread, then `answer` here; a newer ask of the same group drops the older's answer."""
+    def ask(
+        self, group: str, question: Callable[[Data], T], answer: Callable[[T], None], *, on_top: bool = False
+    ) -> None:
+        """`question` in a pool thread, then `answer` here; a newer ask of the same group drops the older's answer.
+
+        An answer that opens a screen is wanted `on_top` only: who has gone elsewhere meanwhile types there.
+        """
 
         async def asking() -> None:
-            await self._asking(question, answer)
+            await self._asking(question, answer, on_top)
 
         self.run_worker(cast(Any, asking), group=group, exclusive=True, exit_on_error=False)
 
-    async def _asking(self, question: Callable[[Data], T], answer: Callable[[T], None]) -> None:
+    async def _asking(self, question: Callable[[Data], T], answer: Callable[[T], None], on_top: bool) -> None:
         try:
             found = await asyncio.get_running_loop().run_in_executor(self.dream.pool, question, self.dream.data)
-            if self.is_attached:
+            if self.is_attached and (self.is_current or not on_top):
                 answer(found)
         except UserError as error:
             self.dream.say(str(error), "error")
@@ -166,12 +171,11 @@ class HomeScreen(Screen[None]):
 
         def done(found: T) -> None:
             self.dream.did(text, undo, command)
-            if then is not None:
+            if then is not None and self.is_attached:
                 then(found)
             self.dream.poke()
 
-        # Deeds are not dropped by later ones: each has a group of its own.
-        self.ask(f"act-{time.monotonic_ns()}", deed, done)
+        self.dream.deed(deed, done)
 
     # Mechanics
 

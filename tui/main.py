@@ -38,7 +38,12 @@ def main() -> None:
     app = DataDreamApp(home)
     app.graphics = probe(app.prefs.get("images", "auto"), truecolor=app.console.color_system == "truecolor")
     app.run(mouse=bool(app.prefs.get("mouse", True)))
-    sys.exit(app.return_code or 0)
+    app.hands.shutdown(wait=True)
+    app.prefs.close()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: it would wait for every question that is still being answered, as of a disk that hangs.
+    os._exit(app.return_code or 0)
 
 
 def _leave(sentence: str) -> None:

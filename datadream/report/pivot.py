@@ -19,6 +19,7 @@ ROWS, COLUMNS = ("method", "data"), ("shots",)
 BEST, ALIKE = "*", "≈"
 RUNS_MAX = 200  # whose predictions are read for the marks
 NEVER = "– never run"
+NAMED_SEEDS = 3
 
 Key = tuple[Any, ...]
 Answered = tuple[tuple[str, ...], tuple[bool, ...]]  # image keys, and whether each was right
@@ -50,10 +51,18 @@ class Cell:
     @property
     def text(self) -> str:
         """Everything in a line: `87.1 ± 1.2 * n=2 · lacks seed 5`."""
+        return self._line(self.missing)
+
+    @property
+    def brief(self) -> str:
+        """The same, where many seeds are only counted: `87.1 ± 1.2 n=1 · lacks 9 seeds`."""
+        return self._line(f"lacks {len(self.lacks)} seeds" if len(self.lacks) > NAMED_SEEDS else self.missing)
+
+    def _line(self, missing: str) -> str:
         if self.row is None:
             return NEVER
         said = " ".join(filter(None, [self.number, self.mark, f"n={len(self.row.seeds)}"]))
-        return f"{said} · {self.missing}" if self.missing else said
+        return f"{said} · {missing}" if missing else said
 
 
 @dataclass(frozen=True)

@@ -62,12 +62,14 @@ def test_kitty_gets_the_very_pixels_and_the_lines_take_whole_cells(
     assert image.size == (columns * CELL[0], rows * CELL[1])
     assert [sum(segment.cell_length for segment in line) for line in drawn.lines] == [columns] * rows
     assert f"c={columns},r={rows},U=1" in drawn.tell
-    assert drawn.free == f"\x1b_Ga=d,I={name}\x1b\\"
+    assert drawn.free == f"\x1b_Ga=d,d=I,i={name},q=2\x1b\\"  # capital: the data too
     assert capfd.readouterr().out == ""  # only Textual's writer writes
 
 
 def test_a_sixel_says_its_size_and_a_sentence_stays_one() -> None:
     drawn = draw(noise(33, 50), (4, 3), Graphics("sixel", CELL), True)
+    assert len(drawn.lines) == 3  # half-blocks are under it, for when it can't be painted
+    assert sum(segment.cell_length for segment in drawn.lines[0]) == 3
     assert drawn.paint.startswith('\x1bP0;0;0q"1;1;33;50')
     assert drawn.paint.endswith("\x1b\\")
     for kind in ("", "kitty", "sixel"):
@@ -92,6 +94,7 @@ def test_nobody_is_asked_in_tmux_without_colour_or_when_told(monkeypatch: pytest
     assert probe("auto", {}, truecolor=False) == BLOCKS
     assert probe("blocks", {}) == BLOCKS
     assert probe("sixel", {"TMUX": "x"}).kind == "sixel"
+    assert probe("sixel", {"NO_COLOR": "1"}) == BLOCKS
     monkeypatch.setattr(graphics, "find_spec", lambda name: None)
     assert probe("kitty", {}) == BLOCKS
 
@@ -149,7 +152,7 @@ def test_a_kitty_shows_the_images_themselves_and_lets_go_of_them(ran: Path) -> N
         assert large.width > 2 * max(image.width for image in thumbs.values())
         terminal.press("q")
         assert terminal.wait() == 0
-        freed = set(re.findall(rb"a=d,I=(\d+)", terminal.seen))
+        freed = set(re.findall(rb"a=d,d=I,i=(\d+)", terminal.seen))
         assert {name.encode() for name in sent_images(terminal.seen)} <= freed
 
 

@@ -61,7 +61,7 @@ class AdaptersScreen(ArtifactList):
             if set_id:
                 self.dream.push_screen(GalleryScreen(set_id, "set"))
 
-        self.ask("shots", set_of, answer)
+        self.ask("shots", set_of, answer, on_top=True)
 
     def do_job(self) -> None:
         """The job that learnt it: its curves and its log."""

@@ -72,4 +72,4 @@ class ArtifactList(ListScreen):
 
             self.dream.push_screen(Panel(f"{self.NAME} {row_id[:8]}", said))
 
-        self.ask("facts", question, answer)
+        self.ask("facts", question, answer, on_top=True)

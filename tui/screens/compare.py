@@ -112,6 +112,10 @@ class CompareScreen(Queueing, Exporting):
             if isinstance(table, UserError):
                 self._asked = self._where
                 self.dream.say(str(table), "error")
+                if self._pivot is None:
+                    nothing = self.query_one("#compare-empty", Static)
+                    nothing.display = True
+                    nothing.update(f"{shown(str(table))}\n/ filters")
                 return
             self._where = where
             known = {row.run_ids[0]: (row.run_ids, row.mean) for row in self._table or ()}
@@ -141,6 +145,8 @@ class CompareScreen(Queueing, Exporting):
     def _look(self, view: str) -> None:
         self._view = view
         self.tell()
+        if view == "table":
+            self._two = None
         if view == "two":
             self._read_two()
         self._draw()
@@ -161,10 +167,11 @@ class CompareScreen(Queueing, Exporting):
         if self._view == "table":
             head = [" ".join(found.rows), *(found.column_label(j) for j in range(len(found.column_keys)))]
             labels = [shown(found.row_label(i)) for i in range(len(found.row_keys))]
-            cells = [[(shown(cell.text), texts.kind(cell)) for cell in line] for line in found.cells]
+            cells = [[(shown(cell.brief), texts.kind(cell)) for cell in line] for line in found.cells]
             if not empty:
                 self.grid.show([shown(text) for text in head], labels, cells)
                 self._judge()
+                self._read_cell(found, (self.grid.row, self.grid.column))
         elif self._view in ("shots", "images"):
             self.query_one("#compare-chart", Chart).show(texts.series(self._curves()))
         shown_now = {"table": self.grid, "two": self.query_one("#compare-two")}.get(self._view)
@@ -242,15 +249,18 @@ class CompareScreen(Queueing, Exporting):
 
     def _at(self) -> Cell:
         assert self._pivot is not None
-        return self._pivot.cells[self.grid.row][self.grid.column]
+        row = min(self.grid.row, len(self._pivot.cells) - 1)  # the grid follows only while it is seen
+        return self._pivot.cells[row][min(self.grid.column, len(self._pivot.cells[row]) - 1)]
 
     # Actions
 
     def why_not(self, action: str) -> str:
         """What a cell lacks to do it."""
+        if action == "filter":
+            return ""
         if self._pivot is None:
             return "the table is still being read"
-        if action in ("view", "filter"):
+        if action == "view":
             return ""
         if not self._pivot.table:
             return NONE_LEFT if self._where else EMPTY
@@ -301,7 +311,7 @@ class CompareScreen(Queueing, Exporting):
         from tui.screens.runs import RunsScreen
 
         where = self._where_of()
-        screen = self.dream.go("runs")
+        screen = self.dream.go("runs", base=True)
         if isinstance(screen, RunsScreen):
             screen.where = where
             if screen.is_mounted:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tui.base import HomeScreen
 from tui.screens import compare_read as read
+from tui.screens.job_deeds import unqueue
 
 if TYPE_CHECKING:
     from datadream.jobs.ask import Request
@@ -65,7 +66,7 @@ class Queueing(HomeScreen):
         self._offer(self._cell.more, self._cell.recipe)
 
     def _offer(self, request: Request, recipe: Mapping[str, Any] | None) -> None:
-        self.ask("offer", lambda data: read.offer(data, request, recipe), self._confirm)
+        self.ask("offer", lambda data: read.offer(data, request, recipe), self._confirm, on_top=True)
 
     def _confirm(self, offer: read.Offer) -> None:
         from datadream.report.exports import shown_lines
@@ -78,6 +79,6 @@ class Queueing(HomeScreen):
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.act(offer.done, deed, undo=lambda data: read.unqueue(data, jobs), command=offer.command)
+                self.act(offer.done, deed, undo=lambda data: unqueue(data.home, jobs), command=offer.command)
 
         self.dream.push_screen(Confirm(offer.question, shown_lines(offer.about.splitlines()), yes="Queue"), answered)

@@ -139,14 +139,21 @@ def offer(data: Data, request: Request, recipe: Mapping[str, Any] | None) -> Off
     """What `request` takes. Raises UserError as `datadream run` does, and when there is nothing to do."""
     from datadream.jobs import ask
     from datadream.jobs.estimate import estimate
+    from tui.screens.job_deeds import queued
 
     plan = ask.plan(data.home, request, dry=True)
     seeds = ", ".join(map(str, request.seeds))
     if not plan.runs:
         raise UserError(f"{request.recipes[0]} has no {request.data[0]} to run")
-    count = f"{len(plan.missing)} job{'s' * (len(plan.missing) != 1)}"
+    waiting = queued(data.home)
+    new = sum(spec.id not in waiting for spec in plan.missing)
+    if plan.missing and not new:
+        raise UserError("all of that is queued already", hint="2 shows the jobs")
+    count = f"{new} job{'s' * (new != 1)}"
     about = [f"{request.recipes[0]} {request.data[0]}, {request.shots[0]} shots, {request.source}."]
     found = estimate(data.home, plan)
+    if new < len(plan.missing):
+        about.append(f"{len(plan.missing) - new} more jobs of it are queued already.")
     about += [
         f"{plan.reused} finished artifacts serve again.",
         f"time: {found.time_text()}",
@@ -175,21 +182,15 @@ def quoted(text: str) -> str:
 
 
 def queue(data: Data, plan: Plan) -> list[str]:
-    """Queue it and start the runner; the jobs' ids."""
+    """Queue it and start the runner; the jobs that weren't queued before, which are what an undo may cancel."""
     from datadream.jobs import ask, spawn
+    from tui.screens.job_deeds import queued
 
+    waiting = queued(data.home)
     jobs = ask.submit(data.home, plan)
     if jobs:
         spawn.ensure_runner(data.home)
-    return jobs
-
-
-def unqueue(data: Data, jobs: Sequence[str]) -> None:
-    """Cancel those."""
-    from datadream.jobs import submit
-
-    for job_id in reversed(jobs):
-        submit.cancel(data.home, job_id)
+    return [job_id for job_id in jobs if job_id not in waiting]
 
 
 def write_exports(data: Data, pivot: Pivot, formats: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from tui.actions import bindings
 from tui.base import HomeScreen
 from tui.screens.job_deeds import DEEDS, JobDeeds
 from tui.screens.modals import Confirm
-from tui.services.snapshot import JobRow, Snapshot
+from tui.services.snapshot import JobRow, LiveJob, Snapshot
 from tui.widgets.cards import Cards
 
 DEMO = "datadream demo"
@@ -103,16 +103,21 @@ class DashboardScreen(JobDeeds, HomeScreen):
         job = self.query_one(Cards).current
         return [job.id] if job else []
 
-    def job_rows(self) -> list[dict[str, object]]:
+    def job_rows(self) -> list[LiveJob]:
         """What is known of it."""
         job = self.query_one(Cards).current
-        return (
-            [{"id": job.id, "state": job.state, "paused": job.paused, "title": job.title, "priority": job.priority}]
-            if job
-            else []
-        )
+        return [job] if job else []
 
     # Actions
+
+    def do_retry(self) -> None:
+        """The job under the cursor; while none is open, the last that failed."""
+        snapshot = self.dream.snapshot
+        if self.job_ids() or snapshot is None or not snapshot.failures:
+            super().do_retry()
+        else:
+            failed = snapshot.failures[0].id
+            self._run("retry", "retry", [failed], f"datadream job retry {failed}")
 
     def why_not(self, action: str) -> str:
         """For jobs as everywhere; the demo only while it is not running already."""

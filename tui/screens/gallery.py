@@ -195,8 +195,9 @@ class GalleryScreen(HomeScreen):
             self.action_do("open")
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        """Another class."""
-        self._go(event.option_index)
+        """Another class, unless the list has gone on since that was said: two would follow one another for ever."""
+        if event.option_index == event.option_list.highlighted:
+            self._go(event.option_index)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Into its images."""

@@ -125,13 +125,7 @@ class LineageScreen(HomeScreen):
         """The list of its kind, filtered to it; escape there drops the filter."""
         from tui.screens.listing import ListScreen
 
-        app = self.dream
-        if app.current_mode == mode:  # this screen lies over that very list
-            while len(app.screen_stack) > 1:
-                app.pop_screen()
-            screen = app.screen_stack[0]
-        else:
-            screen = app.go(mode)
+        screen = self.dream.go(mode, base=True)  # this screen may lie over that very list
         if isinstance(screen, ListScreen):
             screen.where = f"id={thing}"
             if screen.is_mounted:

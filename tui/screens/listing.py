@@ -257,7 +257,7 @@ class ListScreen(Labelling, HomeScreen):
 
             return nouns.columns(noun)
 
-        self.ask("columns", known, self._choose_columns)
+        self.ask("columns", known, self._choose_columns, on_top=True)
 
     def _choose_columns(self, known: Sequence[str]) -> None:
         from tui.screens.modals import Choose

@@ -46,7 +46,7 @@ class Labelling(HomeScreen):
 
             return {subject: read_labels(data.home, subject) for subject in ids}
 
-        self.ask("labels", read, then)
+        self.ask("labels", read, then, on_top=True)
 
     def _whose(self, known: Known) -> str:
         first = next(iter(known))

@@ -18,6 +18,7 @@ from tui import glyphs
 from tui.actions import bindings
 from tui.base import HomeScreen
 from tui.screens import new_form
+from tui.screens.job_deeds import unqueue
 from tui.screens.new_form import Choices, Form, Outlook
 from tui.widgets.ticks import Ticks
 
@@ -204,11 +205,14 @@ class NewScreen(HomeScreen):
             if isinstance(jobs, str):
                 self.dream.say(jobs, "error")
                 return
+            queued = list(jobs)
+            undo = (lambda data: unqueue(data.home, queued)) if queued else None
             count = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} queued"
             text = count + (", the queue is paused: P on the dashboard lets it go on" if paused else "")
-            self.dream.did(text if jobs else "nothing to run: everything is there; 7 compares", command=line)
+            self.dream.did(text if jobs else "nothing to run: everything is there; 7 compares", undo, line)
             self.dream.poke()
-            self.dream.go("dashboard")
+            if self.is_current:  # who has gone elsewhere meanwhile stays there
+                self.dream.go("dashboard")
 
         self.ask(f"start-{id(form)}", lambda data: new_form.started(data, form, paused), done)
 

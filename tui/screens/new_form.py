@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datadream.errors import UserError
+from tui.screens.job_deeds import queued
 
 if TYPE_CHECKING:
     from datadream.jobs.ask import Request
@@ -128,6 +129,8 @@ def look(data: Data, form: Form) -> Outlook:
 def start(data: Data, form: Form, paused: bool) -> list[str]:
     """Queue what the form asks for, and start the runner; or with `paused`, pause the queue first and start nothing.
 
+    The jobs that weren't queued before.
+
     Raises UserError before anything is changed, but for the sets of a source, which are kept.
     """
     from datadream.jobs import ask, queue, spawn
@@ -137,10 +140,11 @@ def start(data: Data, form: Form, paused: bool) -> list[str]:
         settings = queue.read_settings(data.home)
         if not settings.paused:
             queue.write_settings(data.home, settings.model_copy(update={"paused": True}))
+    waiting = queued(data.home)
     jobs = ask.submit(data.home, plan)
     if not paused:
         spawn.ensure_runner(data.home)
-    return jobs
+    return [job_id for job_id in jobs if job_id not in waiting]
 
 
 def choices(_: Data) -> Choices:

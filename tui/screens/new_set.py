@@ -98,7 +98,9 @@ class NewSet(ModalScreen[Made | None]):
         self.app.push_screen(FolderPicker("" if field.value == "digits" else field.value), chosen)
 
     def action_leave(self) -> None:
-        """Nothing is made; a check that runs ends by itself."""
+        """Nothing is made, unless that was asked for already."""
+        if self._busy:
+            self._dream.say("the set is still being made, and will be on the list; leaving the app stops that")
         self.dismiss(None)
 
     # Looking and making

@@ -85,7 +85,7 @@ class RunsScreen(ListScreen):
             rows = queries.rows_of(data.registry(), "run", [run_id])
             return str(rows[0]["classifier"]) if rows else ""
 
-        self.ask("lineage", classifier, lambda found: self.dream.open_lineage(found) if found else None)
+        self.ask("lineage", classifier, lambda found: self.dream.open_lineage(found) if found else None, on_top=True)
 
     def _open(self, run_id: str, only_classes: bool = False) -> None:
         from tui.screens.run import RunScreen

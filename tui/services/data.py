@@ -11,6 +11,8 @@ from datadream.jobs.home import Home
 if TYPE_CHECKING:
     from store.registry import Registry
 
+CLOSE_SECONDS = 1.0
+
 
 class Data:
     """One registry handle for all threads of the app. Never use it on the UI thread."""
@@ -42,7 +44,11 @@ class Data:
 
     def close(self) -> None:
         """Let go of the file."""
-        with self._lock:
+        if not self._lock.acquire(timeout=CLOSE_SECONDS):
+            return  # somebody is opening it, perhaps on a disk that doesn't answer
+        try:
             if self._registry is not None:
                 self._registry.close()
                 self._registry = None
+        finally:
+            self._lock.release()

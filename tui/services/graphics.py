@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.segment import Segment
 
+from tui import glyphs
 from tui.services.images import Pixels
 
 if TYPE_CHECKING:
@@ -59,10 +60,12 @@ BLOCKS = Graphics()
 def probe(wanted: str = "auto", environ: Mapping[str, str] = os.environ, truecolor: bool = True) -> Graphics:
     """Ask the terminal what it can do, unless `wanted` or the environment say already: one round trip.
 
-    Half-blocks without textual-image, without true colour (Kitty's ids are colours), and inside tmux unless `wanted`
-    names a kind.
+    Half-blocks without textual-image, without (true) colour, as Kitty's ids are colours, and inside tmux unless
+    `wanted` names a kind.
     """
     if wanted == "blocks" or not truecolor or find_spec("textual_image") is None:
+        return BLOCKS
+    if environ.get("NO_COLOR") or glyphs.ASCII:
         return BLOCKS
     if wanted not in ("kitty", "sixel") and any(environ.get(name) for name in BETWEEN):
         return BLOCKS
@@ -137,15 +140,22 @@ def kitty(pixels: Pixels, cell: tuple[int, int]) -> Drawn:
     image._create_virtual_placement(columns, rows)
     lines = [[Segment(part.text.rstrip("\n"), part.style)] for part in image._render_diacritics(columns, rows)]
     tell = _told.take()
-    image.cleanup()
-    return Drawn(lines, tell, free=_told.take())
+    # Not the library's cleanup, which hides placements and keeps the data.
+    return Drawn(lines, tell, free=f"\x1b_Ga=d,d=I,i={image.terminal_image_id},q=2\x1b\\")
 
 
-def sixel(pixels: Pixels) -> Drawn:
-    """An image as a Sixel sequence over empty lines. Only in the pool."""
+def sixel(pixels: Pixels) -> str:
+    """An image as a Sixel sequence. Only in the pool."""
     from textual_image._sixel import image_to_sixels
 
-    return Drawn([], paint=image_to_sixels(_image(pixels)))
+    return str(image_to_sixels(_image(pixels)))
+
+
+def small(pixels: Pixels, cell: tuple[int, int]) -> Pixels:
+    """The same in two pixels a cell: what is seen where a Sixel isn't painted."""
+    size = max(1, round(pixels.width / cell[0])), max(1, round(2 * pixels.height / cell[1]))
+    image = _image(pixels).resize(size)
+    return Pixels(image.width, image.height, image.tobytes(), pixels.full)
 
 
 def _image(pixels: Pixels) -> Image:

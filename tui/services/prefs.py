@@ -20,6 +20,7 @@ class Prefs:
     def __init__(self, home: Home) -> None:
         self._path = home.path / FILE
         self._lock = threading.Lock()
+        self._writer: threading.Thread | None = None
         self._values = _read(self._path)
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -30,7 +31,13 @@ class Prefs:
     def set(self, name: str, value: Any) -> None:
         """Choose; written by a thread of its own, and lost in silence when the home can't be written."""
         self._values[name] = value
-        threading.Thread(target=self._write, name="prefs", daemon=False).start()
+        self._writer = threading.Thread(target=self._write, name="prefs", daemon=False)
+        self._writer.start()
+
+    def close(self) -> None:
+        """Wait for what is being written; a later one writes all that an earlier one would."""
+        if self._writer is not None:
+            self._writer.join()
 
     def _write(self) -> None:
         with self._lock:

@@ -1,11 +1,11 @@
-"""A grid of cells with labels that stay: columns are as wide as what is in them, so nothing is ever cut."""
+"""A grid of cells with labels that stay. Columns are as wide as what is in them and never cut; a label may be."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -18,6 +18,7 @@ from textual.strip import Strip
 from tui import glyphs
 
 GAP = 2
+LABEL_MIN = 16
 SIGN = ">" if glyphs.ASCII else "›"
 ASCII = str.maketrans({"≈": "~", "–": "-", "±": "+-", "·": "|", "−": "-"})
 
@@ -96,9 +97,15 @@ class Grid(ScrollView, can_focus=True):
         self.refresh()
 
     @property
+    def _label_width(self) -> int:
+        """As wide as the labels, unless that would leave no room for the widest column."""
+        room = self.size.width - 2 - GAP - max(self._widths[1:], default=0)
+        return min(self._widths[0], max(LABEL_MIN, room))
+
+    @property
     def seen_columns(self) -> range:
         """The numbers of the columns that are seen."""
-        room = self.size.width - self._widths[0] - 2 if self._widths else 0
+        room = self.size.width - self._label_width - 2 if self._widths else 0
         last = self._first
         while last < len(self._head) - 1:
             room -= GAP + self._widths[last + 1]
@@ -139,7 +146,7 @@ class Grid(ScrollView, can_focus=True):
         """The cell that was clicked."""
         if not self._labels or event.y < 1:
             return
-        x, column = self._widths[0] + 2, self.column
+        x, column = self._label_width + 2, self.column
         for j in self.seen_columns:
             x += GAP + self._widths[j + 1]
             if event.x < x:
@@ -155,7 +162,7 @@ class Grid(ScrollView, can_focus=True):
         seen = self.seen_columns
         if y == 0:
             style = self.get_component_rich_style("grid--header")
-            text = "  " + _left(self._head[0], self._widths[0])
+            text = "  " + _left(self._head[0], self._label_width)
             text += "".join(" " * GAP + _right(self._head[j + 1], self._widths[j + 1]) for j in seen)
             more = len(self._head) - 1 - len(seen)
             if more and cell_len(text) + 12 <= width:
@@ -167,7 +174,7 @@ class Grid(ScrollView, can_focus=True):
         usual = self.rich_style
         cursor = usual + self.get_component_rich_style("grid--cursor", partial=True)
         here = at == self.row
-        segments = [Segment(f"{SIGN if here else ' '} {_left(self._labels[at], self._widths[0])}", usual)]
+        segments = [Segment(f"{SIGN if here else ' '} {_left(self._labels[at], self._label_width)}", usual)]
         for j in seen:
             text, kind = self._cells[at][j]
             style = cursor if here and j == self.column else usual
@@ -185,6 +192,8 @@ def plain(text: str) -> str:
 
 
 def _left(text: str, width: int) -> str:
+    if cell_len(text) > width:
+        return set_cell_size(text, max(0, width - 1)) + glyphs.ELLIPSIS[:1]
     return text + " " * (width - cell_len(text))
 
 

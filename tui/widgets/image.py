@@ -42,6 +42,7 @@ class ImageView(PictureWidget):
 
     DEFAULT_CSS = "ImageView { height: 12; }"
     KINDS = PictureWidget.KINDS | {"sixel"}
+    KEPT = 8
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import events
@@ -20,7 +21,6 @@ from tui.services.graphics import BLOCKS, Drawn, Graphics
 from tui.services.images import Picture, Pixels, Shown
 from tui.widgets.half_blocks import Line, is_plain, lines_of
 
-STRIPS = 256  # thumbnails that are kept drawn
 AT_ONCE = 6  # images loaded before they are shown and the view is looked at again
 Key = tuple[Picture, int, int]
 
@@ -30,7 +30,8 @@ def draw(found: Shown, size: tuple[int, int], by: Graphics, dark: bool) -> Drawn
     if isinstance(found, Pixels) and by.kind == "kitty":
         return graphics.kitty(found, by.cell)
     if isinstance(found, Pixels) and by.kind == "sixel":
-        return graphics.sixel(found)
+        under = lines_of(graphics.small(found, by.cell), *size, dark)
+        return Drawn(under, paint=graphics.sixel(found))
     return Drawn(lines_of(found, *size, dark))
 
 
@@ -40,6 +41,8 @@ class PictureWidget(Widget):
     WAIT: ClassVar[float] = 0.03  # a view that runs along asks for nothing
 
     KINDS: ClassVar[frozenset[str]] = frozenset({"kitty"})  # of real pixels it can show
+
+    KEPT: ClassVar[int] = 256  # images that are kept drawn
 
     _have: dict[Key, Drawn]  # set by subclasses, whose other bases have inits of their own
     _due = False
@@ -72,10 +75,10 @@ class PictureWidget(Widget):
         """Show these, which were drawn in a box of so many pixels; go on with what is still missing."""
         for picture, drawn in found.items():
             self._drop((picture, width, height))
-            self._have[picture, width, height] = drawn
             self._tell(drawn.tell)
+            self._have[picture, width, height] = replace(drawn, tell="")
         seen = {(picture, *self.box()) for picture in self.in_view()}
-        for key in [key for key in self._have if key not in seen][: max(0, len(self._have) - STRIPS)]:
+        for key in [key for key in self._have if key not in seen][: max(0, len(self._have) - self.KEPT)]:
             self._drop(key)
         self.refresh()
         if found:

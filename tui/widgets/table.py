@@ -7,6 +7,7 @@ shows its id alone. The cursor never waits for anybody.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
+from itertools import accumulate
 from typing import ClassVar, TypeAlias
 
 from rich.style import Style
@@ -40,8 +41,8 @@ class VirtualTable(ScrollView, can_focus=True):
         Binding("pagedown", "page(1)", "Page down", show=False),
         Binding("home,g", "first", "First", show=False),
         Binding("end,G", "last", "Last", show=False),
-        Binding("left,h", "sideways(-8)", "Left", show=False),
-        Binding("right,l", "sideways(8)", "Right", show=False),
+        Binding("left,h", "sideways(-1)", "Left", show=False),
+        Binding("right,l", "sideways(1)", "Right", show=False),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "virtual-table--header",
@@ -227,9 +228,11 @@ class VirtualTable(ScrollView, can_focus=True):
         """The last row."""
         self.move_to(len(self._ids) - 1)
 
-    def action_sideways(self, cells: int) -> None:
+    def action_sideways(self, columns: int) -> None:
         """Columns further left or right; the first stays."""
-        self.scroll_to(x=max(0, self.scroll_x + cells), animate=False)
+        starts = self._starts()
+        at = max(0, min(starts.index(self._left()) + columns, len(starts) - 1))
+        self.scroll_to(x=starts[at], animate=False)
 
     def on_click(self, event: events.Click) -> None:
         """A click moves the cursor, a second opens; on a title it asks to sort."""
@@ -259,8 +262,19 @@ class VirtualTable(ScrollView, can_focus=True):
         super().watch_scroll_y(old_value, new_value)
         self._want()
 
+    def on_mount(self) -> None:
+        """A scrollbar that comes or goes takes a cell, and Textual sends no Resize for that."""
+        for name in ("show_vertical_scrollbar", "show_horizontal_scrollbar"):
+            self.watch(self, name, self._bar_changed, init=False)
+
     def on_resize(self, _: events.Resize) -> None:
         """Other widths, and perhaps more rows."""
+        self._fit_again()
+
+    def _bar_changed(self) -> None:
+        self.call_after_refresh(self._fit_again)
+
+    def _fit_again(self) -> None:
         self._lay_out()
         self._show_cursor()
         self._want()
@@ -316,10 +330,13 @@ class VirtualTable(ScrollView, can_focus=True):
         return line(" " * GUTTER, titles(self._columns, self._widths, self.sort), self._gap, style)
 
     def _window(self, strip: Strip, width: int, style: Style) -> Strip:
-        """The first column, then what of the others is scrolled to."""
-        fixed, left = self._fixed(), round(self.scroll_x)
-        if left:
-            strip = Strip.join([strip.crop(0, fixed), strip.crop(fixed + left)])
+        """The first column, then those that are scrolled to and fit whole: half a number is a wrong one."""
+        fixed, left = self._fixed(), self._left()
+        last = max((fixed + end for end in self._starts()[1:] if fixed + end - left <= width + self._gap), default=0)
+        if last <= fixed + left:
+            last = left + width
+        if left or strip.cell_length > width:
+            strip = Strip.join([strip.crop(0, fixed), strip.crop(fixed + left, last)])
         return strip.adjust_cell_length(width, style)
 
     # Measures
@@ -327,6 +344,14 @@ class VirtualTable(ScrollView, can_focus=True):
     def _page(self) -> int:
         """How many rows are seen at once."""
         return max(1, self.scrollable_content_region.height - 1)
+
+    def _starts(self) -> list[int]:
+        """Where each column after the first begins, counted from the first of them, and where the last ends."""
+        return [0, *accumulate(width + self._gap for width in self._widths[1:])]
+
+    def _left(self) -> int:
+        """How far the columns are scrolled, to the beginning of one."""
+        return next((start for start in self._starts() if start >= round(self.scroll_x)), 0)
 
     def _fixed(self) -> int:
         return GUTTER + self._widths[0] + self._gap if len(self._widths) > 1 else 0
@@ -346,7 +371,7 @@ class VirtualTable(ScrollView, can_focus=True):
 
     def _title_at(self, x: int) -> str:
         fixed = self._fixed()
-        x = x if x < fixed else x + round(self.scroll_x)
+        x = x if x < fixed else x + self._left()
         start = GUTTER
         for column, width in zip(self._columns, self._widths, strict=True):
             if start <= x < start + width + self._gap:

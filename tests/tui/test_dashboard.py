@@ -1,0 +1,30 @@
+"""The dashboard when nothing is open any more."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from datadream.jobs import spawn, state
+from datadream.jobs.home import Home
+from tests.conftest import run_cli
+from tests.tui.looking import looking
+
+
+def test_retry_is_of_the_last_failure_when_nothing_is_open(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_cli("rehearse", "--steps", 3, "--fail-at", 1, "--quiet", home=home.path)
+    (job,) = (path.name for path in (home.path / "jobs").iterdir())
+    assert state.derive(home, job).state == "failed"
+    monkeypatch.setattr(spawn, "ensure_runner", lambda home: None)
+
+    async def walk() -> None:
+        async with looking(home) as looker:
+            await looker.see("failed")
+            await looker.press("R")
+            await looker.see(f"{job[:8]}: queued again")
+            assert state.read_control(home, job).retries == 1
+            await looker.press("at")
+            await looker.see(f"datadream job retry {job}")
+
+    asyncio.run(walk())
