@@ -127,6 +127,39 @@ def test_cancel_keeps_the_checkpoint_and_retry_goes_on_from_it(queue: Home) -> N
         submit.retry(queue, job)
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_asking_again_for_a_job_that_is_being_cancelled_lets_it_go_on(killed: bool, queue: Home) -> None:
+    """The worker has been told to stop; its end isn't held against the job."""
+    write_settings(queue, FAST.model_copy(update={"grace_seconds": 60.0}))
+    specs = rehearsals(1, steps=3, step_seconds=2.0)
+    (job,) = submit.submit(queue, specs, {}, max_attempts=1)
+    spawn.ensure_runner(queue)
+    until(lambda: steps_done(queue, job) >= 1)
+    submit.cancel(queue, job)
+    until(lambda: reasons(queue, job)[-1] == ("cancelling", "asked to stop"))
+    if killed:
+        for worker in processes_of(queue):
+            os.kill(worker.pid, signal.SIGSTOP)
+    assert submit.submit(queue, specs, {}) == [job]
+    assert state.derive(queue, job).state == "running"
+    for worker in processes_of(queue) if killed else []:
+        os.kill(worker.pid, signal.SIGKILL)
+    wait_for_end(queue)
+    assert [name for name, _ in reasons(queue, job)][-4:] == ["lost", "queued", "running", "done"]
+    assert ("lost", "its worker was asked to stop") in reasons(queue, job)
+    assert state.derive(queue, job).attempts == 2
+
+
+def test_asking_again_for_a_paused_job_lets_it_go_on(queue: Home) -> None:
+    specs = rehearsals(1, steps=2)
+    (job,) = submit.submit(queue, specs, {})
+    submit.pause(queue, job)
+    submit.submit(queue, specs, {})
+    assert not state.derive(queue, job).paused
+    wait_for_end(queue)
+    assert state.derive(queue, job).state == "done"
+
+
 def test_a_worker_that_heeds_nothing_is_ended_with_its_group_after_the_grace_time(queue: Home) -> None:
     write_settings(queue, FAST.model_copy(update={"grace_seconds": 0.5}))
     (job,) = submit.submit(queue, rehearsals(1, steps=1, step_seconds=600, children=1), {})

@@ -92,6 +92,10 @@ def main() -> None:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this exit code
             _say("datadream: interrupted; the jobs go on: run the same command again to resume, or see `datadream job`")
         raise
+    except run.Cancelled:
+        again = "the same run again, or `datadream job retry`, goes on from there"
+        _say(f"datadream: interrupted; the jobs are cancelled and keep their checkpoints: {again}")
+        sys.exit(INTERRUPTED)
     except UserError as error:
         if debug:
             raise

@@ -153,10 +153,14 @@ def print_plan(planned: Plan, home: Home, json: bool) -> None:
     typer.echo(f"disk    {found.disk_text()}")
 
 
+class Cancelled(Exception):
+    """Ctrl-C, and the answer that the jobs are to be cancelled."""
+
+
 def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool) -> None:
     """Show the jobs' progress until they are over. Raises what the first failure says.
 
-    Ctrl-C asks on a terminal whether to cancel the jobs; they go on otherwise.
+    Ctrl-C asks on a terminal whether to cancel the jobs, and raises Cancelled then; they go on otherwise.
     """
     from datadream.cli.progress import following
     from datadream.jobs import follow, spawn, state, submit
@@ -177,6 +181,7 @@ def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool) -> None:
                 for job_id in jobs:
                     submit.cancel(home, job_id)
                 spawn.ensure_runner(home)
+                raise Cancelled from None
             raise
     if failure is not None:
         raise failure

@@ -43,14 +43,12 @@ def after_loss(home: Home, status: Status, settings: QueueSettings) -> list[Verd
     folder = home.job(status.id)
     retries = state.read_control(home, status.id).retries
     last = next(iter(state.last_events(folder)[-1:]), {})
-    rebooted, stopped = (
-        _rebooted(folder, status),
-        last.get("kind") == "stopped" and last.get("attempt") == status.attempts,
-    )
+    lines = state.history(folder)
+    rebooted, stopped = _rebooted(folder, status), _was_stopped(last, lines, status)
     cause = "the machine was restarted" if rebooted else "its worker was asked to stop" if stopped else status.reason
     excused = rebooted or stopped
     line = {"state": "lost", "done": status.done, "excused": excused, "retries": retries}
-    strikes = _strikes([*state.history(folder), line], retries)
+    strikes = _strikes([*lines, line], retries)
     lost = Verdict("lost", cause, more={"done": status.done, "excused": excused, "retries": retries})
     if rebooted and settings.reboot == "hold" and _is_old(last):
         return [lost, Verdict("queued", f"paused: {HELD}", hold=HELD, more={"retries": retries})]
@@ -88,6 +86,14 @@ def _strikes(lines: list[dict[str, Any]], retries: int) -> int:
         done = int(line.get("done", 0))
         best, strikes = (done, 0) if done > best else (best, strikes + 1)
     return strikes
+
+
+def _was_stopped(last: dict[str, Any], lines: list[dict[str, Any]], status: Status) -> bool:
+    """Whether the attempt was asked to stop: it said so, or was cancelled before somebody wanted the job again."""
+    cancelled = any(
+        line.get("state") in ("cancelling", "cancelled") and line.get("attempt") == status.attempts for line in lines
+    )
+    return cancelled or (last.get("kind") == "stopped" and last.get("attempt") == status.attempts)
 
 
 def _rebooted(folder: Any, status: Status) -> bool:

@@ -175,6 +175,7 @@ class Runner:
             self._note(status)
             self._stop(status)
         elif status.state == "running":
+            self._signalled.pop((status.id, status.attempts), None)  # wanted again, it has all of the grace time again
             self._note(policy.with_reason(status, self._silence.judge(self._home, status)))
         else:
             self._note(status)

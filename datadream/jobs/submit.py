@@ -48,8 +48,8 @@ def submit(
 ) -> list[str]:
     """Queue every missing artifact of `specs` (inputs before users); the ids of their jobs.
 
-    A job that is queued already stays as it is; one that failed or was cancelled is tried again. Raises UserError
-    when there isn't room for what is asked, or `cluster.toml` is wrong.
+    A job that is queued already stays as it is; one that is paused or being cancelled goes on; one that failed or
+    was cancelled is tried again. Raises UserError when there isn't room for what is asked, or `cluster.toml` is wrong.
     """
     todo = missing(home, specs)
     check(home, todo, launcher, resources)
@@ -58,10 +58,14 @@ def submit(
     for number, spec in enumerate(todo):
         folder = durable.make_dir(home.job(spec.id))
         if (folder / "spec.json").exists():
+            found = None
             with suppress(UserError):
-                if state.derive(home, spec.id).state not in state.FINAL:
-                    durable.mark(home.queue / spec.id)
-                    continue
+                found = state.derive(home, spec.id)
+            if found is not None and not found.final:
+                if found.paused or found.state == "cancelling":
+                    _control(home, spec.id, lambda _: {"cancel": False, "paused": False, "reason": ""})
+                durable.mark(home.queue / spec.id)
+                continue
         request = Request(
             title=titles.get(spec.id, spec.stage),
             experiment=experiment,

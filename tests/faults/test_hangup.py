@@ -60,13 +60,14 @@ def test_a_closed_terminal_stops_nothing(detach: bool, tmp_path: Path) -> None:
 
 def test_ctrl_c_asks_and_the_answer_is_heeded(tmp_path: Path) -> None:
     home = open_home(tmp_path / "home")
-    for answer, expected in ((b"d\n", "done"), (b"c\n", "cancelled")):
+    answers = ((b"d\n", "done", b"the jobs go on"), (b"c\n", "cancelled", b"the jobs are cancelled"))
+    for answer, expected, told in answers:
         pid, master = on_terminal(home, "rehearse", "--step-seconds", "0.15", "--seed", str(answer[0]))
         read_until(master, b"/100")
         os.write(master, b"\x03")
         read_until(master, b"[d]etach")
         os.write(master, answer)
-        read_until(master, b"interrupted")
+        read_until(master, b"interrupted; " + told)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
         os.close(master)
         wait_for_end(home)
