@@ -8,7 +8,7 @@ import typer
 
 from datadream.cli import complete
 from datadream.cli.listing import add_list
-from datadream.cli.options import HomeOption, JsonOption, QuietOption
+from datadream.cli.options import MOST_PRIORITY, HomeOption, JsonOption, QuietOption
 from datadream.errors import UserError
 
 if TYPE_CHECKING:
@@ -184,7 +184,9 @@ def resume(jobs: Ids = None, all_: AllOption = False, home: HomeOption = None) -
 
 @app.command()
 def priority(
-    job: OneId, value: Annotated[int, typer.Argument(help="Higher goes first.")], home: HomeOption = None
+    job: OneId,
+    value: Annotated[int, typer.Argument(min=-MOST_PRIORITY, max=MOST_PRIORITY, help="Higher goes first.")],
+    home: HomeOption = None,
 ) -> None:
     """Set how urgent a job is."""
     from datadream.jobs.submit import set_priority
