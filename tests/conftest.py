@@ -19,8 +19,10 @@ import pytest
 
 from datadream.data.shots import ShotSet, make_shot_set
 from datadream.data.source import open_source
+from datadream.jobs import leader
 from datadream.jobs.home import Home, open_home
 from datadream.models.presets import Backbone, load_backbone
+from tests.runners import until
 
 # A shell that starts this in the background lets it, and so its children, ignore Ctrl-C; tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -93,6 +95,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def ran_copy(ran: Path, tmp_path: Path) -> Path:
     """The same, to be changed at will."""
+    until(lambda: not leader.is_led(Home(ran)))  # a runner that leaves takes the registry's side files with it
     return Path(shutil.copytree(ran, tmp_path / "ran", ignore=shutil.ignore_patterns("hf")))
 
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs import ask, state
 from datadream.jobs.ask import Request
@@ -115,6 +116,39 @@ def test_a_preview_of_a_source_writes_nothing_and_counts_as_the_plan_does(ran_co
     assert jobs == [spec.id for spec in real.missing]
     assert state.read_request(home, jobs[0]).title == "real-only: classify real (4 shots, seed 1)"
     assert all(home.run(run.id).exists() for run in real.runs)
+
+
+def test_a_submission_cut_short_has_its_runs_recorded(ran_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(ran_copy)
+    overrides = (*OVERRIDES[:-1], "classify.batch_size=8")
+    request = Request(("datadream-cls", "real-only"), sets=("d2",), overrides=overrides, experiment="cut short")
+    planned, write = ask.plan(home, request), durable.write_json
+
+    def die(path: Path, value: object) -> None:
+        if path.name == "spec.json":
+            raise KeyboardInterrupt
+        write(path, value)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(durable, "write_json", die)
+        ask.submit(home, planned)
+    ids = {run.id for run in planned.runs}
+    assert all(home.run(run_id).exists() for run_id in ids)
+    for words in (("runs", "ls"), ("compare",), ("job", "ls"), ("gc",), ("experiment", "show", "cut short")):
+        listed = run_cli(*words, home=ran_copy)
+        assert listed.returncode == 0, listed.stderr
+    assert set(json.loads(run_cli("experiment", "show", "cut short", "--json", home=ran_copy).stdout)["runs"]) == ids
+    assert len(ask.submit(home, request)) == len(planned.missing)
+
+
+def test_what_there_is_no_room_for_leaves_no_run(ran_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(ran_copy)
+    request = Request(("real-only",), sets=("d2",), overrides=("classify.steps=5",), experiment="too large")
+    before = files(ran_copy)
+    monkeypatch.setattr("datadream.jobs.home.SPARE_BYTES", 1 << 60)
+    with pytest.raises(UserError, match="what is asked may need"):
+        ask.submit(home, request)
+    assert files(ran_copy) == before
 
 
 def test_a_preview_of_a_folder_reads_no_image(home: Home, tmp_path: Path) -> None:

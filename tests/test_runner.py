@@ -292,6 +292,62 @@ def test_asking_again_is_the_same_job_and_a_failed_one_is_tried_anew(queue: Home
     assert submit.submit(queue, done, {}) == []
 
 
+def lead_until_idle(home: Home) -> None:
+    """A runner of its own, that leaves as soon as nothing is left to do."""
+    command = spawn.command("runner", "--home", str(home.path), "--idle-seconds", "0.2")
+    assert subprocess.run(command, env=spawn.environment(), timeout=60, check=False).returncode == 0
+
+
+def test_a_submission_that_dies_after_a_file_leaves_no_job_unseen(queue: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = durable.write_json
+
+    def die(path: Path, value: object) -> None:
+        write(path, value)
+        if path.name == "spec.json":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(durable, "write_json", die)
+        submit.submit(queue, rehearsals(1, steps=1), {})
+    (job,) = [path.name for path in (queue.path / "jobs").iterdir()]
+    lead_until_idle(queue)
+    assert state.derive(queue, job).state == "done"
+
+
+def test_a_retry_that_dies_before_its_job_is_queued_is_made_up_for(
+    queue: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    def retry_and_die() -> None:
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(durable, "mark", die)
+            submit.retry(queue, job)
+        assert state.derive(queue, job).state == "queued"
+        assert not (queue.queue / job).exists()
+
+    (job,) = submit.submit(queue, rehearsals(1, steps=3, fail_at=2), {})
+    lead_until_idle(queue)
+    retry_and_die()
+    lead_until_idle(queue)
+    assert state.derive(queue, job).attempts == 2
+    retry_and_die()
+    submit.retry(queue, job)
+    assert (queue.queue / job).exists()
+    with pytest.raises(UserError, match="not over"):
+        submit.retry(queue, job)
+
+
+def test_a_mark_without_a_job_is_taken_off_after_a_while(queue: Home) -> None:
+    old, young = durable.make_dir(queue.queue) / ("a" * 16), queue.queue / ("b" * 16)
+    for path in (old, young):
+        durable.mark(path)
+    os.utime(old, (time.time() - 100, time.time() - 100))
+    lead_until_idle(queue)
+    assert list(queue.queue.iterdir()) == [young]
+
+
 def test_shards_make_the_very_set_that_one_job_makes(
     queue: Home, tmp_path: Path, mini: Backbone, two_shots: ShotSet
 ) -> None:

@@ -14,6 +14,7 @@ from datadream.cli.options import (
     HomeOption,
     JsonOption,
     OverrideOption,
+    PriorityOption,
     QuietOption,
     numbers,
     words,
@@ -59,7 +60,7 @@ def run(
         bool, typer.Option("--without-marked", help="Leave out synthetic images that are marked as bad.")
     ] = False,
     experiment: Annotated[str, typer.Option(help="Name of the experiment these runs belong to.")] = "",
-    priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
+    priority: PriorityOption = 0,
     launcher: Annotated[str, typer.Option(help="local, or slurm, pbs, lsf, flux with datadream[cluster].")] = "local",
     shards: Annotated[int, typer.Option(min=1, help="Draw each synthetic set in this many jobs.")] = 1,
     json: JsonOption = False,

@@ -139,7 +139,10 @@ def plan(home: Home, request: Request, methods: Methods | None = None, *, dry: b
 
 
 def submit(home: Home, asked: Request | Plan) -> list[str]:
-    """Record the runs and queue the jobs they lack, inputs first; the jobs' ids. The runner isn't started here."""
+    """Record the runs and queue the jobs they lack, inputs first; the jobs' ids. The runner isn't started here.
+
+    The records come first: of a submission that is cut short, nothing is computed that no table finds.
+    """
     if isinstance(asked, Request):
         asked = plan(home, asked)
     elif asked.dry:
@@ -152,7 +155,12 @@ def submit(home: Home, asked: Request | Plan) -> list[str]:
         if split:
             parts[spec.id] = [part.id for part in split]
             titles |= {part.id: f"{titles[spec.id]} {i + 1}/{request.shards}" for i, part in enumerate(split)}
-    queued = jobs.submit(
+    jobs.check(home, asked.missing, request.launcher)
+    for run in asked.runs:
+        plans.record(home, run)
+    if request.experiment:
+        experiments.add_runs(home, request.experiment, [run.id for run in asked.runs])
+    return jobs.submit(
         home,
         asked.missing,
         titles,
@@ -161,11 +169,6 @@ def submit(home: Home, asked: Request | Plan) -> list[str]:
         launcher=request.launcher,
         shards=parts,
     )
-    for run in asked.runs:
-        plans.record(home, run)
-    if request.experiment:
-        experiments.add_runs(home, request.experiment, [run.id for run in asked.runs])
-    return queued
 
 
 def make_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> list[NamedSet]:

@@ -32,6 +32,8 @@ TICK_SECONDS = 0.2
 IDLE_SECONDS = 5.0
 REFRESH_SECONDS = 5.0
 STARVED_SECONDS = 1.0
+RECALL_SECONDS = 0.05  # of a tick, until every folder has been looked at
+STALE_SECONDS = 60.0  # a mark waits as long for its job's folder
 
 
 @dataclass
@@ -62,6 +64,7 @@ class Runner:
         self._remote = Remotes(home)
         self._registrar = Registrar(home)
         self._said: set[str] = set()
+        self._recalled = self._recall()
 
     def tick(self) -> bool:
         """Look at everything once and act; False when it should leave (idle long enough, or another leads)."""
@@ -76,7 +79,7 @@ class Runner:
         self._registrar.follow(
             [job for job, seen in self._seen.items() if seen.status.state in ("running", "cancelling")]
         )
-        if self._active():
+        if self._recalling() or self._active():
             self._busy_at = time.monotonic()
         return time.monotonic() - self._busy_at < self._idle_seconds
 
@@ -232,6 +235,30 @@ class Runner:
         self._changed = True
         if not state.derive(self._home, job_id).final:
             durable.mark(self._home.queue / job_id)
+
+    def _recalling(self) -> bool:
+        """Go on with `_recall` for a moment; False when it has come to its end."""
+        end = time.monotonic() + RECALL_SECONDS
+        while time.monotonic() < end:
+            if next(self._recalled, None) is None:
+                return False
+        return True
+
+    def _recall(self) -> Iterator[str]:
+        """Put back on the queue whatever a death between two files left off it, and take off what has no job."""
+        for path in _entries(self._home.queue):
+            with self._guarded(path.name):
+                old = time.time() - path.stat().st_mtime > STALE_SECONDS
+                if old and not (self._home.job(path.name) / "spec.json").exists():
+                    durable.remove_file(path)
+            yield path.name
+        for path in _entries(self._home.path / "jobs"):
+            mark = self._home.queue / path.name
+            with self._guarded(path.name):
+                known = mark.exists() or (path / "result.json").exists() or not (path / "spec.json").exists()
+                if not known and not state.derive(self._home, path.name).final:
+                    durable.mark(durable.make_dir(mark.parent) / mark.name)
+            yield path.name
 
     # What is to be done
 
@@ -398,6 +425,13 @@ def _lead(home: Home, patience: float) -> leader.Leadership | None:
             if not durable.is_storage(error):
                 raise
             time.sleep(STARVED_SECONDS)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if state.is_id(path.name)]
+    except OSError:
+        return []
 
 
 def _mtime(path: Path) -> int:

@@ -81,8 +81,8 @@ def submit(
         if (folder / "spec.json").exists():
             retry(home, spec.id)
         else:
+            durable.mark(home.queue / spec.id)  # first: what dies in between leaves no job that nobody looks at
             durable.write_json(folder / "spec.json", spec.model_dump(mode="json"))
-            durable.mark(home.queue / spec.id)
     return [spec.id for spec in todo]
 
 
@@ -115,6 +115,9 @@ def retry(home: Home, job_id: str) -> None:
     found = state.derive(home, job_id)
     spec = state.read_spec(home, job_id)
     if not found.final and found.state != "lost":
+        if not (home.queue / job_id).exists():  # whoever asked for it died before it was queued
+            durable.mark(durable.make_dir(home.queue) / job_id)
+            return
         raise UserError(f"the job {job_id[:8]} is {found.state}, not over", hint="cancel it first, or let it be")
     if found.state == "done" and home.has(spec.kind, spec.id):
         raise UserError(f"the job {job_id[:8]} is done", hint="to make it anew beside the old, use `run --force`")
