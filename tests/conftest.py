@@ -24,8 +24,9 @@ from datadream.jobs.home import Home, open_home
 from datadream.models.presets import Backbone, load_backbone
 from tests.runners import until
 
-# A shell that starts this in the background lets it, and so its children, ignore Ctrl-C; tests press it.
+# A shell in the background lets its children ignore Ctrl-C, and nohup a hang-up; tests send both.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
