@@ -56,6 +56,8 @@ def test_an_unknown_launcher_names_the_known(home: Home) -> None:
         check_launcher("slurn")
     with pytest.raises(UserError, match="local is no cluster"):
         launcher("local", home)
+    with pytest.raises(UserError, match="no batch commands of Flux"):
+        check_launcher("flux")
 
 
 @pytest.mark.parametrize("name", ["slurm", "pbs", "lsf"])

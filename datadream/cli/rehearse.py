@@ -21,7 +21,7 @@ def rehearse(
     experiment: Annotated[str, typer.Option(help="Name of the experiment they belong to.")] = "",
     priority: PriorityOption = 0,
     max_attempts: Annotated[int, typer.Option(min=1, help="Tries in a row that may come to nothing.")] = 3,
-    launcher: Annotated[str, typer.Option(help="local, or slurm, pbs, lsf, flux with datadream[cluster].")] = "local",
+    launcher: Annotated[str, typer.Option(help="local, or slurm, pbs, lsf with datadream[cluster].")] = "local",
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Queue the jobs and return at once.")] = False,
     quiet: QuietOption = False,
     json: JsonOption = False,

@@ -61,7 +61,7 @@ def run(
     ] = False,
     experiment: Annotated[str, typer.Option(help="Name of the experiment these runs belong to.")] = "",
     priority: PriorityOption = 0,
-    launcher: Annotated[str, typer.Option(help="local, or slurm, pbs, lsf, flux with datadream[cluster].")] = "local",
+    launcher: Annotated[str, typer.Option(help="local, or slurm, pbs, lsf with datadream[cluster].")] = "local",
     shards: Annotated[int, typer.Option(min=1, help="Draw each synthetic set in this many jobs.")] = 1,
     json: JsonOption = False,
     quiet: QuietOption = False,

@@ -1,4 +1,4 @@
-"""Slurm, PBS, LSF and Flux through PSI/J, which writes the batch script and knows each scheduler's commands.
+"""Slurm, PBS and LSF through PSI/J, which writes the batch script and knows each scheduler's commands.
 
 PSI/J keeps threads that poll; ours asks when the runner asks, by the same commands, so that ids are all it needs.
 """

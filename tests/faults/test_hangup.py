@@ -40,7 +40,9 @@ def read_until(master: int, word: bytes, seconds: float = 60.0) -> bytes:
 def test_a_closed_terminal_stops_nothing(detach: bool, tmp_path: Path) -> None:
     home = open_home(tmp_path / "home")
     steps = 700
-    pid, master = on_terminal(home, "rehearse", "--steps", str(steps), "--step-seconds", "0.03", *(["--detach"] if detach else []))
+    pid, master = on_terminal(
+        home, "rehearse", "--steps", str(steps), "--step-seconds", "0.03", *(["--detach"] if detach else [])
+    )
     until(lambda: list((home.path / "jobs").glob("*/spec.json")))
     job = next((home.path / "jobs").iterdir()).name
     until(lambda: steps_done(home, job) > 5)
