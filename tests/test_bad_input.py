@@ -174,7 +174,7 @@ set -e
 mount -t tmpfs -o size=80m none "$1"
 export DATADREAM_HOME="$1/home"
 "$2" -m datadream run name-only --source digits --shots 1 --data synth -o classify.steps=2 \
-  -o generate.images_per_class=30 -o generate.batch_size=2 -o generate.num_inference_steps=2 & job=$!
+  -o generate.images_per_class=12 -o generate.batch_size=2 -o generate.num_inference_steps=2 & job=$!
 until ls "$1"/home/artifacts/synthetic/.staging-*/data/train/zero/*.png >/dev/null 2>&1; do sleep 0.05; done
 dd if=/dev/zero of="$1/filler" bs=1M 2>/dev/null || true
 sleep 6

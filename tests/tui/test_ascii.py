@@ -59,8 +59,7 @@ async def walk(size):
             check(looker, mode + key)
             await looker.press("escape")
 
-for size in ((120, 40), (80, 24)):
-    asyncio.run(walk(size))
+asyncio.run(walk((100, 30)))
 """
     environment = {**{k: v for k, v in os.environ.items() if not k.startswith("LC_")}, "LANG": "C"}
     result = subprocess.run(

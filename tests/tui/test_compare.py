@@ -10,13 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.registry import fill
 from datadream.jobs import spawn, state
 from datadream.jobs.follow import open_jobs
-from datadream.jobs.home import Home, open_home
+from datadream.jobs.home import Home
 from datadream.report import pivot as pivots
 from datadream.report.tables import top1
-from store.registry import Registry
 from tests.conftest import run_cli
 from tests.tui.looking import SIZES, Looker, looking
 from tui.screens.compare import CompareScreen
@@ -343,20 +341,6 @@ def test_validation_runs_are_shown_only_when_asked_for(ran_copy: Path) -> None:
             assert screen(looker).command("view").endswith(" --where 'settings~evaluate' --split val")
 
     asyncio.run(walk())
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose registry knows 100,000 runs; 256 rows of one source and number of shots are rivals."""
-    home = open_home(tmp_path_factory.mktemp("many") / "home")
-    registry = Registry.open(home.registry, home.registry_lock)
-    fill(registry, 100_000)
-    with registry.writing() as session:
-        session.connection().exec_driver_sql(
-            "UPDATE run SET settings = 'b=' || substr(id, 1, 2) WHERE source = 'data0' AND shots = 1"
-        )
-    registry.close()
-    return home.path
 
 
 @pytest.mark.parametrize("size", SIZES)

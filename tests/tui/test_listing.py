@@ -9,7 +9,6 @@ import pytest
 
 from datadream.jobs.home import Home, open_home
 from datadream.jobs.labels import read_labels
-from store.registry import Registry
 from tests.conftest import run_cli
 from tests.tui.lists import keys, walk
 from tests.tui.looking import SIZES, Looker
@@ -260,18 +259,6 @@ def test_a_mark_whose_row_is_gone_is_forgotten(ran_copy: Path) -> None:
 
 
 # Many rows
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose registry knows 100,000 runs."""
-    from benchmarks.registry import fill
-
-    home = open_home(tmp_path_factory.mktemp("many") / "home")
-    registry = Registry.open(home.registry, home.registry_lock)
-    fill(registry, 100_000)
-    registry.close()
-    return home.path
 
 
 def test_a_hundred_thousand_runs_are_walked_sorted_and_filtered_as_the_registry_has_them(many: Path) -> None:

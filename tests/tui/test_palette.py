@@ -7,12 +7,11 @@ import json
 from functools import partial
 from pathlib import Path
 
-import pytest
 from textual.command import CommandList, CommandPalette
 from textual.content import Content
 from textual.fuzzy import Matcher
 
-from tests.tui.looking import SIZES, looking
+from tests.tui.looking import looking
 from tui.actions import ACTIONS, SCREENS, actions, key_names
 from tui.commands import ActionProvider
 
@@ -46,10 +45,9 @@ def test_keys_that_are_brackets_are_no_markup() -> None:
         assert {"Filter  [/]", "Next class  []]"} <= set(labels)
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_the_palette_of_every_screen_lists_its_actions_and_the_apps(ran: Path, size: tuple[int, int]) -> None:
+def test_the_palette_of_every_screen_lists_its_actions_and_the_apps(ran: Path) -> None:
     async def walk() -> None:
-        async with looking(ran, size) as looker:
+        async with looking(ran, (80, 24)) as looker:
             for number, action in enumerate(actions("app")[:9], 1):
                 await looker.press(str(number))
                 await looker.see(SCREENS[action.id])

@@ -108,6 +108,7 @@ class ImageGrid(ScrollView, PictureWidget, can_focus=True):
     COMPONENT_CLASSES: ClassVar[set[str]] = {"image-grid--cursor", "image-grid--caption"}
     DEFAULT_CSS = """
     ImageGrid {
+        overflow-x: hidden;
         scrollbar-size-vertical: 1;
         & > .image-grid--caption { color: $text-muted; }
         & > .image-grid--cursor { background: $panel; color: $foreground; text-style: bold; }
