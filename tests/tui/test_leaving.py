@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from datadream.errors import UserError
+from tests.tui.lists import listed
 from tests.tui.looking import looking
 from tui.screens.compare import CompareScreen
 from tui.screens.gallery import GalleryScreen
@@ -19,10 +20,7 @@ from tui.screens.runs import RunsScreen
 
 def test_an_answer_that_opens_a_screen_stays_away_when_one_has_gone_elsewhere(ran: Path) -> None:
     async def walk() -> None:
-        async with looking(ran) as looker:
-            screen = looker.app.go("runs")
-            assert isinstance(screen, RunsScreen)
-            await looker.see(lambda: screen.is_mounted and bool(screen.table.ids))
+        async with listed(ran, "runs", (120, 40)) as (looker, screen):
             gate, came = threading.Event(), []
             screen.ask("late", lambda data: gate.wait(20), came.append, on_top=True)
             looker.app.go("compare")
@@ -38,10 +36,7 @@ def test_an_answer_that_opens_a_screen_stays_away_when_one_has_gone_elsewhere(ra
 
 def test_what_is_done_on_a_screen_that_is_left_is_said_and_can_be_undone(ran_copy: Path) -> None:
     async def walk() -> None:
-        async with looking(ran_copy) as looker:
-            screen = looker.app.go("runs")
-            assert isinstance(screen, RunsScreen)
-            await looker.see(lambda: screen.is_mounted and bool(screen.table.ids))
+        async with listed(ran_copy, "runs", (120, 40)) as (looker, screen):
             await looker.press("enter")
             await looker.see(lambda: isinstance(looker.app.screen, RunScreen))
             gate, undone = threading.Event(), []

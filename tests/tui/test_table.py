@@ -154,6 +154,7 @@ def test_any_walk_leaves_what_a_list_would(count: int, steps: list[tuple[str, An
                 table.move_to(argument)
                 model.move(argument)
             elif what == "click":
+                await pilot.pause()  # what has come is laid out, as it is before anybody can click on it
                 number = round(table.scroll_y) + argument - 1
                 await pilot.click(VirtualTable, offset=(5, argument))
                 if number < len(model.ids) and argument <= page:

@@ -137,15 +137,14 @@ def next_seeds(used: Sequence[int], count: int = MORE) -> list[int]:
 
 def offer(data: Data, request: Request, recipe: Mapping[str, Any] | None) -> Offer:
     """What `request` takes. Raises UserError as `datadream run` does, and when there is nothing to do."""
-    from datadream.jobs import ask
+    from datadream.jobs import ask, follow
     from datadream.jobs.estimate import estimate
-    from tui.screens.job_deeds import queued
 
     plan = ask.plan(data.home, request, dry=True)
     seeds = ", ".join(map(str, request.seeds))
     if not plan.runs:
         raise UserError(f"{request.recipes[0]} has no {request.data[0]} to run")
-    waiting = queued(data.home)
+    waiting = set(follow.open_jobs(data.home))
     new = sum(spec.id not in waiting for spec in plan.missing)
     if plan.missing and not new:
         raise UserError("all of that is queued already", hint="2 shows the jobs")
@@ -183,10 +182,9 @@ def quoted(text: str) -> str:
 
 def queue(data: Data, plan: Plan) -> list[str]:
     """Queue it and start the runner; the jobs that weren't queued before, which are what an undo may cancel."""
-    from datadream.jobs import ask, spawn
-    from tui.screens.job_deeds import queued
+    from datadream.jobs import ask, follow, spawn
 
-    waiting = queued(data.home)
+    waiting = set(follow.open_jobs(data.home))
     jobs = ask.submit(data.home, plan)
     if jobs:
         spawn.ensure_runner(data.home)

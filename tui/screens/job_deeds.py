@@ -300,14 +300,6 @@ def _noticed(home: Home, refused: list[str], changed: bool) -> list[str]:
     return refused
 
 
-def queued(home: Home) -> set[str]:
-    """The jobs that are queued or run."""
-    try:
-        return {path.name for path in home.queue.iterdir()}
-    except OSError:
-        return set()
-
-
 def unqueue(home: Home, jobs: Sequence[str]) -> None:
     """Cancel those that aren't over, users before what they need."""
     from datadream.jobs import submit

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datadream.errors import UserError
-from tui.screens.job_deeds import queued
 
 if TYPE_CHECKING:
     from datadream.jobs.ask import Request
@@ -133,14 +132,14 @@ def start(data: Data, form: Form, paused: bool) -> list[str]:
 
     Raises UserError before anything is changed, but for the sets of a source, which are kept.
     """
-    from datadream.jobs import ask, queue, spawn
+    from datadream.jobs import ask, follow, queue, spawn
 
     plan = ask.plan(data.home, request_of(form))
     if paused:
         settings = queue.read_settings(data.home)
         if not settings.paused:
             queue.write_settings(data.home, settings.model_copy(update={"paused": True}))
-    waiting = queued(data.home)
+    waiting = set(follow.open_jobs(data.home))
     jobs = ask.submit(data.home, plan)
     if not paused:
         spawn.ensure_runner(data.home)
