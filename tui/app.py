@@ -33,7 +33,7 @@ from tui.ascii_only import AsciiOnly
 from tui.base import HomeScreen
 from tui.commands import ActionProvider
 from tui.messages import Arrived, Failed
-from tui.services.data import Data
+from tui.services.data import Data, load
 from tui.services.graphics import BLOCKS
 from tui.services.prefs import Prefs
 from tui.services.snapshot import Snapshot
@@ -97,8 +97,8 @@ class DataDreamApp(Trouble):
         self.data = Data(opened)
         self.log_folder = opened.path
         self.prefs = Prefs(opened)
-        self.pool = ThreadPoolExecutor(4, thread_name_prefix="ask")
-        self.hands = ThreadPoolExecutor(2, thread_name_prefix="deed")  # what these do is done, whatever one leaves
+        self.pool = ThreadPoolExecutor(4, "ask", load)
+        self.hands = ThreadPoolExecutor(2, "deed", load)  # what these do is done, whatever one leaves
         self.graphics = BLOCKS
         self.snapshot: Snapshot | None = None
         self.frozen = False
@@ -142,6 +142,7 @@ class DataDreamApp(Trouble):
 
     def _poll(self) -> None:
         """The poller's thread. What it needs is imported here, when the first screen is drawn already."""
+        load()
         from tui.services.poller import Poller
 
         self._poller = Poller(self.data, self._deliver, self._poll_failed)

@@ -124,6 +124,32 @@ def test_no_screen_brings_torch(ran: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_keys_pressed_before_the_database_is_imported_are_answered(ran_copy: Path) -> None:
+    """Poller and questions import it at once; a slow import makes what is a race on a busy machine certain."""
+    code = (
+        "import asyncio, importlib.machinery, sys, time\n"
+        "from tests.tui.looking import Looker\nfrom tui.app import DataDreamApp\nfrom pathlib import Path\n"
+        "load = importlib.machinery.SourceFileLoader.exec_module\n"
+        "def slow(self, module):\n"
+        "    time.sleep(3 * (module.__name__ == 'sqlalchemy.util'))\n"
+        "    load(self, module)\n"
+        "importlib.machinery.SourceFileLoader.exec_module = slow\n"
+        "async def walk():\n"
+        "    app = DataDreamApp(Path(sys.argv[1]))\n"
+        "    async with app.run_test(size=(120, 40)) as pilot:\n"
+        "        looker = Looker(app, pilot)\n"
+        "        await looker.see(lambda: 'sqlalchemy' in sys.modules)\n"
+        "        assert 'sqlalchemy.engine' not in sys.modules\n"
+        "        await pilot.press('5')\n"
+        "        await looker.see('1 of 3')\n"
+        "asyncio.run(walk())\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(ran_copy)], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
 def test_help_palette_and_commands(ran: Path) -> None:
     async def walk() -> None:
         async with looking(ran) as looker:

@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from store.registry import Registry
 
 CLOSE_SECONDS = 1.0
+_loading = threading.Lock()
+
+
+def load() -> None:
+    """Import the registry's packages, before a thread asks anything.
+
+    One thread at a time: of two that import parts of SQLAlchemy at once one may see it half made (Python breaks the
+    deadlock of circular imports that way), and that question would fail.
+    """
+    with _loading:
+        import datadream.jobs.index
+        import store.queries  # noqa: F401
 
 
 class Data:
