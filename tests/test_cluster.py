@@ -56,8 +56,6 @@ def test_an_unknown_launcher_names_the_known(home: Home) -> None:
         check_launcher("slurn")
     with pytest.raises(UserError, match="local is no cluster"):
         launcher("local", home)
-    with pytest.raises(UserError, match="no batch commands of Flux"):
-        check_launcher("flux")
 
 
 @pytest.mark.parametrize("name", ["slurm", "pbs", "lsf"])
@@ -163,3 +161,78 @@ def test_a_queued_job_whose_cluster_can_no_longer_be_asked_says_so(
     assert "slurm needs PSI/J: install it with" in status.reason
     assert status.attempts == 0
     until(lambda: not leader.is_led(queue))
+
+
+FLUX = """#!{python}
+# `flux submit`, `flux jobs` and `flux cancel` as their manual pages have them, on this machine.
+import argparse, os, signal, subprocess, sys
+from pathlib import Path
+known = Path({known!r})
+known.mkdir(exist_ok=True)
+verb, *words = sys.argv[1:]
+if verb == "submit":
+    parser = argparse.ArgumentParser()
+    for name in ("nodes", "ntasks", "cores-per-task", "gpus-per-task", "time-limit", "job-name", "queue", "setattr", "output", "error"):
+        parser.add_argument("--" + name)
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    asked = parser.parse_args(words)
+    with open(asked.output, "a") as out:
+        task = subprocess.Popen(asked.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+    (known / f"f{{task.pid}}Z").write_text(" ".join(words))
+    sys.stdout.buffer.write(f"\\u0192{{task.pid}}Z\\n".encode())
+    sys.exit()
+failed = False
+for word in words:
+    if word.startswith("-"):
+        continue
+    if not (known / word).exists():
+        print(f"flux-{{verb}}: ERROR: JobID {{word}} unknown", file=sys.stderr)
+        failed = True
+        continue
+    pid = int(word[1:-1])
+    try:
+        state = Path(f"/proc/{{pid}}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        state = "Z"
+    if verb == "jobs":
+        print(word.replace("f", "\\u0192"), "INACTIVE" if state == "Z" else "RUN")
+    elif state != "Z":
+        os.kill(pid, signal.SIGTERM)
+sys.exit(failed)
+"""
+
+
+def test_flux_takes_shows_and_ends_jobs_by_its_commands(queue: Home, bin_: Path, tmp_path: Path) -> None:
+    known = tmp_path / "known"
+    script(bin_ / "flux", "")
+    (bin_ / "flux").write_text(FLUX.format(python=sys.executable, known=str(known)), encoding="utf-8")
+    (queue.path / "cluster.toml").write_text('[resources]\nqueue = "gpu"\naccount = "123"\ngpus = 2\nminutes = 90\n')
+    quick, slow = submit.submit(queue, [*rehearsals(1, steps=3), *rehearsals(1, 5, steps=100_000)], {}, launcher="flux")
+    spawn.ensure_runner(queue)
+    assert wait_for(queue, quick, "done", "failed").state == "done"
+    wait_for(queue, slow, "running")
+    asked = next(path.read_text() for path in known.iterdir() if slow in path.read_text())
+    for words in (
+        "--cores-per-task=4 --gpus-per-task=2",
+        "--time-limit=90m",
+        "--queue=gpu",
+        '--setattr=system.bank="123"',
+    ):
+        assert words in asked
+    submit.cancel(queue, slow)
+    assert wait_for(queue, slow, "cancelled", "failed", "done").state == "cancelled"
+    assert state.attempts(queue.job(slow)) == 1
+
+
+def test_what_flux_prints_is_understood(home: Home, bin_: Path) -> None:
+    flux = launcher("flux", home)
+    script(
+        bin_ / "flux", "echo 'f2a SCHED'; echo 'ƒ2b CLEANUP'; echo 'f2c INACTIVE'; echo 'JobID f2d unknown' >&2; exit 1"
+    )
+    asked = ("f2a", "f2b", "f2c", "f2d")
+    assert flux.poll(asked) == {"f2a": "pending", "f2b": "running", "f2c": "gone", "f2d": "gone"}
+    script(bin_ / "flux", "echo 'flux-jobs: ERROR: JobID f2d unknown' >&2; exit 1")
+    assert flux.poll(["f2d"]) == {"f2d": "gone"}
+    script(bin_ / "flux", "echo 'flux-jobs: ERROR: Unable to connect to Flux: ENOENT' >&2; exit 1")
+    with pytest.raises(UserError, match="flux doesn't answer: flux-jobs: ERROR: Unable to connect"):
+        flux.poll(["f2a"])

@@ -1,4 +1,4 @@
-"""Slurm, PBS and LSF through PSI/J, which writes the batch script and knows each scheduler's commands.
+"""Slurm, PBS, LSF and Flux through PSI/J, which writes the batch script and knows each scheduler's commands.
 
 PSI/J keeps threads that poll; ours asks when the runner asks, by the same commands, so that ids are all it needs.
 """
@@ -27,6 +27,7 @@ from psij.executors.batch.batch_scheduler_executor import BatchSchedulerExecutor
 from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs import spawn
+from datadream.jobs.flux import FluxExecutor
 from datadream.jobs.home import Home
 from datadream.jobs.launchers import NativeState, Resources
 
@@ -42,12 +43,14 @@ class Cluster:
         self._name = name
         folder = durable.make_dir(home.runner / "psij")
         config = BatchSchedulerExecutorConfig(work_directory=folder, queue_polling_interval=3600)
+        if name == "flux":
+            self._executor: BatchSchedulerExecutor = FluxExecutor(config=config)
+            return
         try:
             found = JobExecutor.get_instance(name, config=config)
         except ValueError as error:
             raise UserError(f"PSI/J can't reach {name} here: {error}", hint="see docs/cluster.md") from error
-        if not isinstance(found, BatchSchedulerExecutor):
-            raise UserError(f"PSI/J has no batch commands of {name}", hint="use slurm, pbs or lsf")
+        assert isinstance(found, BatchSchedulerExecutor)
         self._executor = found
 
     def submit(self, home: Path, job_id: str, attempt: int, resources: Resources, title: str) -> str:

@@ -64,8 +64,6 @@ def check_launcher(name: str) -> None:
     except ImportError as error:
         hint = "install it with `pip install 'datadream[cluster]'`"
         raise UserError(f"{name} needs PSI/J", hint=hint) from error
-    if name == "flux":
-        raise UserError("PSI/J has no batch commands of Flux", hint="use slurm, pbs or lsf")
 
 
 def resources_for(home: Home, name: str, stage: str, asked: Mapping[str, Any]) -> Resources:

@@ -30,7 +30,8 @@ PASSED_ON_PREFIXES = (
         "PYTORCH_",
     ),
     *("HF_", "HUGGINGFACE_", "DATADREAM_", "PYTHON", "SSL_", "REQUESTS_CA", "http_proxy", "https_proxy", "no_proxy"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SLURM_CONF", "COVERAGE_"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "COVERAGE_"),
+    *("SLURM_CONF", "PBS_CONF_FILE", "PBS_EXEC", "PBS_SERVER", "LSF_", "FLUX_URI"),  # how a cluster's commands find it
 )
 
 
