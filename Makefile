@@ -15,8 +15,9 @@ install: .venv/installed
 demo: install
 	$(BIN)/datadream demo
 
+# Two at a time: half of the tests' time is waiting for processes.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Every fault test in full, about half an hour; writes docs/reliability.md.
 reliability: install
