@@ -56,6 +56,15 @@ def test_a_corrupt_image_is_named_and_nothing_is_kept(cli: Cli, tmp_path: Path) 
     assert not list((tmp_path / "home").rglob("*.json"))
 
 
+def test_damaged_metadata_costs_nothing_and_says_nothing(cli: Cli, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        pictures(tmp_path / "in" / name, 9)
+    Image.new("RGB", (9, 9)).save(tmp_path / "in" / "dog" / "x.jpg", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
+    made = cli("set", "make", tmp_path / "in", "--shots", 1)
+    assert made.returncode == 0
+    assert "Warning" not in made.stderr
+
+
 def test_too_few_images_names_the_class_and_what_it_has(cli: Cli, tmp_path: Path) -> None:
     pictures(tmp_path / "in" / "cat", 20)
     pictures(tmp_path / "in" / "iron", 5)

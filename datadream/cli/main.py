@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -86,6 +87,8 @@ def main() -> None:
     """Run the command line; never shows a bare traceback unless asked by --debug or DATADREAM_DEBUG."""
     debug = "--debug" in sys.argv or bool(os.environ.get("DATADREAM_DEBUG"))
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    if not debug:  # Pillow's, of metadata we don't need and sizes we refuse by a sentence of our own
+        warnings.filterwarnings("ignore", module="PIL")
     try:
         app(arguments)
     except SystemExit as end:
