@@ -14,6 +14,7 @@ import shutil
 import stat
 import struct
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 SHARED = stat.S_ISGID | stat.S_IWGRP
+RACY_NS = 2_000_000_000  # some file systems count seconds, or two
 
 
 def is_storage(error: BaseException | None) -> bool:
@@ -166,6 +168,19 @@ def touch_dir(path: Path) -> None:
         _sync_dir(path)
     except OSError as error:
         raise user_error(error, path) from error
+
+
+def changed_at(path: Path) -> int:
+    """The time of the last change of `path` in nanoseconds; 0 where nothing can be read."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def is_racy(mtime: int) -> bool:
+    """Whether the time, in nanoseconds, is so near that one more change might not show by it."""
+    return abs(time.time_ns() - mtime) < RACY_NS
 
 
 def remove_file(path: Path) -> None:

@@ -5,7 +5,6 @@ failed or cancelled one would go on from.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from datadream.jobs.lease import is_held
 
 KINDS = ("set", "adapter", "synthetic", "shard", "classifier", "rehearsal")
 ROOTS = ("runs", "names/set", "labels", "queue")  # whatever comes to keep an artifact changes one of these folders
-RACY_NS = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -86,9 +84,8 @@ class _Kept:
         self._ids: Set[str] = frozenset()
 
     def now(self) -> Set[str]:
-        stamp = tuple(_mtime(self._home.path / place) for place in ROOTS)
-        recent = any(abs(time.time_ns() - mtime) < RACY_NS for mtime in stamp)  # its time may not show another change
-        if recent or stamp != self._stamp:
+        stamp = tuple(durable.changed_at(self._home.path / place) for place in ROOTS)
+        if any(map(durable.is_racy, stamp)) or stamp != self._stamp:
             states = _states(self._home)
             self._stamp, self._ids = stamp, _kept(self._home, states.keys(), states)
         return self._ids
@@ -174,10 +171,3 @@ def _removable(home: Home, path: Path, kind: str, id_: str, why: str) -> Removab
 
 def _folders(path: Path) -> list[Path]:
     return sorted(entry for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else []
-
-
-def _mtime(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlmodel import Session
 
+from datadream import durable
 from datadream.canonical import short_id
 from datadream.jobs import rows, state
 from datadream.jobs.home import Home
@@ -24,7 +24,6 @@ from store import writes
 from store.registry import Registry
 from store.tables import KINDS, Problem
 
-RACY_NS = 2_000_000_000
 CHUNK_SECONDS = 0.2  # of work in one transaction, so that other writers get their turn
 Task = Callable[[Session], None]
 
@@ -127,12 +126,12 @@ def _folder(
 ) -> Iterator[Task]:
     """Tasks for the entries of `place` that are new, changed or gone; none when the folder itself is as it was."""
     folder = home.path / place
-    mtime = _mtime(folder)
+    mtime = durable.changed_at(folder)
     if mtime and marks.get(place) == mtime:
         return
     entries = {path.name: path for path in folder.iterdir() if wanted(path.name)} if mtime else {}
     for name, path in sorted(entries.items()):
-        changed = _mtime(path)
+        changed = durable.changed_at(path)
         if marks.get(f"{place}/{name}") != changed:
             yield partial(_read_and_mark, read, f"{place}/{name}", name, changed)
     known = [path for path in marks if path.startswith(f"{place}/") and path.count("/") == place.count("/") + 1]
@@ -155,7 +154,7 @@ def _gone_and_mark(gone: Callable[[str, Session], None], place: str, session: Se
 
 def _mark(place: str, mtime: int, session: Session) -> None:
     """Remember that it was read as of `mtime`; when that is this very moment, only that it is known."""
-    writes.mark(session, place, mtime if abs(time.time_ns() - mtime) > RACY_NS else 0)
+    writes.mark(session, place, 0 if durable.is_racy(mtime) else mtime)
 
 
 def _take(session: Session, place: str, change: Callable[[], None]) -> bool:
@@ -214,7 +213,7 @@ def _jobs(home: Home, marks: dict[str, int]) -> Iterator[Task]:
     """Tasks for jobs that are open, were when last read, or are new; and for those that are gone."""
     place = "jobs"
     folder = home.path / place
-    mtime = _mtime(folder)
+    mtime = durable.changed_at(folder)
     try:
         open_ = {path.name for path in home.queue.iterdir()}
     except OSError:
@@ -229,7 +228,7 @@ def _jobs(home: Home, marks: dict[str, int]) -> Iterator[Task]:
             if path.startswith("jobs/") and path.split("/")[1] not in there:
                 yield partial(_gone_and_mark, _no_job, path)
     for name in sorted(set(names)):
-        if name in open_ or marks.get(f"jobs/{name}") != _mtime(home.job(name)):
+        if name in open_ or marks.get(f"jobs/{name}") != durable.changed_at(home.job(name)):
             yield partial(_job, home, name)
     if mtime and marks.get(place) != mtime:
         yield partial(_mark, place, mtime)
@@ -238,7 +237,7 @@ def _jobs(home: Home, marks: dict[str, int]) -> Iterator[Task]:
 def _job(home: Home, job_id: str, session: Session) -> None:
     events = home.job(job_id) / "events.jsonl"
     # Looked at before it is read: a queued job has more to say, also when its folder looks the same afterwards.
-    mtime, over = _mtime(home.job(job_id)), not (home.queue / job_id).exists()
+    mtime, over = durable.changed_at(home.job(job_id)), not (home.queue / job_id).exists()
 
     def change() -> None:
         nonlocal over
@@ -290,9 +289,3 @@ def _no_experiment(name: str, session: Session) -> None:
 
 def _is_json(name: str) -> bool:
     return name.endswith(".json") and not name.startswith(".")
-
-
-def _mtime(path: Path) -> int:
-    with suppress(OSError):
-        return path.stat().st_mtime_ns
-    return 0

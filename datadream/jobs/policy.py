@@ -14,6 +14,7 @@ from datadream.jobs.queue import QueueSettings
 from datadream.jobs.state import State, Status
 
 BACKOFF_MAX = 60.0
+REFUSED = 15.0  # times longer: a cluster's controller that is restarted is away for a minute, not a second
 OLD = timedelta(hours=1)  # after a reboot, a job silent for longer is held until somebody asks
 LATE = 1.5  # a word is late after this many times what was promised
 
@@ -71,7 +72,7 @@ def after_refusal(home: Home, status: Status, settings: QueueSettings) -> list[V
     if strikes >= state.read_request(home, status.id).max_attempts:
         return [lost, Verdict("failed", status.reason, more={"retries": retries})]
     again = f"is submitted again: {status.reason}"
-    return [lost, Verdict("queued", again, backoff(settings, strikes), more={"retries": retries})]
+    return [lost, Verdict("queued", again, REFUSED * backoff(settings, strikes), more={"retries": retries})]
 
 
 HELD = "held after a restart of the machine"

@@ -91,7 +91,7 @@ def test_any_change_reaches_the_registry_as_a_rebuild_would(
 ) -> None:
     """Random removals, damage and additions, each followed by a look; at the end row for row what a rebuild gives."""
     if seed % 2:
-        monkeypatch.setattr(index, "RACY_NS", 0)  # as if everything had been read long ago
+        monkeypatch.setattr(durable, "RACY_NS", 0)  # as if everything had been read long ago
     home, dice = Home(ran_copy), random.Random(seed)
     registry = index.open_registry(home)
     away = ran_copy.parent / "away"
@@ -124,7 +124,7 @@ def test_any_change_reaches_the_registry_as_a_rebuild_would(
 
 
 def test_a_job_whose_artifact_was_removed_says_so(ran_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "RACY_NS", 0)
+    monkeypatch.setattr(durable, "RACY_NS", 0)
     home = Home(ran_copy)
     registry = index.open_registry(home)
     folder = next((ran_copy / "artifacts" / "classifier").iterdir())
@@ -153,7 +153,7 @@ def test_a_garbage_folder_is_listed_and_in_nobodys_way(ran_copy: Path) -> None:
 
 
 def test_a_home_that_has_not_changed_costs_nothing(ran_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "RACY_NS", 0)
+    monkeypatch.setattr(durable, "RACY_NS", 0)
     home = Home(ran_copy)
     registry = index.open_registry(home)
     assert index.sync(home, registry) == 0

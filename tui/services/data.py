@@ -22,7 +22,7 @@ def load() -> None:
     deadlock of circular imports that way), and that question would fail.
     """
     with _loading:
-        import datadream.jobs.index
+        import datadream.jobs.index  # noqa: F401
         import store.queries  # noqa: F401
 
 
