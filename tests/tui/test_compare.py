@@ -69,6 +69,29 @@ def test_it_shows_the_numbers_of_the_command(ran: Path, size: tuple[int, int]) -
     asyncio.run(walk())
 
 
+def test_the_numbers_are_drawn_beside_the_table_where_there_is_room(ran: Path) -> None:
+    async def walk() -> None:
+        async with looking(ran, (120, 40)) as looker:
+            await opened(looker)
+            pivot = screen(looker)._pivot
+            assert pivot is not None
+            found = []
+            for i, row in enumerate(cells[0].row for cells in pivot.cells):
+                assert row is not None
+                line = next(line for line in looker.lines() if shown_label(pivot, i) in line)
+                assert 0 <= line.index("├") <= line.index("●") <= line.index("┤")
+                found.append((row.mean, line.index("●")))
+            assert [place for _, place in sorted(found)] == sorted(place for _, place in found)
+            await looker.pilot.resize_terminal(60, 24)
+            await looker.see(lambda: "●" not in looker.text())
+
+    asyncio.run(walk())
+
+
+def shown_label(pivot: pivots.Pivot, i: int) -> str:
+    return f" {pivot.row_label(i)} "
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_views_follow_each_other_and_escape_comes_back(ran: Path, size: tuple[int, int]) -> None:
     async def walk() -> None:

@@ -192,6 +192,7 @@ class CompareScreen(Queueing, Exporting):
             pass
         elif self._view == "table":
             text = texts.of_cell(found, self.grid.row, self.grid.column)
+            self.grid.plot(texts.spans(found, self.grid.column))
         elif self._view in ("shots", "images"):
             text = texts.legend(self._curves())
         else:

@@ -11,10 +11,12 @@ from datadream.text import shown
 from tui import glyphs
 from tui.widgets.braille import LETTERS, Series
 from tui.widgets.grid import plain
+from tui.widgets.intervals import Span
 
 if TYPE_CHECKING:
     from datadream.report.curves import Curve
     from datadream.report.pivot import Cell, Pivot
+    from datadream.report.rows import Row
 
 CURVES_MAX = 12
 
@@ -34,6 +36,20 @@ def kind(cell: Cell) -> str:
     from datadream.report.pivot import ALIKE, BEST
 
     return "none" if cell.row is None else {BEST: "best", ALIKE: "alike"}.get(cell.mark, "")
+
+
+def spans(pivot: Pivot, j: int) -> list[Span | None]:
+    """Of a column in percent: the interval of one seed, or the mean over several and their deviation to both sides."""
+
+    def span(row: Row | None) -> Span | None:
+        if row is None:
+            return None
+        low, high = (
+            (row.mean - row.std, row.mean + row.std) if len(row.seeds) > 1 else (row.interval.low, row.interval.high)
+        )
+        return 100 * low, 100 * row.mean, 100 * high
+
+    return [span(cells[j].row) for cells in pivot.cells]
 
 
 def of_cell(pivot: Pivot, i: int, j: int) -> Text:

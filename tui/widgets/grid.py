@@ -16,8 +16,10 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui import glyphs
+from tui.widgets import intervals
 
 GAP = 2
+PLOT_GAP, PLOT_MIN, PLOT_MAX = 3, 24, 64
 LABEL_MIN = 16
 SIGN = ">" if glyphs.ASCII else "›"
 ASCII = str.maketrans({"≈": "~", "–": "-", "±": "+-", "·": "|", "−": "-"})
@@ -75,7 +77,15 @@ class Grid(ScrollView, can_focus=True):
         self._cells: tuple[tuple[Cell, ...], ...] = ()
         self._widths: list[int] = []
         self._first = 0  # the leftmost column that is seen
+        self._spans: tuple[intervals.Span | None, ...] = ()
+        self._axis: intervals.Axis | None = None
         self.row = self.column = 0
+
+    def plot(self, spans: Sequence[intervals.Span | None]) -> None:
+        """Draw these, one a row, where the columns leave room: the numbers of the column under the cursor."""
+        if tuple(spans) != self._spans:
+            self._spans, self._axis = tuple(spans), intervals.axis_of(spans)
+            self.refresh()
 
     def show(self, head: Sequence[str], labels: Sequence[str], cells: Sequence[Sequence[Cell]]) -> None:
         """Other content; `head` names the labels too. The cursor stays where it is if it can."""
@@ -113,6 +123,13 @@ class Grid(ScrollView, can_focus=True):
                 break
             last += 1
         return range(self._first, last)
+
+    def _room(self, seen: range) -> int:
+        """How many cells are left for a drawing of the spans; 0 when too few, or columns wait for their turn."""
+        if len(seen) < len(self._head) - 1:
+            return 0
+        room = self.size.width - 2 - self._label_width - sum(GAP + self._widths[j + 1] for j in seen) - PLOT_GAP - 1
+        return min(room, PLOT_MAX) if room >= PLOT_MIN else 0
 
     def action_move(self, rows: int, columns: int) -> None:
         """Move the cursor."""
@@ -167,6 +184,8 @@ class Grid(ScrollView, can_focus=True):
             more = len(self._head) - 1 - len(seen)
             if more and cell_len(text) + 12 <= width:
                 text += f"  {more} more"
+            if self._axis and (room := self._room(seen)):
+                text += " " * PLOT_GAP + intervals.head(self._axis, self._head[self.column + 1], room)
             return Strip([Segment(text, style)]).adjust_cell_length(width, style)
         at = y - 1 + int(self.scroll_offset.y)
         if at >= len(self._labels):
@@ -183,6 +202,11 @@ class Grid(ScrollView, can_focus=True):
             if here and j == self.column:
                 style += Style(bgcolor=cursor.bgcolor)
             segments += [Segment(" " * GAP, usual), Segment(_right(text, self._widths[j + 1]), style)]
+        if at < len(self._spans) and self._axis and (room := self._room(seen)):
+            kind = self._cells[at][self.column][1]
+            style = self.get_component_rich_style("grid--best", partial=True) if kind == "best" else Style()
+            drawn = intervals.line(self._spans[at], self._axis, room)
+            segments += [Segment(" " * PLOT_GAP, usual), Segment(drawn, usual + style)]
         return Strip(segments).adjust_cell_length(width, usual)
 
 
