@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
-from datadream.jobs import spawn, state
+from datadream import durable
+from datadream.jobs import spawn, state, submit
 from datadream.jobs.home import Home
 from tests.conftest import run_cli
+from tests.runners import rehearsals
 from tests.tui.looking import looking
 
 
@@ -26,5 +28,20 @@ def test_retry_is_of_the_last_failure_when_nothing_is_open(home: Home, monkeypat
             assert state.read_control(home, job).retries == 1
             await looker.press("at")
             await looker.see(f"datadream job retry {job}")
+
+    asyncio.run(walk())
+
+
+def test_only_jobs_that_are_shown_are_counted(home: Home) -> None:
+    """With no runner to take them off the queue: one was cancelled, of one only the mark is there."""
+    kept, dropped = submit.submit(home, rehearsals(2), {})
+    submit.cancel(home, dropped)
+    durable.mark(home.queue / ("0" * 16))
+
+    async def walk() -> None:
+        async with looking(home) as looker:
+            await looker.see("0 running · 1 waiting")
+            await looker.see("Open jobs (1)")
+            await looker.see(kept[:8])
 
     asyncio.run(walk())

@@ -53,6 +53,7 @@ class Poller:
     def __init__(self, data: Data, deliver: Callable[[Snapshot], None], fail: Callable[[Exception], None]) -> None:
         self._data, self._home, self._deliver, self._fail = data, data.home, deliver, fail
         self._known: dict[str, _Known] = {}
+        self._unreadable: set[str] = set()
         self._last: Snapshot | None = None
         self._wake, self._stop = threading.Event(), threading.Event()
         self._host: Host | None = None
@@ -179,6 +180,7 @@ class Poller:
             names = set()
         for gone in set(self._known) - names:
             del self._known[gone]
+        self._unreadable &= names
         now = time.monotonic()
         due = sorted(names, key=lambda name: self._known[name].at if name in self._known else -1e9)
         live = [name for name in due if name in self._known and self._known[name].status.state in LIVE]
@@ -186,9 +188,10 @@ class Poller:
             self._look(name, now)
         found = [self._live(name, known) for name, known in self._known.items()]
         order = {"running": 0, "cancelling": 0, "lost": 1, "queued": 2, "blocked": 3}
+        over = sum(job.state not in order for job in found)  # a runner has yet to take them off the queue
         found = [job for job in found if job.state in order]
         found.sort(key=lambda job: (order[job.state], -job.priority, self._known[job.id].status.order, job.id))
-        return tuple(found[:SHOWN_JOBS]), len(names)
+        return tuple(found[:SHOWN_JOBS]), len(names) - over - len(self._unreadable)
 
     def _look(self, name: str, now: float) -> None:
         known = self._known.get(name)
@@ -202,7 +205,9 @@ class Poller:
             status = state.derive(self._home, name)
         except (UserError, OSError):
             self._known.pop(name, None)
+            self._unreadable.add(name)
             return
+        self._unreadable.discard(name)
         if known is None:
             known = self._known[name] = _Known(status, mtime, now)
         known.status, known.mtime, known.at = status, mtime, now
