@@ -12,18 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from datadream.jobs import spawn, submit
+from datadream.jobs import leader, spawn, submit
 from datadream.jobs.follow import open_jobs
 from datadream.jobs.home import Home, open_home
 from datadream.jobs.spec import JobSpec
 from datadream.stages.settings import RehearseSettings
-from tests.runners import kill_all, wait_for
+from tests.runners import kill_all, until, wait_for
 from tests.tui.looking import Looker, looking
 from tui.actions import key_names
 
 ROOT = Path(__file__).parents[2]
 SIZE = (100, 30)
-PICTURED = {"dashboard": ("1",), "compare": ("7",), "gallery": ("7", "i")}
+PICTURED = {"compare": ("7",), "gallery": ("7", "i"), "dashboard": ("7", "a", "y", "1")}
 HEAD = """# A tour
 
 Made by `make docs` on the home of `make demo` (4 shots, seed 1), to which one job was added that fails on purpose
@@ -94,9 +94,7 @@ async def tour(path: Path) -> str:
                 screen = masked(looker.text(), home)
                 parts.append(f"## {number}. {keys}\n\n{step.why}\n\n```text\n{screen}\n```\n\n")
     finally:
-        for job_id in open_jobs(home):
-            submit.cancel(home, job_id)
-        kill_all(home)
+        end_all(home)
     return "".join(parts).rstrip() + "\n"
 
 
@@ -130,16 +128,31 @@ async def rest(looker: Looker) -> None:
 
 
 async def pictures(path: Path, folder: Path) -> None:
-    """Screenshots for the README: SVG, 110 columns wide."""
-    for name, keys in PICTURED.items():
-        home = open_home(path)
-        async with looking(home, (110, 32)) as looker:
-            await looker.see(lambda: bool(looker.app.snapshot))
-            for key in keys:
-                await looker.press(key)
+    """Screenshots for the README: SVG, 110 columns wide. Two seeds are queued for the dashboard, cancelled at the end."""
+    home = open_home(path)
+    try:
+        for name, keys in PICTURED.items():
+            async with looking(home, (110, 32)) as looker:
+                await looker.see(lambda: bool(looker.app.snapshot))
+                for key in keys:
+                    await looker.press(key)
+                    await rest(looker)
+                    if key == "7":
+                        await go_to_best(looker)
+                if name == "dashboard":
+                    await looker.see(lambda: any(job.preview for job in looker.app.snapshot.running), 300)
+                    await asyncio.sleep(3)
                 await rest(looker)
-                if key == "7":
-                    await go_to_best(looker)
-            await rest(looker)
-            svg = looker.app.export_screenshot(title=f"datadream-tui: {name}")
-            (folder / f"tui-{name}.svg").write_text(masked(svg, home), encoding="utf-8")
+                svg = looker.app.export_screenshot(title=f"datadream-tui: {name}")
+                (folder / f"tui-{name}.svg").write_text(masked(svg, home), encoding="utf-8")
+    finally:
+        end_all(home)
+
+
+def end_all(home: Home) -> None:
+    """Cancel what is open, and stop the runner once it is over."""
+    for job_id in open_jobs(home):
+        submit.cancel(home, job_id)
+    if leader.is_led(home):
+        until(lambda: not open_jobs(home))
+    kill_all(home)
