@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from datadream.errors import UserError
 from datadream.jobs import leader, spawn, state
@@ -95,6 +95,15 @@ def open_jobs(home: Home) -> list[str]:
         return []
     readable = [name for name in names if (home.job(name) / "spec.json").is_file()]
     return sorted(readable, key=lambda name: (state.read_request(home, name).order, name))
+
+
+def waiting(home: Home, ids: Collection[str]) -> set[str]:
+    """Those of `ids` that are queued or run: asking for them again starts nothing.
+
+    A mark in the queue is not enough: with no runner alive, a cancelled job keeps its own.
+    """
+    marked = set(open_jobs(home)).intersection(ids)
+    return {job_id for job_id in marked if not state.derive(home, job_id).final}
 
 
 def _ended(status: Status) -> bool:

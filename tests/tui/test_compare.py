@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from datadream.jobs import spawn, state
+from datadream.jobs import follow, leader, spawn, state, submit
 from datadream.jobs.follow import open_jobs
 from datadream.jobs.home import Home
 from datadream.report import pivot as pivots
 from datadream.report.tables import top1
 from tests.conftest import run_cli
+from tests.runners import until
 from tests.tui.looking import SIZES, Looker, looking
 from tui.screens.compare import CompareScreen
 from tui.screens.compare_read import next_seeds
@@ -232,6 +233,7 @@ def test_exactly_what_a_cell_lacks_is_queued(ran_copy: Path, size: tuple[int, in
     made = run_cli("run", "zero-shot", "--source", "digits", "--shots", 2, "--seeds", 5, "-o", "classify.steps=4",
                    "-o", "classify.batch_size=16", home=ran_copy)  # fmt: skip
     assert made.returncode == 0, made.stderr
+    until(lambda: not leader.is_led(Home(ran_copy)))
 
     async def walk() -> None:
         async with looking(ran_copy, size) as looker:
@@ -245,6 +247,15 @@ def test_exactly_what_a_cell_lacks_is_queued(ran_copy: Path, size: tuple[int, in
             await looker.see("Queue 3 jobs for seed 5?")
             await looker.press("y")
             await looker.see("3 jobs queued")
+            await at_end(looker)
+            await looker.press("m")
+            await looker.see("all of that is queued already")
+            for job in open_jobs(Home(ran_copy)):
+                submit.cancel(Home(ran_copy), job)  # and there is no runner to take it off the queue
+            await looker.press("m")
+            await looker.see("Queue 3 jobs for seed 5?")
+            await looker.press("y")
+            await looker.see(lambda: len(follow.waiting(Home(ran_copy), open_jobs(Home(ran_copy)))) == 3)
 
     asyncio.run(walk())
     assert len(open_jobs(Home(ran_copy))) == 3

@@ -144,7 +144,7 @@ def offer(data: Data, request: Request, recipe: Mapping[str, Any] | None) -> Off
     seeds = ", ".join(map(str, request.seeds))
     if not plan.runs:
         raise UserError(f"{request.recipes[0]} has no {request.data[0]} to run")
-    waiting = set(follow.open_jobs(data.home))
+    waiting = follow.waiting(data.home, {spec.id for spec in plan.missing})
     new = sum(spec.id not in waiting for spec in plan.missing)
     if plan.missing and not new:
         raise UserError("all of that is queued already", hint="2 shows the jobs")
@@ -184,7 +184,7 @@ def queue(data: Data, plan: Plan) -> list[str]:
     """Queue it and start the runner; the jobs that weren't queued before, which are what an undo may cancel."""
     from datadream.jobs import ask, follow, spawn
 
-    waiting = set(follow.open_jobs(data.home))
+    waiting = follow.waiting(data.home, {spec.id for spec in plan.missing})
     jobs = ask.submit(data.home, plan)
     if jobs:
         spawn.ensure_runner(data.home)

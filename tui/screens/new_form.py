@@ -139,7 +139,7 @@ def start(data: Data, form: Form, paused: bool) -> list[str]:
         settings = queue.read_settings(data.home)
         if not settings.paused:
             queue.write_settings(data.home, settings.model_copy(update={"paused": True}))
-    waiting = set(follow.open_jobs(data.home))
+    waiting = follow.waiting(data.home, {spec.id for spec in plan.missing})
     jobs = ask.submit(data.home, plan)
     if not paused:
         spawn.ensure_runner(data.home)
