@@ -15,7 +15,7 @@ import stat
 import struct
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 STORAGE = {errno.EIO, errno.ESTALE}
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_READ = {errno.EACCES, errno.EPERM, *STORAGE}
 NO_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 SHARED = stat.S_ISGID | stat.S_IWGRP
@@ -36,20 +37,28 @@ RACY_NS = 2_000_000_000  # some file systems count seconds, or two
 
 def is_storage(error: BaseException | None) -> bool:
     """Whether the disk is behind `error`: full, over quota, or failing. That passes; a mistake doesn't."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in NO_SPACE | STORAGE:
-            return True
+    return any(isinstance(link, OSError) and link.errno in NO_SPACE | STORAGE for link in causes(error))
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what led to it: loaders wrap what happened in errors of their own. Each once."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
         error = error.__cause__ or error.__context__
-    return False
 
 
 def user_error(error: OSError, path: Path) -> Exception:
-    """`error` as one sentence for the user when it is about room or rights, else unchanged."""
+    """`error` as one sentence for the user when it is about room or rights, else as another error of its kind.
+
+    Never `error` itself: raised from itself it would be its own cause, and who follows causes would never end.
+    """
     if error.errno in NO_SPACE:
         return no_space(path)
     if error.errno in NO_WRITE:
         return UserError("can't write", at=path, hint="choose a folder you may write to with --home or DATADREAM_HOME")
-    return error
+    return OSError(error.errno, error.strerror, str(path))
 
 
 def no_space(path: Path | str) -> UserError:
@@ -330,13 +339,28 @@ def write_safetensors(
     write_bytes(path, safetensors_bytes(tensors, metadata))
 
 
+def open_regular(path: Path) -> IO[bytes]:
+    """`path` to read, when it is a file: a pipe planted under its name would hold its reader for ever."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(fd, "rb")
+
+
+def read_bytes(path: Path) -> bytes:
+    """What the file at `path` holds. Raises OSError also for what is no file."""
+    with open_regular(path) as file:
+        return file.read()
+
+
 def read_jsonl(path: Path) -> tuple[list[dict[str, Any]], int]:
     """The good records of a JSON-lines file and the number of bad lines (torn by a crash or a full disk)."""
     records: list[dict[str, Any]] = []
     bad = 0
     if not path.exists():
         return records, bad
-    for line in path.read_bytes().split(b"\n"):
+    for line in read_bytes(path).split(b"\n"):
         if not line:
             continue
         try:

@@ -137,6 +137,11 @@ NOUNS: dict[str, Noun] = {
 }
 
 
+def a(noun: str) -> str:
+    """`a run`, `an adapter`."""
+    return f"an {noun}" if noun[0] in "ae" else f"a {noun}"
+
+
 def columns(noun: str) -> tuple[str, ...]:
     """The names a listing of `noun` can show, sort and filter by."""
     return (*NOUNS[noun].columns, "tags")

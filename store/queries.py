@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from sqlmodel import Session
 
 from datadream.errors import UserError
-from store.nouns import NOUNS, columns, is_number
+from store.nouns import NOUNS, a, columns, is_number
 from store.registry import Registry
+from store.tables import STATES
 from store.where import Condition
 
 SQL = {"=": "=", "!=": "!=", ">": ">", "<": "<", ">=": ">=", "<=": "<="}
 IDS_MAX = 500  # asked for at once
+TIMES = ("created", "submitted", "started", "ended")
+TIME = re.compile(
+    r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01])(T[0-2]\d(:[0-5]\d(:[0-5]\d(\.\d*)?(\+00:00)?)?)?)?)?)?-?"
+)
+SHORT_ID = re.compile(r"[0-9a-f]{4,15}")
 
 
 def page(
@@ -219,7 +226,7 @@ def _check(noun: str, name: str, sort: bool = False) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
-        raise UserError(f"a {noun} has no {name!r} to {'sort' if sort else 'ask'} by", hint=hint)
+        raise UserError(f"{a(noun)} has no {name!r} to {'sort' if sort else 'ask'} by", hint=hint)
 
 
 def _clause(noun: str, where: Sequence[Condition]) -> tuple[str, list[str]]:
@@ -235,9 +242,13 @@ def _clause(noun: str, where: Sequence[Condition]) -> tuple[str, list[str]]:
             values.append(condition.value)
             continue
         column = found.columns[condition.name]
-        if condition.op != "~" and is_number(found, condition.name):
-            _check_number(noun, condition)
-        if condition.op == "~":
+        if condition.op != "~":
+            _check_value(noun, condition)
+        begins = condition.name in TIMES or (condition.name == "id" and SHORT_ID.fullmatch(condition.value))
+        if condition.op == "=" and begins:  # a day holds its hours, and the start of an id stands for it
+            parts.append(f"substr({column}, 1, length(?)) = ?")
+            values += [condition.value, condition.value]
+        elif condition.op == "~":
             parts.append(f"instr(lower(coalesce({column}, '')), lower(?)) > 0")
             values.append(condition.value)
         else:
@@ -246,12 +257,20 @@ def _clause(noun: str, where: Sequence[Condition]) -> tuple[str, list[str]]:
     return (f" WHERE {' AND '.join(parts)}" if parts else ""), values
 
 
-def _check_number(noun: str, condition: Condition) -> None:
-    try:
-        float(condition.value)
-    except ValueError:
-        what = repr(condition.value) if condition.value else "nothing"
-        raise UserError(
-            f"the {condition.name} of a {noun} is a number, and {what} is none",
-            hint=f"write {condition.name}{condition.op}4",
-        ) from None
+def _check_value(noun: str, condition: Condition) -> None:
+    """Raise UserError for a value that no row could ever have: it was meant otherwise."""
+    name, value = condition.name, condition.value
+    said = repr(value) if value else "nothing"
+    if is_number(NOUNS[noun], name):
+        try:
+            known = not math.isnan(float(value))
+        except ValueError:
+            known = False
+        if not known:
+            what = f"the {name} of {a(noun)} is a number, and {said} is none"
+            raise UserError(what, hint=f"write {name}{condition.op}4")
+    elif name in TIMES and not TIME.fullmatch(value):
+        what = f"{name!r} is a time in UTC, and {said} is none"
+        raise UserError(what, hint=f"write {name}{condition.op}2026-01-31, or the start of such a time")
+    elif (noun, name) == ("job", "state") and value not in STATES:
+        raise UserError(f"no job is ever {said}", hint=f"a state is one of {', '.join(STATES)}")

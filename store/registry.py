@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import URL, Engine, event
 from sqlmodel import Session, SQLModel, create_engine
 
 from datadream import durable
@@ -234,7 +234,10 @@ def is_remote(path: Path, mounts: Path = MOUNTS) -> bool:
 
 
 def _engine(path: Path, journal: str) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False})
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),  # a path in an address may hold no "?" and no "%"
+        connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False},
+    )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datadream.errors import UserError
 
 OPERATORS = ("!=", ">=", "<=", "=", ">", "<", "~")
-_PART = re.compile(r"([A-Za-z_]+)(!=|>=|<=|=|>|<|~)(.*)", re.DOTALL)
+_PART = re.compile(r"([A-Za-z_]+)(!=|>=|<=|==?|>|<|~)(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -35,5 +35,12 @@ def parse_where(text: str) -> tuple[Condition, ...]:
                 f"--where doesn't understand {part!r}",
                 hint=f"write NAME, one of {' '.join(OPERATORS)} and a value, without spaces, as shots>=4",
             )
-        found.append(Condition(*match.groups()))
+        name, op, value = match.groups()
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"the value of {name} in --where is no UTF-8", hint="no name here holds such bytes"
+            ) from None
+        found.append(Condition(name, op.replace("==", "="), value))
     return tuple(found)

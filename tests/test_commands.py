@@ -17,7 +17,7 @@ import pytest
 from datadream.jobs import state
 from datadream.jobs.home import Home
 from tests.conftest import TINY_OPTIONS, Cli, contents, run_cli
-from tests.runners import kill_all, wait_for_end
+from tests.runners import kill_all, until, wait_for_end
 
 
 @pytest.fixture
@@ -106,6 +106,58 @@ def test_what_begins_several_ids_is_asked_again(cli: Cli, calm: Path) -> None:
     page = cli("job", "ls", "--json", "--limit", 7, "--page", 2, "--sort", "id", "--columns", "id,state")
     assert json.loads(page.stdout) == [{"id": job, "state": "done"} for job in sorted(ids)[7:14]]
     assert "8 to 14 of 30" in cli("job", "ls", "--limit", 7, "--page", 2).stderr
+
+
+def test_a_job_that_was_resumed_no_longer_says_paused(cli: Cli, calm: Path) -> None:
+    cli("queue", "pause")
+    job = json.loads(cli("rehearse", "--steps", 3, "--detach", "--json").stdout)["jobs"][0]
+    home = Home(calm)
+    assert cli("job", "pause", job).returncode == 0
+    until(lambda: "paused" in [line["reason"] for line in state.history(home.job(job))])
+    assert state.derive(home, job).reason == "paused"
+    assert cli("job", "resume", job).returncode == 0
+    assert state.derive(home, job).reason == "the queue is paused"
+    until(lambda: state.history(home.job(job))[-1]["reason"] != "paused")
+
+
+def test_listings_say_what_they_can_not_do(ran: Path) -> None:
+    """One sentence and exit 2 for what no row could ever have; nothing for what is only not there."""
+    refused = {
+        ("job", "state=DONE"): "a state is one of queued, blocked",
+        ("runs", "created>yesterday"): "'created' is a time in UTC, and 'yesterday' is none",
+        ("runs", "created>2026-13-45"): "is a time in UTC",
+        ("runs", "shots>=nan"): "is a number, and 'nan' is none",
+        ("adapter", "colour=1"): "an adapter has no 'colour'",
+        ("runs", "method=\udcff"): "is no UTF-8",
+    }
+    for (noun, where), told in refused.items():
+        result = run_cli(noun, "ls", "--where", where, home=ran)
+        assert (result.returncode, result.stdout) == (2, ""), where
+        assert told in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    runs = json.loads(run_cli("runs", "ls", "--json", home=ran).stdout)
+    first = runs[0]
+    for where in (f"id={first['id'][:6]}", f"created={first['created'][:10]}", f"method=={first['method']}"):
+        found = json.loads(run_cli("runs", "ls", "--json", "--where", where, home=ran).stdout)
+        assert first["id"] in [row["id"] for row in found]
+    beyond = run_cli("runs", "ls", "--page", 99, home=ran)
+    assert "no page 99 of" in beyond.stderr and "no runs yet" not in beyond.stdout
+    assert run_cli("runs", "ls", "--page", 10**20, home=ran).returncode == 2
+    assert run_cli("job", "wait", "--timeout", "nan", home=ran).returncode == 2
+
+
+def test_a_closed_output_is_no_error(ran: Path) -> None:
+    line = f"{sys.executable} -m datadream runs ls --home '{ran}' >&-"
+    closed = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert (closed.returncode, closed.stderr) == (0, "")
+
+
+def test_a_working_directory_that_is_gone_is_said_in_a_sentence(ran: Path, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    script = f"cd {tmp_path}/gone; rmdir {tmp_path}/gone; exec {sys.executable} -P -m datadream registry backup x.db"
+    environment = {**os.environ, "DATADREAM_HOME": str(ran), "PYTHONPATH": str(Path(__file__).parents[1])}
+    result = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 2
+    assert "the folder you are in is gone" in result.stderr
 
 
 def test_settings_of_the_queue(cli: Cli, calm: Path) -> None:

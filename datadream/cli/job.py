@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -118,13 +119,13 @@ def watch(jobs: Ids = None, quiet: QuietOption = False, home: HomeOption = None)
     if not found:
         typer.echo(NONE_OPEN)
         return
-    follow_jobs(opened, found, quiet)
+    follow_jobs(opened, found, quiet, asks=False)
 
 
 @app.command()
 def wait(
     jobs: Ids = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most.")] = None,
     home: HomeOption = None,
 ) -> None:
     """Wait until jobs are over: 0 all done, 1 one failed, was cancelled or can't start, 124 the time is over."""
@@ -132,6 +133,8 @@ def wait(
     from datadream.jobs.home import open_home
     from datadream.text import shown
 
+    if timeout is not None and math.isnan(timeout):
+        raise UserError("--timeout nan would never end", hint="say how many seconds")
     opened = open_home(home)
     found = _chosen(opened, jobs)
     if not found:  # a job that has failed already isn't open either: silence would pass for success

@@ -16,13 +16,21 @@ if TYPE_CHECKING:
     from datadream.jobs.home import Home
     from store.registry import Registry
 
-WhereOption = Annotated[
-    str | None, typer.Option("--where", "-w", help='Filter, as "method=datadream-dset shots>=4 tag=best".')
-]
+EXAMPLES = {
+    "run": "method=datadream-dset shots>=4 tag=best",
+    "job": "state=failed stage=generate submitted>2026-01-31",
+    "set": "source=digits shots>=4",
+    "adapter": "shots>=4 created>2026-01-31",
+    "synth": "images_per_class>=500 tag=best",
+    "classifier": "data=real+synth accuracy>=80",
+    "experiment": "name~first done>=4",
+}
+WhereOption = Annotated[str | None, typer.Option("--where", "-w", help=f'Filter, as "{EXAMPLES["run"]}".')]
+LIMIT_MAX, PAGE_MAX = 100_000, 1_000_000_000
 SortOption = Annotated[str, typer.Option("--sort", help="Column to sort by; -NAME for descending.")]
 ColumnsOption = Annotated[str | None, typer.Option("--columns", help="Columns to show, as id,state,title.")]
-LimitOption = Annotated[int, typer.Option("--limit", min=1, help="Rows a page.")]
-PageOption = Annotated[int, typer.Option("--page", min=1, help="Which page.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=LIMIT_MAX, help="Rows a page.")]
+PageOption = Annotated[int, typer.Option("--page", min=1, max=PAGE_MAX, help="Which page.")]
 
 
 def registry_of(home: Home) -> Registry:
@@ -34,11 +42,12 @@ def registry_of(home: Home) -> Registry:
 
 def add_list(app: typer.Typer, noun: str, shown: Sequence[str], about: str, empty: str, by: str = "") -> None:
     """Give `app` an `ls` of `noun`: `shown` are the columns nobody asked for, `empty` is said when there is nothing."""
+    filter_ = typer.Option(None, "--where", "-w", help=f'Filter, as "{EXAMPLES[noun]}".')
 
     @app.command("ls", help=about)
     def list_(
         json: JsonOption = False,
-        where: WhereOption = None,
+        where: str | None = filter_,
         sort: SortOption = by,
         columns: ColumnsOption = None,
         limit: LimitOption = 50,
@@ -76,19 +85,26 @@ def _list(
         conditions = parse_where(where or "")
         rows = queries.page(registry, noun, conditions, sort, limit, (page - 1) * limit)
         total = len(rows) if len(rows) < limit and page == 1 else queries.count(registry, noun, conditions)
+        odd = len(queries.problems(registry))
     finally:
         registry.close()
     chosen = [name.strip() for name in columns.split(",") if name.strip()] if columns else list(shown)
     unknown = [name for name in chosen if name not in nouns.columns(noun)]
     if unknown:
-        raise UserError(f"a {noun} has no column {unknown[0]!r}", hint=f"it has {', '.join(nouns.columns(noun))}")
+        raise UserError(
+            f"{nouns.a(noun)} has no column {unknown[0]!r}", hint=f"it has {', '.join(nouns.columns(noun))}"
+        )
     if json:
         listed = [{name: row[name] for name in chosen} for row in rows] if columns else rows
         typer.echo(library.dumps(listed, ensure_ascii=False, indent=2))
     elif rows:
         print_rows(rows, chosen)
+    elif total:
+        typer.echo(f"there is no page {page} of {total} rows, {limit} a page", err=True)
     else:
         typer.echo(f"no {noun} matches" if where else empty)
+    if odd:
+        typer.echo(f"{odd} files or folders of this home can't be read: see `datadream registry check`", err=True)
     if rows and total > len(rows):
         last = (page - 1) * limit + len(rows)
         rest = f"; the rest with --page {page + 1}" if last < total else ""
@@ -104,7 +120,7 @@ def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     from rich.text import Text
 
     cells = [[cell(name, row[name]) for name in columns] for row in rows]
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():  # closed, as by >&-
         widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
         for line in [list(columns), *cells]:
             typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 a programming error or a failed worker (details in a log);
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -93,8 +94,11 @@ def main() -> None:
         app(arguments)
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this exit code
-            _say("datadream: interrupted; the jobs go on: run the same command again to resume, or see `datadream job`")
+            _say("datadream: interrupted; jobs that were queued go on, see `datadream job ls`")
         raise
+    except run.Detached:
+        _say("datadream: interrupted; the jobs go on: run the same command again to resume, or see `datadream job`")
+        sys.exit(INTERRUPTED)
     except run.Cancelled:
         again = "the same run again, or `datadream job retry`, goes on from there"
         _say(f"datadream: interrupted; the jobs are cancelled and keep their checkpoints: {again}")
@@ -110,11 +114,23 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, OSError) and durable.is_storage(error):
-            _say(f"datadream: {durable.no_space(error.filename or 'the disk')}")
+        if isinstance(error, OSError):
+            _say(f"datadream: {_of_system(error)}")
             sys.exit(2)
         _say(f"datadream: unexpected {type(error).__name__}: {error} (run again with --debug for the traceback)")
         sys.exit(1)
+
+
+def _of_system(error: OSError) -> str:
+    """What the system refused, on what, and what to do."""
+    if error.errno in durable.NO_SPACE:
+        return str(durable.no_space(error.filename or "the disk"))
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in durable.NO_READ | durable.NO_WRITE:
+        return f"{error.strerror}{where}: get the right to it, or choose another home with --home or DATADREAM_HOME"
+    if error.errno == errno.ENOENT and not error.filename:
+        return "the folder you are in is gone: change to another"
+    return f"{error.strerror or error}{where}: see that it is what it should be, then run the same command again"
 
 
 def _say(text: str) -> None:

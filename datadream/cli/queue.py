@@ -39,9 +39,8 @@ def show(json: JsonOption = False, home: HomeOption = None) -> None:
         content = {"runner": leader.is_led(opened), **settings.model_dump(mode="json"), "slots": slots, "jobs": counts}
         typer.echo(library.dumps(content, indent=2))
         return
-    typer.echo(
-        f"runner {'alive' if leader.is_led(opened) else 'not needed'}; queue {'paused' if settings.paused else 'open'}"
-    )
+    away = "away, `datadream job watch` starts it" if statuses and not settings.paused else "not needed"
+    typer.echo(f"runner {'alive' if leader.is_led(opened) else away}; queue {'paused' if settings.paused else 'open'}")
     for slot in slots:
         holder = slot["job"] or ("held by a process that outlives its job" if slot["taken"] else "free")
         typer.echo(f"{slot['slot']:<10} {holder}")

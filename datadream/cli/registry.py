@@ -36,7 +36,7 @@ def check(
     else:
         for entry in found:
             typer.echo(f"{entry.kind}  {shown(entry.path)}: {shown(entry.what)}; {entry.advice}")
-        typer.echo(f"{len(found)} findings" if found else "everything is as it was made")
+        typer.echo(f"{len(found)} finding{'s' * (len(found) > 1)}" if found else "everything is as it was made")
     if found:
         raise typer.Exit(1)
 

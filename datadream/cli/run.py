@@ -154,14 +154,19 @@ def print_plan(planned: Plan, home: Home, json: bool) -> None:
     typer.echo(f"disk    {found.disk_text()}")
 
 
+class Detached(Exception):
+    """Ctrl-C, and the jobs are to go on."""
+
+
 class Cancelled(Exception):
     """Ctrl-C, and the answer that the jobs are to be cancelled."""
 
 
-def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool) -> None:
+def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool, asks: bool = True) -> None:
     """Show the jobs' progress until they are over. Raises what the first failure says.
 
-    Ctrl-C asks on a terminal whether to cancel the jobs, and raises Cancelled then; they go on otherwise.
+    Ctrl-C raises Detached and the jobs go on; where it `asks`, on a terminal, they may be cancelled, which raises
+    Cancelled.
     """
     from datadream.cli.progress import following
     from datadream.jobs import follow, spawn, state, submit
@@ -175,7 +180,7 @@ def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool) -> None:
                 failure = follow.failure(home, follow.follow(home, jobs, on_event))
             break
         except KeyboardInterrupt:
-            answer = _ask()
+            answer = _ask() if asks else "detach"
             if answer == "follow":
                 continue
             if answer == "cancel":
@@ -183,7 +188,7 @@ def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool) -> None:
                     submit.cancel(home, job_id)
                 spawn.ensure_runner(home)
                 raise Cancelled from None
-            raise
+            raise Detached from None
     if failure is not None:
         raise failure
 
@@ -194,10 +199,13 @@ def _ask() -> str:
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return "detach"
-    sys.stderr.write("\nThe jobs run on by themselves. [d]etach, [c]ancel them, or [f]ollow on? ")
-    sys.stderr.flush()
-    try:
-        answer = sys.stdin.readline().strip().lower()
-    except KeyboardInterrupt:
-        answer = "d"
-    return {"c": "cancel", "cancel": "cancel", "f": "follow", "follow": "follow"}.get(answer, "detach")
+    while True:
+        sys.stderr.write("\nThe jobs run on by themselves. [d]etach, [c]ancel them, or [f]ollow on? ")
+        sys.stderr.flush()
+        try:
+            answer = sys.stdin.readline().strip().lower()
+        except KeyboardInterrupt:
+            answer = ""
+        for word in ("detach", "cancel", "follow"):
+            if answer in (word, word[0]) or (word == "detach" and not answer):
+                return word

@@ -47,7 +47,7 @@ def read_manifest(home: Home, kind: Kind, artifact_id: str) -> Manifest:
     """A finished artifact's manifest. Raises UserError when there is none or it can't be read."""
     path = home.artifact(kind, artifact_id) / "manifest.json"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(durable.read_bytes(path))
     except (OSError, ValueError) as error:
         raise UserError(f"no usable {kind} {artifact_id}", at=path, hint="remove that folder and run again") from error
     assert isinstance(manifest, dict)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from datadream import durable
 from datadream.canonical import digest, sha256_file
 from datadream.errors import UserError
-from datadream.jobs import rows, state
+from datadream.jobs import index, rows, state
 from datadream.jobs.home import Home
 from datadream.jobs.lease import is_held
 from datadream.jobs.marks import read_marks
@@ -19,6 +20,8 @@ from store.tables import KINDS
 
 Trouble = Literal["missing", "extra", "changed", "unreadable", "unfinished", "stale"]
 AGAIN = "remove that folder, then ask for the same run again"
+MADE_AGAIN = "remove it, or make it again"
+READ_AGAIN = "get the right to read it, or its disk back; nothing need be removed"
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ def check(home: Home, registry: Registry, deep: bool = True) -> list[Finding]:
     ]
     named = {finding.path for finding in found}
     return found + [
-        Finding(path, "unreadable", what, "remove it, or make it again")
+        Finding(
+            path, "unreadable", what, READ_AGAIN if what.startswith(index.PASSING) else "remove it, or make it again"
+        )
         for path, what in queries.problems(registry)
         if path not in named and not any(name.startswith(f"{path}/") for name in named)
     ]
@@ -61,22 +66,33 @@ def _finding(home: Home, path: Path, kind: Trouble, what: str, advice: str) -> F
     return Finding(path.relative_to(home.path).as_posix(), kind, what, advice)
 
 
+def _unreadable(home: Home, path: Path, error: Exception, what: str, advice: str) -> Finding:
+    """What can't be read for want of rights, or of its disk, is not to be removed for that."""
+    for link in durable.causes(error):
+        if isinstance(link, OSError) and link.errno in durable.NO_READ:
+            what, advice = f"{index.PASSING}{link.strerror}", READ_AGAIN
+    return _finding(home, path, "unreadable", what, advice)
+
+
 def _artifact(home: Home, kind: str, folder: Path, deep: bool) -> Iterator[Finding]:
     try:
         made = rows.artifact_rows(home, kind, folder.name)
         files: dict[str, Any] = (state.read_dict(folder / "manifest.json") or {})["files"]
         expected = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
     except Exception as error:  # noqa: BLE001 - it may hold anything
-        yield _finding(home, folder, "unreadable", f"has no usable manifest: {error}", AGAIN)
+        yield _unreadable(home, folder, error, f"has no usable manifest: {error}", AGAIN)
         return
     if made[0].content != digest({name: sha for name, (_, sha) in expected.items()}):
         yield _finding(home, folder / "manifest.json", "changed", "its own digest doesn't fit its files", AGAIN)
     for name, (size, sha256) in sorted(expected.items()):
         path = folder / name
-        if not path.is_file():
-            yield _finding(home, path, "missing", "is gone", AGAIN)
-        elif path.stat().st_size != size or (deep and sha256_file(path) != sha256):
-            yield _finding(home, path, "changed", "has other bytes than when it was made", AGAIN)
+        try:
+            if not path.is_file():
+                yield _finding(home, path, "missing", "is gone", AGAIN)
+            elif path.stat().st_size != size or (deep and sha256_file(path) != sha256):
+                yield _finding(home, path, "changed", "has other bytes than when it was made", AGAIN)
+        except OSError as error:
+            yield _unreadable(home, path, error, str(error), AGAIN)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if not path.is_dir() and name not in expected and name != "manifest.json":
@@ -108,9 +124,9 @@ def _records(home: Home) -> Iterator[Finding]:
             try:
                 read(path)
             except UserError as error:
-                yield _finding(home, path, "unreadable", error.message, error.hint or "remove that file")
+                yield _unreadable(home, path, error, error.message, error.hint or "remove that file")
             except Exception as error:  # noqa: BLE001 - it may hold anything
-                yield _finding(home, path, "unreadable", str(error), "remove that file")
+                yield _unreadable(home, path, error, str(error), "remove that file")
 
 
 def _jobs(home: Home) -> Iterator[Finding]:
@@ -123,7 +139,7 @@ def _jobs(home: Home) -> Iterator[Finding]:
             status = state.derive(home, path.name)
         except Exception as error:  # noqa: BLE001 - it may hold anything
             what = error.message if isinstance(error, UserError) else str(error)
-            yield _finding(home, path, "unreadable", what, f"remove it with `datadream job rm {path.name}`")
+            yield _unreadable(home, path, error, what, f"remove it with `datadream job rm {path.name}`")
             continue
         if status.state == "done" and status.reason:
             yield _finding(home, path, "missing", status.reason, "nothing, unless you need it: its run makes it again")

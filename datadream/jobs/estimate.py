@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs import queue, state
 from datadream.jobs.ask import Plan
@@ -224,7 +225,7 @@ def _pasts(home: Home, stage: Any) -> list[Past]:
 def _past(folder: Path, mtime: int, home: Home) -> Past | None:
     """An artifact as an example; None when it can't serve as one."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
+        manifest = json.loads(durable.read_bytes(folder / "manifest.json"))
         spec, origin = JobSpec.model_validate(manifest["spec"]), manifest["origin"]
         size = _set_size(home, spec.inputs["set"]) if "set" in spec.inputs else Size(len(spec.classes), 0, 0, 0)
         return Past(
@@ -243,7 +244,7 @@ def _past(folder: Path, mtime: int, home: Home) -> Past | None:
 
 @functools.lru_cache(maxsize=256)
 def _set_size(home: Home, set_id: str) -> Size:
-    found = json.loads((home.artifact("set", set_id) / "set.json").read_bytes())
+    found = json.loads(durable.read_bytes(home.artifact("set", set_id) / "set.json"))
     return Size(len(found["classes"]), int(found["shots"]), len(found["val"]), len(found["test"]))
 
 

@@ -30,8 +30,10 @@ class Journal:
         ends = [i for i, record in enumerate(records) if record.get("kind") == "done"]
         since = records[ends[-1] + 1 :] if ends else records
         self.done = bool(ends) and not since
-        self._told = max((int(record["step"]) for record in since if record.get("kind") == "metric"), default=-1)
-        self._before = float(since[-1].get("seconds", 0.0)) if since else 0.0
+        steps = [record.get("step") for record in since if record.get("kind") == "metric"]
+        self._told = max((step for step in steps if isinstance(step, int)), default=-1)
+        before = since[-1].get("seconds") if since else 0.0
+        self._before = float(before) if isinstance(before, int | float) else 0.0
         self._began = self._last = time.monotonic()
         self._slowest = 0.0
         self._steps = False
@@ -78,7 +80,7 @@ class Lines:
     def read_bytes(self) -> list[bytes]:
         """New lines, oldest first."""
         try:
-            with self._path.open("rb") as file:
+            with durable.open_regular(self._path) as file:
                 file.seek(self.offset)
                 data = file.read()
         except FileNotFoundError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs import leader, spawn, state
 from datadream.jobs.events import Tail
@@ -80,7 +81,7 @@ def failure(home: Home, statuses: Sequence[Status]) -> Exception | None:
 def last_lines(home: Home, job_id: str, count: int = 5) -> list[str]:
     """The end of a job's log."""
     try:
-        with (home.job(job_id) / "log.txt").open("rb") as file:
+        with durable.open_regular(home.job(job_id) / "log.txt") as file:
             file.seek(max(0, file.seek(0, 2) - 8192))
             return file.read().decode("utf-8", "replace").splitlines()[-count:]
     except OSError:

@@ -152,7 +152,7 @@ def _parents(home: Home, artifact_id: str) -> set[str]:
 
 def _inputs_of_job(home: Home, job_id: str, shards: bool = True) -> set[str]:
     try:
-        spec: Any = json.loads((home.job(job_id) / "spec.json").read_bytes())
+        spec: Any = json.loads(durable.read_bytes(home.job(job_id) / "spec.json"))
         found = {str(parent) for parent in (spec.get("inputs") or {}).values()}
     except (OSError, ValueError, AttributeError):
         return set()

@@ -26,6 +26,7 @@ $DATADREAM_HOME/
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import stat
 from dataclasses import dataclass
@@ -43,8 +44,10 @@ def default_home() -> Path:
     """`DATADREAM_HOME`, else the user's data folder."""
     if given := os.environ.get("DATADREAM_HOME"):
         return Path(given).expanduser()
-    data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(data).expanduser() / "datadream"
+    if data := os.environ.get("XDG_DATA_HOME"):
+        return Path(data).expanduser() / "datadream"
+    own = os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir  # an empty HOME is no home: "/.local" isn't ours
+    return Path(own) / ".local/share/datadream"
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,13 @@ from datadream import durable
 from datadream.canonical import short_id
 from datadream.jobs import rows, state
 from datadream.jobs.home import Home
+from store import queries, writes
 from store import registry as store
-from store import writes
 from store.registry import Registry
 from store.tables import KINDS, Problem
 
 CHUNK_SECONDS = 0.2  # of work in one transaction, so that other writers get their turn
+PASSING = "can't be read now: "  # how a problem begins that may be gone at the next look
 Task = Callable[[Session], None]
 
 
@@ -45,6 +46,11 @@ def sync(home: Home, registry: Registry, seconds: float | None = None) -> int:
     end = None if seconds is None else time.monotonic() + seconds
     with registry.reading() as session:
         marks = writes.read_marks(session)
+    if seconds is None:
+        for path, what in queries.problems(registry):
+            if what.startswith(PASSING):  # no time of a folder tells when its rights or its disk are back
+                marks.pop(path, None)
+                marks.pop(path.rpartition("/")[0], None)
     tasks = _tasks(home, marks)
     count, more = 0, True
     while more and (end is None or time.monotonic() < end or not count):
@@ -175,6 +181,9 @@ def _take(session: Session, place: str, change: Callable[[], None]) -> bool:
         what = f"lacks {error}"
     except Exception as error:  # noqa: BLE001 - folders may hold anything: a number too large, a file that is a folder
         what = str(error) or type(error).__name__
+        for link in durable.causes(error):
+            if isinstance(link, OSError) and link.errno in durable.NO_READ:
+                what = f"{PASSING}{link.strerror}"
     else:
         return True
     writes.put(session, [Problem(path=place, what=what.encode(errors="replace").decode())])

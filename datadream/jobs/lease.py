@@ -63,7 +63,7 @@ def is_held(path: Path) -> bool:
 def read_note(path: Path) -> dict[str, Any]:
     """What the last holder wrote of itself; empty when there is nothing readable."""
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(durable.read_bytes(path))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

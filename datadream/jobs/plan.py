@@ -172,7 +172,7 @@ def read_records(home: Home) -> list[dict[str, Any]]:
     """Every run's record whose artifacts are there, oldest first."""
     found = []
     for path in (home.path / "runs").glob("*.json"):
-        entry = json.loads(path.read_text(encoding="utf-8"))
+        entry = json.loads(durable.read_bytes(path))
         if home.has("classifier", entry["jobs"]["classify"]):
             found.append(entry)
     return sorted(found, key=lambda entry: (entry["created"], entry["id"]))

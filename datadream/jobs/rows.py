@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from datadream import durable
 from datadream.canonical import short_id
 from datadream.errors import UserError
 from datadream.jobs import state
@@ -70,7 +71,7 @@ def _set(folder: Path, artifact_id: str, spec: dict[str, Any], origin: dict[str,
     from datadream.jobs.sets import source_label
 
     try:
-        shots = ShotSet.parse((folder / "set.json").read_bytes())
+        shots = ShotSet.parse(durable.read_bytes(folder / "set.json"))
     except UserError as error:
         raise ValueError(str(error)) from error
     return ShotSetRow(
@@ -220,7 +221,7 @@ def _model(spec: dict[str, Any]) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(durable.read_bytes(path))
     except OSError as error:
         raise ValueError(error.strerror or "can't be read") from error
     if not isinstance(found, dict):

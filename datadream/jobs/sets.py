@@ -39,7 +39,7 @@ def add_set(home: Home, shots: ShotSet, name: str | None) -> NamedSet:
     if not name.strip() or not _is_text(name):
         raise UserError(f"{name!r} can't be a set's name", hint="use at least one visible character, in UTF-8")
     path = home.set_name(short_id(name))
-    held = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    held = json.loads(durable.read_bytes(path)) if path.exists() else None
     if held and held["id"] != shots.id:
         raise UserError(f"the name {name!r} stands for another set", at=path, hint="choose another --name")
     with lease(durable.make_dir(home.path / "artifacts" / "set") / ".lease", lambda _: None):
@@ -88,7 +88,7 @@ def source_label(shots: ShotSet) -> str:
 def load_set(home: Home, set_id: str) -> ShotSet:
     """The set with this id."""
     read_manifest(home, "set", set_id)
-    return ShotSet.parse((home.artifact("set", set_id) / FILE).read_bytes())
+    return ShotSet.parse(durable.read_bytes(home.artifact("set", set_id) / FILE))
 
 
 def _folder_is_gone(shots: ShotSet) -> bool:
@@ -100,7 +100,7 @@ def list_sets(home: Home) -> list[NamedSet]:
     """Every named set, by name."""
     found = []
     for path in (home.path / "names" / "set").glob("*.json"):
-        entry = json.loads(path.read_text(encoding="utf-8"))
+        entry = json.loads(durable.read_bytes(path))
         found.append(NamedSet(entry["name"], entry["id"], load_set(home, entry["id"])))
     return sorted(found, key=lambda entry: entry.name)
 
@@ -111,7 +111,7 @@ def find_set(home: Home, name: str) -> NamedSet:
         raise UserError(f"no set called {name!r}", at=home.path, hint="see `datadream set ls`")
     path = home.set_name(short_id(name))
     if path.exists():
-        entry = json.loads(path.read_text(encoding="utf-8"))
+        entry = json.loads(durable.read_bytes(path))
         return NamedSet(entry["name"], entry["id"], load_set(home, entry["id"]))
     sets = list_sets(home)
     matches = {entry.id: entry for entry in sets if len(name) >= 4 and entry.id.startswith(name)}

@@ -26,6 +26,7 @@ M = TypeVar("M", bound=BaseModel)
 State = Literal["queued", "blocked", "running", "cancelling", "done", "failed", "cancelled", "lost"]
 STATES: tuple[State, ...] = get_args(State)
 ROOM_BYTES = 24 << 20  # nothing starts with less free
+PAUSED = "paused"  # how the reason of a paused job begins
 FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
 ROLES: dict[str, Kind] = {"set": "set", "adapter": "adapter", "synthetic": "synthetic", "shard": "shard"}
 
@@ -104,7 +105,7 @@ def read_spec(home: Home, job_id: str) -> JobSpec:
     """A job's spec. Raises UserError when there is none that can be read."""
     path = home.job(job_id) / "spec.json"
     try:
-        return JobSpec.model_validate_json(path.read_bytes())
+        return JobSpec.model_validate_json(durable.read_bytes(path))
     except FileNotFoundError as error:
         raise UserError(f"no job {job_id}", at=home.path, hint="see `datadream job ls`") from error
     except (OSError, ValidationError, ValueError) as error:
@@ -128,7 +129,7 @@ def read_control(home: Home, job_id: str) -> Control:
 def read_model(path: Path, model: type[M]) -> M:
     """What the file at `path` holds; the defaults when it is missing or garbage."""
     try:
-        return model.model_validate_json(path.read_bytes())
+        return model.model_validate_json(durable.read_bytes(path))
     except (OSError, ValueError):
         return model()
 
@@ -136,7 +137,7 @@ def read_model(path: Path, model: type[M]) -> M:
 def read_dict(path: Path) -> dict[str, Any] | None:
     """A JSON object's file; None when missing, torn or something else."""
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(durable.read_bytes(path))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
@@ -183,7 +184,7 @@ def write_history(home: Home, job_id: str, state: State, reason: str, attempt: i
 def last_events(folder: Path, size: int = 16384) -> list[dict[str, Any]]:
     """The records in the last `size` bytes of a job's events."""
     try:
-        with (folder / "events.jsonl").open("rb") as file:
+        with durable.open_regular(folder / "events.jsonl") as file:
             file.seek(max(0, file.seek(0, 2) - size))
             text = file.read()
     except OSError:
@@ -200,7 +201,17 @@ def last_events(folder: Path, size: int = 16384) -> list[dict[str, Any]]:
 
 
 def derive(home: Home, job_id: str) -> Status:
-    """The job's status. Raises UserError when its spec can't be read."""
+    """The job's status. Raises UserError when its folder can't be read."""
+    try:
+        return _derive(home, job_id)
+    except OSError as error:
+        if durable.is_storage(error):
+            raise
+        hint = "it is left alone; remove it with `datadream job rm`"
+        raise UserError(f"the job {job_id} can't be read: {error.strerror}", at=error.filename, hint=hint) from error
+
+
+def _derive(home: Home, job_id: str) -> Status:
     spec = read_spec(home, job_id)
     folder = home.job(job_id)
     request, control = read_request(home, job_id), read_control(home, job_id)
@@ -316,7 +327,7 @@ def _state(
     if last.get("state") == "failed" and int(last.get("retries", 0)) >= control.retries:
         return "failed", str(last.get("reason", ""))
     if control.paused:
-        return "queued", f"paused{': ' + control.reason if control.reason else ''}"
+        return "queued", f"{PAUSED}{': ' + control.reason if control.reason else ''}"
     if error.get("kind") == "storage" and current:
         return "queued", f"{_first(error)}; goes on by itself when it can write again"
     if count and not settled and attempt.get("launcher", "local") == "local":
@@ -324,7 +335,8 @@ def _state(
     waiting = _inputs(home, spec, request)
     if waiting:
         return "blocked", waiting
-    return "queued", str(last.get("reason", "")) if last.get("state") == "queued" else ""
+    told = str(last.get("reason", "")) if last.get("state") == "queued" else ""
+    return "queued", "" if told.startswith(PAUSED) else told  # it was resumed since
 
 
 def _first(error: dict[str, Any]) -> str:

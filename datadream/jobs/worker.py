@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,7 @@ def _is_memory(failure: BaseException) -> bool:
     """Whether the machine or the device had no memory left; that passes, or a smaller batch helps."""
     torch = sys.modules.get("torch")
     known = (MemoryError, torch.OutOfMemoryError) if torch else (MemoryError,)
-    for error in _chain(failure):
+    for error in durable.causes(failure):
         if isinstance(error, known) or getattr(error, "errno", 0) == errno.ENOMEM:
             return True
         if not isinstance(error, UserError) and any(text in str(error) for text in NO_MEMORY):
@@ -171,21 +171,14 @@ def _is_network(failure: BaseException) -> bool:
     """Whether a download could not reach its server, or that one was in trouble. Where a user forbids the network,
     trying again is in vain.
     """
-    names = {kind.__name__ for error in _chain(failure) for kind in type(error).__mro__}
-    status = max((_http_status(error) for error in _chain(failure)), default=0)
+    names = {kind.__name__ for error in durable.causes(failure) for kind in type(error).__mro__}
+    status = max((_http_status(error) for error in durable.causes(failure)), default=0)
     return "OfflineModeIsEnabled" not in names and (bool(names & UNREACHABLE) or status >= 500)
 
 
 def _http_status(error: BaseException) -> int:
     status = getattr(getattr(error, "response", None), "status_code", 0)
     return status if isinstance(status, int) else 0
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what led to it: loaders wrap what happened in errors of their own."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _redirect(log: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from datadream import durable
 from datadream.canonical import digest
 from datadream.errors import UserError
 from datadream.jobs.artifacts import read_manifest
@@ -43,7 +44,7 @@ def _run(home: Home, record: dict[str, Any], variants: list[str]) -> Run:
     jobs: dict[str, str] = record["jobs"]
     folder = home.artifact("classifier", jobs["classify"])
     keys, correct = read_predictions(folder / "predictions.csv")
-    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    scores = json.loads(durable.read_bytes(folder / "scores.json"))
     origins = {stage: stage_origin(home, stage, artifact_id) for stage, artifact_id in jobs.items()}
     seconds = {stage: float(origin["seconds"]) for stage, origin in origins.items()}
     generate = record["recipe"]["generate"] if "generate" in jobs else None

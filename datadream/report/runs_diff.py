@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs.home import Home
 from datadream.jobs.state import read_dict
@@ -107,7 +108,7 @@ def _share(counts: tuple[int, int]) -> float:
 def _scores(home: Home, record: Mapping[str, Any]) -> dict[str, Any]:
     path = home.artifact("classifier", record["jobs"]["classify"]) / "scores.json"
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(durable.read_bytes(path))
     except (OSError, ValueError) as error:
         raise UserError("a classifier's scores are gone", at=path, hint="run it again to have them") from error
     return found
@@ -116,7 +117,7 @@ def _scores(home: Home, record: Mapping[str, Any]) -> dict[str, Any]:
 def _class_names(home: Home, record: Mapping[str, Any]) -> list[str]:
     path = home.artifact("set", record["set"]) / "set.json"
     try:
-        return [str(entry["name"]) for entry in json.loads(path.read_text(encoding="utf-8"))["classes"]]
+        return [str(entry["name"]) for entry in json.loads(durable.read_bytes(path))["classes"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError("a run's set can't be read", at=path) from error
 

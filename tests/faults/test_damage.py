@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
+import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 import torch
 from torch import nn
 
 from datadream import durable
-from datadream.jobs import index, state
+from datadream.jobs import index, spawn, state
 from datadream.jobs.check import check
 from datadream.jobs.events import Journal, Tail
 from datadream.jobs.home import Home, open_home
@@ -20,7 +24,15 @@ from datadream.stages.loop import Loop, Schedule
 from store import queries
 from tests.faults import strace
 from tests.faults.scale import record, scale
-from tests.runners import kill_all, rehearsals, wait_for_end
+from tests.runners import kill_all, rehearsals, steps_done, until, wait_for, wait_for_end
+
+
+def test_forged_events_are_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text('{"seq": 1, "kind": "metric"}\n{"seq": 2, "seconds": "x", "step": [1]}\n')
+    journal = Journal(tmp_path / "events.jsonl", 2)
+    journal.emit({"kind": "metric", "step": 1, "loss": 1.0})
+    journal.close()
+    assert durable.read_jsonl(tmp_path / "events.jsonl")[0][-1]["seq"] == 3
 
 
 def test_events_cut_at_any_byte_are_gone_on_with(tmp_path: Path) -> None:
@@ -116,6 +128,10 @@ def test_garbage_folders_stop_no_other_job_and_are_listed(queue: Home) -> None:
             (folder / "spec.json").write_bytes(content)
         durable.mark(queue.queue / folder.name)
     durable.make_dir(queue.job("f" * 16) / "spec.json")
+    os.mkfifo(durable.make_dir(queue.job("a" * 16)) / "spec.json")  # nobody writes to it: who reads would wait for ever
+    (odd,) = submit(queue, rehearsals(1, 9), {})
+    durable.make_dir(queue.job(odd) / "lease")
+    os.mkfifo(queue.job(odd) / "events.jsonl")
     for name in ("f" * 16, "..x", "-rf", "nothing here", "e" * 16):
         durable.mark(queue.queue / name)
     from datadream.jobs import leader
@@ -130,13 +146,82 @@ def test_garbage_folders_stop_no_other_job_and_are_listed(queue: Home) -> None:
     assert {state.derive(queue, job).state for job in good} == {"done"}
     registry = index.open_registry(queue)
     listed = {path for path, _ in queries.problems(registry)}
-    assert {f"jobs/{number:016x}" for number in range(5)} <= listed
+    assert {f"jobs/{number:016x}" for number in range(5)} | {f"jobs/{odd}", "jobs/" + "a" * 16} <= listed
     found = {finding.path: finding for finding in check(queue, registry)}
     registry.close()
     assert found["jobs/" + "0" * 16].kind == "unreadable"
     assert "datadream job rm" in found["jobs/" + "0" * 16].advice
     assert found["queue/" + "e" * 16].kind == "stale"
-    record("garbage-job-folders", folders=6, markers=5, outcome="other jobs done, all listed")
+    record("garbage-job-folders", folders=8, markers=5, outcome="other jobs done, all listed")
+
+
+@pytest.mark.parametrize("gone", ["job", "artifacts", "lease", "home"])
+def test_what_is_removed_under_a_running_job_costs_no_other(gone: str, queue: Home, tmp_path: Path) -> None:
+    """Whatever such a job comes to, its worker ends and the slot goes to the next."""
+    first, second = submit(queue, [*rehearsals(1, steps=300), *rehearsals(1, 1, steps=20)], {})
+    spawn.ensure_runner(queue)
+    until(lambda: steps_done(queue, first) > 3)
+    if gone == "home":
+        queue.path.rename(tmp_path / "away")
+        time.sleep(1)
+        shutil.rmtree(queue.path, ignore_errors=True)
+        (tmp_path / "away").rename(queue.path)
+        spawn.ensure_runner(queue)
+    elif gone == "lease":
+        kill_all(queue)
+        (queue.job(first) / "lease").unlink()
+        durable.make_dir(queue.job(first) / "lease")
+        spawn.ensure_runner(queue)
+    else:
+        shutil.rmtree(queue.job(first) if gone == "job" else queue.path / "artifacts")
+    until(lambda: state.derive(queue, second).state == "done")
+    if gone == "home":
+        wait_for_end(queue)
+        assert state.derive(queue, first).state == "done"
+    if gone == "artifacts":
+        assert "No such file or directory" in wait_for(queue, first, "failed").reason
+    kill_all(queue)
+    record("removed-while-running", what=gone, outcome="the other job done")
+
+
+def test_an_error_is_never_its_own_cause(tmp_path: Path) -> None:
+    """Who follows causes would never end: a worker did, at full speed, with its slot."""
+    with pytest.raises(OSError) as caught:
+        durable.write_bytes(tmp_path / "nowhere" / "x", b"")
+    links = list(durable.causes(caught.value))
+    assert 1 <= len(links) < 5
+    assert not durable.is_storage(caught.value)
+    loop = OSError(28, "No space left on device")
+    loop.__cause__ = loop
+    assert list(durable.causes(loop)) == [loop]
+
+
+def test_what_can_not_be_read_now_is_read_again_and_nobody_is_told_to_remove_it(
+    ran_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(ran_copy)
+    folder = next((ran_copy / "artifacts" / "classifier").iterdir())
+    real = durable.open_regular
+
+    def refusing(path: Path) -> IO[bytes]:
+        if folder in path.parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(durable, "open_regular", refusing)
+    monkeypatch.setattr(durable, "RACY_NS", 0)
+    registry = index.rebuild(home)
+    found = {finding.path: finding for finding in check(home, registry)}
+    place = f"artifacts/classifier/{folder.name}"
+    assert found[place].what.startswith("can't be read now: ")
+    assert "nothing need be removed" in found[place].advice
+    assert len(queries.page(registry, "classifier", limit=100)) == len(list(folder.parent.iterdir())) - 1
+    registry.close()
+    monkeypatch.setattr(durable, "open_regular", real)
+    registry = index.open_registry(home)
+    assert queries.problems(registry) == [] == check(home, registry)
+    assert len(queries.page(registry, "classifier", limit=100)) == len(list(folder.parent.iterdir()))
+    registry.close()
 
 
 def test_a_missing_result_is_made_again_or_told(queue: Home) -> None:

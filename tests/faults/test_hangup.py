@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from datadream.jobs import state
+from datadream.jobs import state, submit
 from datadream.jobs.home import Home, open_home
 from tests.faults.scale import record
-from tests.runners import kill_all, steps_done, until, wait_for_end
+from tests.runners import kill_all, rehearsals, steps_done, until, wait_for_end
 
 
 def on_terminal(home: Home, *words: str) -> tuple[int, int]:
@@ -76,3 +78,28 @@ def test_ctrl_c_asks_and_the_answer_is_heeded(tmp_path: Path) -> None:
         states = [state.derive(home, path.name).state for path in (home.path / "jobs").iterdir()]
         assert expected in states
     kill_all(home)
+
+
+def test_ctrl_c_while_watching_looks_away(tmp_path: Path) -> None:
+    home = open_home(tmp_path / "home")
+    submit.submit(home, rehearsals(1, steps=400), {})
+    pid, master = on_terminal(home, "job", "watch")
+    read_until(master, b"/400")
+    os.write(master, b"\x03")
+    told = read_until(master, b"interrupted; the jobs go on")
+    assert b"[c]ancel" not in told
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    os.close(master)
+    kill_all(home)
+
+
+def test_ctrl_c_while_it_starts_is_quiet(tmp_path: Path) -> None:
+    """Commands take a tenth of a second to import."""
+    for delay in (0.03, 0.06, 0.09, 0.12):
+        command = [sys.executable, "-m", "datadream", "job", "ls", "--home", str(tmp_path / "home")]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+        # before Python runs a line of ours nothing can be caught
+        assert b"datadream/cli" not in told and b"the jobs go on" not in told, told

@@ -134,6 +134,7 @@ EXOTIC = (
     "a b",
     "-rf",
     "$(touch x)",
+    "q?mode=memory&x#y%41",
     "line\nbreak",
     "\x1b[31mred",
     "\u202etxt",
@@ -146,12 +147,13 @@ EXOTIC = (
 
 
 def test_a_home_may_be_called_anything_in_utf_8(tmp_path: Path) -> None:
-    names = scale(EXOTIC[1:4], EXOTIC)
+    names = scale(EXOTIC[1:5], EXOTIC)
     for name in names:
         home = tmp_path / name
         ran = run_cli("rehearse", "--steps", 1, "--quiet", home=home)
         assert ran.returncode == 0, (name, ran.stderr)
         assert "done" in run_cli("job", "ls", home=home).stdout
+        assert (home / "registry.db").is_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     check_refused(run_cli("rehearse", "--steps", 1, home=tmp_path / "x\udcff"), "not UTF-8", "choose another")
     record("bad-home", kind="odd names", count=len(names), outcome="used as they are; not UTF-8: one sentence, exit 2")
