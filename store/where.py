@@ -8,6 +8,16 @@ from dataclasses import dataclass
 
 from datadream.errors import UserError
 
+# A filter of each, to learn from.
+EXAMPLES = {
+    "run": "method=datadream-dset shots>=4 tag=best",
+    "job": "state=failed stage=generate submitted>2026-01-31",
+    "set": "source=digits shots>=4",
+    "adapter": "shots>=4 created>2026-01-31",
+    "synth": "images_per_class>=500 tag=best",
+    "classifier": "data=real+synth accuracy>=80",
+    "experiment": "name~first done>=4",
+}
 OPERATORS = ("!=", ">=", "<=", "=", ">", "<", "~")
 _PART = re.compile(r"([A-Za-z_]+)(!=|>=|<=|==?|>|<|~)(.*)", re.DOTALL)
 

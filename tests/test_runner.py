@@ -14,13 +14,14 @@ import pytest
 from datadream import durable
 from datadream.data.shots import ShotSet
 from datadream.errors import UserError
-from datadream.jobs import leader, policy, spawn, state, submit
+from datadream.jobs import index, leader, policy, spawn, state, submit
 from datadream.jobs.home import Home, open_home
 from datadream.jobs.plan import plan, shards_of
 from datadream.jobs.queue import QueueSettings, read_settings, slots, write_settings
 from datadream.jobs.sets import add_set
 from datadream.models.presets import Backbone
 from datadream.recipes.recipe import load_recipe
+from store import queries
 from tests.conftest import contents
 from tests.runners import (
     kill_all,
@@ -409,3 +410,26 @@ def test_slots_are_the_gpus_one_may_see(monkeypatch: pytest.MonkeyPatch, tmp_pat
 @pytest.mark.parametrize(("times", "seconds"), [(0, 0.0), (1, 2.0), (2, 4.0), (5, 32.0), (50, 60.0)])
 def test_waiting_doubles_up_to_a_minute(times: int, seconds: float) -> None:
     assert policy.backoff(QueueSettings(), times) == seconds
+
+
+def test_the_registry_follows_what_is_asked_while_a_job_runs(queue: Home) -> None:
+    """A queue that was paused and goes on, a cancel that was undone: the rows of waiting jobs follow at once."""
+    first, second = submit.submit(queue, [*rehearsals(1, steps=100_000), *rehearsals(1, 1)], {})
+    spawn.ensure_runner(queue)
+    wait_for(queue, first, "running")
+    registry = index.open_registry(queue)
+
+    def row() -> tuple[str, str]:
+        (found,) = queries.rows_of(registry, "job", [second])
+        return found["state"], found["reason"]
+
+    settings = read_settings(queue)
+    write_settings(queue, settings.model_copy(update={"paused": True}))
+    until(lambda: row() == ("queued", "the queue is paused"), 20)
+    write_settings(queue, settings)
+    until(lambda: row()[1] != "the queue is paused", 20)
+    submit.pause(queue, second)
+    until(lambda: row() == ("queued", "paused"), 20)
+    submit.resume(queue, second)
+    until(lambda: row()[1] != "paused", 20)
+    registry.close()

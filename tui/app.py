@@ -125,6 +125,8 @@ class DataDreamApp(Trouble):
         self.theme = chosen if chosen in self.available_themes else themes.DEFAULT
         if self.theme != chosen:
             self.say(f"there is no theme {chosen!r}; T goes through ours", "warning")
+        if self.prefs.trouble:
+            self.say(self.prefs.trouble, "warning")
         self.set_class(glyphs.ASCII, "-ascii")
         known = {action.name for action in ACTIONS}
         keys = self.prefs.get("keys", {})
@@ -402,6 +404,10 @@ class DataDreamApp(Trouble):
             self.poke()
 
         self.deed(lambda data: spawn.ensure_runner(data.home), done)
+
+    def action_help_quit(self) -> None:
+        """Ctrl-C, which ends other programs."""
+        self.say("q leaves, and jobs go on", "warning")
 
     def do_quit(self) -> None:
         """Leave."""

@@ -157,7 +157,10 @@ class HomeScreen(Screen[None]):
         except UserError as error:
             self.dream.say(str(error), "error")
         except Exception as error:  # noqa: BLE001 - becomes a panel with a way back
-            self.dream.trouble(error)
+            if isinstance(error, OSError) and not self.home.path.is_dir():
+                self.dream.say("the home is gone", "error")
+            else:
+                self.dream.trouble(error)
 
     def act(
         self,

@@ -11,20 +11,12 @@ import typer
 from datadream.cli.options import HomeOption, JsonOption
 from datadream.errors import UserError
 from datadream.text import cell
+from store.where import EXAMPLES
 
 if TYPE_CHECKING:
     from datadream.jobs.home import Home
     from store.registry import Registry
 
-EXAMPLES = {
-    "run": "method=datadream-dset shots>=4 tag=best",
-    "job": "state=failed stage=generate submitted>2026-01-31",
-    "set": "source=digits shots>=4",
-    "adapter": "shots>=4 created>2026-01-31",
-    "synth": "images_per_class>=500 tag=best",
-    "classifier": "data=real+synth accuracy>=80",
-    "experiment": "name~first done>=4",
-}
 WhereOption = Annotated[str | None, typer.Option("--where", "-w", help=f'Filter, as "{EXAMPLES["run"]}".')]
 LIMIT_MAX, PAGE_MAX = 100_000, 1_000_000_000
 SortOption = Annotated[str, typer.Option("--sort", help="Column to sort by; -NAME for descending.")]

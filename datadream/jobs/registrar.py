@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from datadream import durable
 from datadream.jobs.home import Home
 
 if TYPE_CHECKING:
@@ -26,11 +27,15 @@ class Registrar:
         self._registry: Registry | None = None
         self._next = time.monotonic() + START_SECONDS
         self._all = True
+        self._stamp = (0, 0)
 
     def follow(self, live: Collection[str]) -> None:
         """Take in what running jobs have told, and whatever else has changed."""
         if time.monotonic() < self._next:
             return
+        stamp = durable.changed_at(self._home.queue), durable.changed_at(self._home.queue_settings)
+        if stamp != self._stamp or any(map(durable.is_racy, stamp)):  # somebody asked for something, of any job
+            self._stamp, self._all = stamp, True
         self._sync(live, BUDGET_SECONDS)
 
     def finished(self, job_id: str) -> None:

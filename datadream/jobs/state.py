@@ -27,6 +27,7 @@ State = Literal["queued", "blocked", "running", "cancelling", "done", "failed", 
 STATES: tuple[State, ...] = get_args(State)
 ROOM_BYTES = 24 << 20  # nothing starts with less free
 PAUSED = "paused"  # how the reason of a paused job begins
+QUEUE_PAUSED, NO_ROOM = "the queue is paused", "waits for disk space"
 FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
 ROLES: dict[str, Kind] = {"set": "set", "adapter": "adapter", "synthetic": "synthetic", "shard": "shard"}
 
@@ -260,9 +261,9 @@ def read_native(folder: Path, count: int) -> str:
 def _held_up(home: Home) -> str:
     """Why nothing starts at all, or ""."""
     if (read_dict(home.queue_settings) or {}).get("paused"):
-        return "the queue is paused"
+        return QUEUE_PAUSED
     free = shutil.disk_usage(home.path).free
-    return f"waits for disk space: {free >> 20} MiB are free" if free < ROOM_BYTES else ""
+    return f"{NO_ROOM}: {free >> 20} MiB are free" if free < ROOM_BYTES else ""
 
 
 def find_job(home: Home, prefix: str) -> str:
@@ -336,7 +337,7 @@ def _state(
     if waiting:
         return "blocked", waiting
     told = str(last.get("reason", "")) if last.get("state") == "queued" else ""
-    return "queued", "" if told.startswith(PAUSED) else told  # it was resumed since
+    return "queued", "" if told.startswith((PAUSED, QUEUE_PAUSED, NO_ROOM)) else told  # these pass without a line
 
 
 def _first(error: dict[str, Any]) -> str:

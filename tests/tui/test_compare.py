@@ -252,6 +252,7 @@ def test_exactly_what_a_cell_lacks_is_queued(ran_copy: Path, size: tuple[int, in
             await looker.see("all of that is queued already")
             for job in open_jobs(Home(ran_copy)):
                 submit.cancel(Home(ran_copy), job)  # and there is no runner to take it off the queue
+            await at_end(looker)
             await looker.press("m")
             await looker.see("Queue 3 jobs for seed 5?")
             await looker.press("y")

@@ -12,6 +12,7 @@ from datadream.jobs.home import Home
 from tests.conftest import run_cli
 from tests.runners import rehearsals
 from tests.tui.looking import looking
+from tui.widgets.key_line import KeyLine
 
 
 def test_retry_is_of_the_last_failure_when_nothing_is_open(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,5 +44,25 @@ def test_only_jobs_that_are_shown_are_counted(home: Home) -> None:
             await looker.see("0 running · 1 waiting")
             await looker.see("Open jobs (1)")
             await looker.see(kept[:8])
+
+    asyncio.run(walk())
+
+
+def test_the_line_of_keys_is_of_the_new_theme_at_once(home: Home) -> None:
+    async def walk() -> None:
+        async with looking(home) as looker:
+            line = looker.app.screen.query_one(KeyLine)
+
+            def colours() -> set[str]:
+                return {
+                    str(segment.style.color)
+                    for segment in line.render_line(0)
+                    if segment.style and segment.text in "?:@"
+                }
+
+            before = colours()
+            await looker.press("T")
+            await looker.see(lambda: colours() != before)
+            assert line.get_component_rich_style("key-line--key", partial=True).color.name in str(colours())
 
     asyncio.run(walk())

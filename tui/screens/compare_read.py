@@ -152,7 +152,8 @@ def offer(data: Data, request: Request, recipe: Mapping[str, Any] | None) -> Off
     about = [f"{request.recipes[0]} {request.data[0]}, {request.shots[0]} shots, {request.source}."]
     found = estimate(data.home, plan)
     if new < len(plan.missing):
-        about.append(f"{len(plan.missing) - new} more jobs of it are queued already.")
+        already = len(plan.missing) - new
+        about.append(f"{already} more job{'s of it are' if already > 1 else ' of it is'} queued already.")
     about += [
         f"{plan.reused} finished artifacts serve again.",
         f"time: {found.time_text()}",

@@ -26,6 +26,7 @@ from textual.timer import Timer
 from textual.widgets import Input, Static
 
 from datadream.text import shown
+from store.where import EXAMPLES
 from tui import glyphs
 from tui.base import HomeScreen
 from tui.screens.listing_filter import FilterBox, Found, draft, read
@@ -118,7 +119,7 @@ class ListScreen(Labelling, HomeScreen):
     def body(self) -> ComposeResult:
         """Filter, rows, details, and a line that says what is seen."""
         with Vertical(id="filtering"):
-            yield FilterBox(placeholder="shots>=4 tag=best title~word", id="filter", select_on_focus=False)
+            yield FilterBox(placeholder=EXAMPLES[self.NOUN], id="filter", select_on_focus=False)
             yield Static(id="filter-note", markup=False)
         with Container(id="listing"):
             with Vertical(id="rows"):

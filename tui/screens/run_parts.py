@@ -25,6 +25,7 @@ HEAT_MAX = 100  # classes a map in characters can hold
 WHOLE_MAX = 10  # classes a table of counts can hold
 BESIDE = 90  # cells that let facts and bars stand side by side
 NO_SCORES = "its classifier's scores are gone: run it again to have them"
+NOT_RUN = "it has no scores yet: its jobs have not run to their end, see 2 (Jobs)"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class RunFacts:
     def id(self) -> str:
         """The run's."""
         return str(self.row["id"])
+
+    @property
+    def no_scores(self) -> str:
+        """Why there is nothing by class to show."""
+        return NOT_RUN if self.row["accuracy"] is None else NO_SCORES
 
     @property
     def title(self) -> str:
@@ -84,7 +90,7 @@ def read_run(data: Data, row: Row) -> RunFacts:
 def pane(run: RunFacts, width: int) -> RenderableType:
     """For the pane of a list: numbers and worst and best classes, side by side where there is room."""
     left = Group(head(run), about(run), settings(run))
-    bars = class_bars(run.names, run.per_class, 12) if run.per_class else Text(NO_SCORES, "dim")
+    bars = class_bars(run.names, run.per_class, 12) if run.per_class else Text(run.no_scores, "dim")
     if width < BESIDE:
         return Group(left, Text(), bars)
     grid = Table.grid(padding=(0, 3), expand=True)
@@ -146,7 +152,7 @@ def config(run: RunFacts) -> RenderableType:
 
 def classes(run: RunFacts) -> RenderableType:
     """A bar for every class, worst first."""
-    return class_bars(run.names, run.per_class) if run.per_class else Text(NO_SCORES, "dim")
+    return class_bars(run.names, run.per_class) if run.per_class else Text(run.no_scores, "dim")
 
 
 def confusion(run: RunFacts) -> RenderableType:
@@ -155,7 +161,7 @@ def confusion(run: RunFacts) -> RenderableType:
 
     n = len(run.confusion)
     if not n:
-        return Text(NO_SCORES, "dim")
+        return Text(run.no_scores, "dim")
     names = [run.names[i] if i < len(run.names) else f"class {i}" for i in range(n)]
     counts: RenderableType = confusion_text(run.confusion, [shown(name) for name in names])
     return counts if n <= WHOLE_MAX or n > HEAT_MAX else Group(heat(run.confusion, names), Text(), counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,25 @@ FILE = "tui.json"
 
 
 class Prefs:
-    """A small dict that is kept. Reading never fails: a missing or torn file means the defaults."""
+    """A small dict that is kept. Reading never fails: a missing file means the defaults.
+
+    `trouble` says of a damaged one where it was put aside, before a choice would be written over it. A choice goes
+    into what the file holds then: another app, or an editor, may have written it meanwhile.
+    """
 
     def __init__(self, home: Home) -> None:
         self._path = home.path / FILE
         self._lock = threading.Lock()
         self._writer: threading.Thread | None = None
-        self._values = _read(self._path)
+        self._changed: set[str] = set()
+        found = _read(self._path)
+        self._values = found or {}
+        self.trouble = ""
+        if found is None:
+            aside = self._path.with_name(f"{FILE}.damaged")
+            self.trouble = f"{FILE} is damaged and not heeded; it is kept as {aside.name}"
+            with suppress(OSError):
+                self._path.replace(aside)
 
     def get(self, name: str, default: Any = None) -> Any:
         """What was chosen, else `default`; also when what is kept is of another type."""
@@ -31,6 +44,7 @@ class Prefs:
     def set(self, name: str, value: Any) -> None:
         """Choose; written by a thread of its own, and lost in silence when the home can't be written."""
         self._values[name] = value
+        self._changed.add(name)
         self._writer = threading.Thread(target=self._write, name="prefs", daemon=False)
         self._writer.start()
 
@@ -42,14 +56,18 @@ class Prefs:
     def _write(self) -> None:
         with self._lock:
             try:
-                durable.write_json(self._path, dict(self._values))
+                chosen = {name: self._values[name] for name in tuple(self._changed)}
+                durable.write_json(self._path, {**(_read(self._path) or {}), **chosen})
             except (OSError, UserError):
                 return
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any] | None:
+    """What the file holds, nothing where there is none or no right to it; None when it is damaged."""
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        found = json.loads(durable.read_bytes(path))
+    except OSError:
         return {}
-    return found if isinstance(found, dict) else {}
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

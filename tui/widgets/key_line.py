@@ -47,7 +47,7 @@ class KeyLine(Static):
         """Another theme."""
         self._said = None
         super().notify_style_update()
-        self._tell()
+        self.call_after_refresh(self._tell)  # until then the keys' own colour is the old theme's
 
     def _bound(self, _: Screen[object]) -> None:
         if self.is_attached and self.app.app_focus:
