@@ -19,7 +19,7 @@ EXAMPLES = {
     "experiment": "name~first done>=4",
 }
 OPERATORS = ("!=", ">=", "<=", "=", ">", "<", "~")
-_PART = re.compile(r"([A-Za-z_]+)(!=|>=|<=|==?|>|<|~)(.*)", re.DOTALL)
+_PART = re.compile(r"([A-Za-z_]+)(!=|>=|<=|=|>|<|~)(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -52,5 +52,5 @@ def parse_where(text: str) -> tuple[Condition, ...]:
             raise UserError(
                 f"the value of {name} in --where is no UTF-8", hint="no name here holds such bytes"
             ) from None
-        found.append(Condition(name, op.replace("==", "="), value))
+        found.append(Condition(name, op, value))
     return tuple(found)
