@@ -203,9 +203,9 @@ def _ask() -> str:
         sys.stderr.write("\nThe jobs run on by themselves. [d]etach, [c]ancel them, or [f]ollow on? ")
         sys.stderr.flush()
         try:
-            answer = sys.stdin.readline().strip().lower()
+            answer = sys.stdin.readline().strip().lower() or "d"
         except KeyboardInterrupt:
-            answer = ""
+            answer = "d"
         for word in ("detach", "cancel", "follow"):
-            if answer in (word, word[0]) or (word == "detach" and not answer):
+            if answer in (word, word[0]):
                 return word

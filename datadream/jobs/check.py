@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from datadream import durable
 from datadream.canonical import digest, sha256_file
 from datadream.errors import UserError
 from datadream.jobs import index, rows, state
@@ -54,9 +53,7 @@ def check(home: Home, registry: Registry, deep: bool = True) -> list[Finding]:
     ]
     named = {finding.path for finding in found}
     return found + [
-        Finding(
-            path, "unreadable", what, READ_AGAIN if what.startswith(index.PASSING) else "remove it, or make it again"
-        )
+        Finding(path, "unreadable", what, READ_AGAIN if what.startswith(index.PASSING) else MADE_AGAIN)
         for path, what in queries.problems(registry)
         if path not in named and not any(name.startswith(f"{path}/") for name in named)
     ]
@@ -68,9 +65,8 @@ def _finding(home: Home, path: Path, kind: Trouble, what: str, advice: str) -> F
 
 def _unreadable(home: Home, path: Path, error: Exception, what: str, advice: str) -> Finding:
     """What can't be read for want of rights, or of its disk, is not to be removed for that."""
-    for link in durable.causes(error):
-        if isinstance(link, OSError) and link.errno in durable.NO_READ:
-            what, advice = f"{index.PASSING}{link.strerror}", READ_AGAIN
+    if passes := index.passing(error):
+        what, advice = passes, READ_AGAIN
     return _finding(home, path, "unreadable", what, advice)
 
 

@@ -163,6 +163,15 @@ def _mark(place: str, mtime: int, session: Session) -> None:
     writes.mark(session, place, 0 if durable.is_racy(mtime) else mtime)
 
 
+def passing(error: Exception) -> str:
+    """What to say of a problem that may be gone at the next look, for want of rights or of a disk; "" of any other."""
+    said = ""
+    for link in durable.causes(error):
+        if isinstance(link, OSError) and link.errno in durable.NO_READ:
+            said = f"{PASSING}{link.strerror}"
+    return said
+
+
 def _take(session: Session, place: str, change: Callable[[], None]) -> bool:
     """`change` the rows of `place`, all or nothing, and whether that could be done.
 
@@ -180,10 +189,7 @@ def _take(session: Session, place: str, change: Callable[[], None]) -> bool:
     except KeyError as error:
         what = f"lacks {error}"
     except Exception as error:  # noqa: BLE001 - folders may hold anything: a number too large, a file that is a folder
-        what = str(error) or type(error).__name__
-        for link in durable.causes(error):
-            if isinstance(link, OSError) and link.errno in durable.NO_READ:
-                what = f"{PASSING}{link.strerror}"
+        what = passing(error) or str(error) or type(error).__name__
     else:
         return True
     writes.put(session, [Problem(path=place, what=what.encode(errors="replace").decode())])

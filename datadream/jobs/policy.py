@@ -52,7 +52,7 @@ def after_loss(home: Home, status: Status, settings: QueueSettings) -> list[Verd
     strikes = _strikes([*lines, line], retries)
     lost = Verdict("lost", cause, more={"done": status.done, "excused": excused, "retries": retries})
     if rebooted and settings.reboot == "hold" and _is_old(last):
-        return [lost, Verdict("queued", f"paused: {HELD}", hold=HELD, more={"retries": retries})]
+        return [lost, Verdict("queued", f"{state.PAUSED}: {HELD}", hold=HELD, more={"retries": retries})]
     if strikes >= state.read_request(home, status.id).max_attempts:
         reason = f"gave up after {status.attempts} attempts: {cause} (see `datadream job log {status.id[:8]}`)"
         return [lost, Verdict("failed", reason, more={"retries": retries})]

@@ -97,14 +97,20 @@ def test_the_line_of_keys_cuts_no_key_in_two_and_a_click_presses_it(ran: Path) -
     asyncio.run(walk())
 
 
+def run_apart(code: str, *arguments: Path) -> None:
+    """`code` in an interpreter of its own, which must end well."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
 def test_the_app_imports_no_torch_and_its_start_no_database() -> None:
     code = (
         "import sys\nimport tui.app, tui.main\n"
         "heavy = {'torch', 'diffusers', 'transformers', 'open_clip', 'sklearn', 'numpy', 'PIL', 'sqlmodel'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    run_apart(code)
 
 
 def test_no_screen_brings_torch(ran: Path) -> None:
@@ -118,10 +124,7 @@ def test_no_screen_brings_torch(ran: Path) -> None:
         "asyncio.run(walk())\n"
         "assert not {'torch', 'diffusers', 'transformers', 'open_clip'} & set(sys.modules)\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code, str(ran)], capture_output=True, text=True, cwd=ROOT, check=False
-    )
-    assert result.returncode == 0, result.stderr
+    run_apart(code, ran)
 
 
 def test_keys_pressed_before_the_database_is_imported_are_answered(ran_copy: Path) -> None:
@@ -144,10 +147,7 @@ def test_keys_pressed_before_the_database_is_imported_are_answered(ran_copy: Pat
         "        await looker.see('1 of 3')\n"
         "asyncio.run(walk())\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code, str(ran_copy)], capture_output=True, text=True, cwd=ROOT, check=False
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+    run_apart(code, ran_copy)
 
 
 def test_help_palette_and_commands(ran: Path) -> None:
