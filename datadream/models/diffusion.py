@@ -27,6 +27,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "pndm": {"skip_prk_steps": True},
     "dpm++2m": {"algorithm_type": "dpmsolver++", "solver_order": 2},
 }
+UNET_PROJECTIONS = {"q": "to_q", "k": "to_k", "v": "to_v", "out": "to_out.0"}
+TEXT_PROJECTIONS = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "out_proj"}
 SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type")
 NO_EXTRAS = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}
 SHORTAGE = (MemoryError, torch.OutOfMemoryError)

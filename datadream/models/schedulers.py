@@ -51,6 +51,7 @@ STOCHASTIC = {
     "SASolverScheduler",
     "TCDScheduler",
 }
+BETA_KEYS = ("beta_start", "beta_end", "beta_schedule")
 # Classes whose betas, where the file leaves them out, aren't DDPM's.
 OWN_BETAS = {
     "HeunDiscreteScheduler",

@@ -190,7 +190,8 @@ def _train(
                 if len(rows):
                     x[rows], y[rows] = mix(x[rows], labels[rows])
         runtime.seed_global("classify.dropout", seed, step)
-        logits = clip.logits(clip.encode_image(x), clip.encode_text(ids))
+        text = clip.encode_text(ids)  # before the images: dropout draws from one stream
+        logits = clip.logits(clip.encode_image(x), text)
         loss = mixed_loss(logits[real], y[real], logits[~real], y[~real], weight)
         loop.update(loss)
         if loop.tells:
