@@ -8,7 +8,7 @@ from typing import Any
 
 from datadream.errors import UserError
 from datadream.models import headers
-from datadream.models.configs import AGAIN, as_count, as_words, read_config
+from datadream.models.configs import AGAIN, as_count, as_words, read_config, readable
 from datadream.models.weights import PICKLES, Shape, lacking, strip_prefix
 
 WANTED = "an open_clip folder is needed: open_clip_config.json and open_clip_model.safetensors"
@@ -30,6 +30,11 @@ def describe_clip(folder: Path, *, trained: bool = False) -> ClipFolder:
 
     `trained` says that LoRA is to go into it, which a ResNet can't take.
     """
+    with readable(folder):
+        return _describe(folder, trained)
+
+
+def _describe(folder: Path, trained: bool) -> ClipFolder:
     if not (folder / CONFIG).is_file():
         raise _without_config(folder)
     config = read_config(folder / CONFIG).get("model_cfg")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,16 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError("the file must hold a JSON object", at=path, hint=AGAIN)
     return found
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """UserError in place of what the system says of a folder or file that can't be read."""
+    try:
+        yield
+    except OSError as error:
+        hint = "check its permissions"
+        raise UserError(f"can't read it: {error.strerror}", at=error.filename or folder, hint=hint) from error
 
 
 def refuse_pointer(head: bytes, path: Path) -> None:

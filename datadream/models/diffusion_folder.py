@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from datadream.errors import UserError
-from datadream.models.configs import AGAIN, as_count, as_words, read_config, refuse_pointer
+from datadream.models.configs import AGAIN, as_count, as_words, read_config, readable, refuse_pointer
 from datadream.models.schedulers import check_scheduler
 from datadream.models.weights import DIFFUSERS, PICKLES, TRANSFORMERS, Weights, find_weights, lacking, strip_prefix
 
@@ -76,6 +76,11 @@ def describe_diffusion(folder: Path, solvers: Iterable[str] = ()) -> DiffusionFo
 
     Headers are read, no weight is.
     """
+    with readable(folder):
+        return _describe(folder, solvers)
+
+
+def _describe(folder: Path, solvers: Iterable[str]) -> DiffusionFolder:
     if not (folder / "model_index.json").is_file():
         raise _without_index(folder)
     index = read_config(folder / "model_index.json")
@@ -192,9 +197,8 @@ def _check_latents(unet: dict[str, Any], vae: dict[str, Any], folder: Path) -> t
         if unet.get(key) is not None:
             raise UserError(f"this is {make}: its UNet has {key} {as_words(unet[key])}", at=at, hint=WANTED)
     if as_count(unet.get("out_channels", 4)) != channels:
-        raise UserError(
-            f"the UNet gives {as_words(unet.get('out_channels'))} channels for {channels}", at=at, hint=WANTED
-        )
+        gives = as_words(unet.get("out_channels"))
+        raise UserError(f"the UNet takes {channels} channels and gives {gives}", at=at, hint=WANTED)
     if (as_count(vae.get("in_channels", 3)), as_count(vae.get("out_channels", 3))) != (3, 3):
         raise UserError("the VAE is not one of RGB images", at=vae_at, hint=WANTED)
     if vae.get("shift_factor"):
