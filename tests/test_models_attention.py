@@ -105,7 +105,9 @@ def clip_with(clip: Path, **sections: dict[str, Any] | None) -> ModelRef:
     held = load_file(clip / "open_clip_model.safetensors")
     save_file(
         {
-            key: (held[key] if key in held and held[key].shape == value.shape else value.nan_to_num()).contiguous().clone()
+            key: (held[key] if key in held and held[key].shape == value.shape else value.nan_to_num())
+            .contiguous()
+            .clone()
             for key, value in model.state_dict().items()
         },
         clip / "open_clip_model.safetensors",

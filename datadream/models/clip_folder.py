@@ -53,7 +53,9 @@ def _describe(folder: Path, trained: bool) -> ClipFolder:
     if as_count(size) is None:
         raise UserError(f"image_size is {as_words(size)}: only square images are read", at=at, hint=AGAIN)
     if vision.get("output_tokens") and not config.get("multimodal_cfg"):
-        raise UserError("the image tower gives tokens beside its feature (output_tokens)", at=at, hint="set it to false")
+        raise UserError(
+            "the image tower gives tokens beside its feature (output_tokens)", at=at, hint="set it to false"
+        )
     if trained and is_resnet(config):
         raise UserError(
             "this CLIP's image tower is a ResNet, whose one attention LoRA can't reach (0 of 1)",

@@ -27,8 +27,8 @@ class Watch:
         """(name, step) of the first that was not finite. Values on a GPU are only asked for with `wait`."""
         if self._first is None or (self._first.device.type != "cpu" and not wait):
             return None
-        steps = [(step, name) for step, name in zip(self._first.tolist(), self._names, strict=True) if step >= 0]
-        return (min(steps)[1], min(steps)[0]) if steps else None
+        steps = [(name, step) for name, step in zip(self._names, self._first.tolist(), strict=True) if step >= 0]
+        return min(steps, key=lambda found: found[1], default=None)
 
 
 @torch.no_grad()

@@ -35,6 +35,11 @@ def base_dtype() -> torch.dtype:
     return torch.bfloat16 if device().type == "cuda" else torch.float32
 
 
+def precision() -> str:
+    """ "in bfloat16", for a message about numbers that overflowed in it."""
+    return f"in {base_dtype()}".replace("torch.", "")
+
+
 def key(purpose: str, seed: int, *parts: int | str) -> int:
     """The 63-bit seed of one draw."""
     return int(digest([purpose, seed, *parts])[:16], 16) >> 1

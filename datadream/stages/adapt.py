@@ -167,17 +167,12 @@ def encode_shots(sd: Diffusion, shots: ShotSet, settings: AdaptSettings, seed: i
         cuts = [normalised(cut) for cut in squares(image, sd.resolution, settings.crop, draw)]
         found = [sd.moments(cut[None]).float().cpu() for cut in cuts]
         if not all(value.isfinite().all() for value in found):
-            raise not_finite("what the VAE's encoder makes", f"of the shot {ref.key!r}{_in_half()}", settings)
+            raise not_finite(f"the VAE's encoding of the shot {ref.key!r}", runtime.precision(), settings)
         values += found
         crops.append(range(total, total + len(cuts)))
         labels.append(ref.label)
         total += len(cuts)
     return Moments(torch.cat(values), crops, labels)
-
-
-def _in_half() -> str:
-    """The precision, where it is so low that large numbers overflow."""
-    return f" in {runtime.base_dtype()}".replace("torch.", "") if runtime.base_dtype() != torch.float32 else ""
 
 
 def squares(image: Image.Image, side: int, crop: str, draw: torch.Generator) -> list[Image.Image]:

@@ -205,7 +205,7 @@ def _evaluate(clip: Clip, ids: Tensor, settings: ClassifySettings, shots: ShotSe
     """Every image of the reported part once, in the set's order. Raises UserError when an answer is not finite."""
     text = clip.encode_text(ids)
     if not text.isfinite().all():
-        raise not_finite("the text feature", f"of the prompt {_first_bad(text, shots.prompts)!r}", settings)
+        raise not_finite(f"the feature of the prompt {_first_bad(text, shots.prompts)!r}", "", settings)
     refs, parts = [], []
     batch: list[Tensor] = []
     total = len(getattr(shots, settings.evaluate))
@@ -216,10 +216,10 @@ def _evaluate(clip: Clip, ids: Tensor, settings: ClassifySettings, shots: ShotSe
             heed_stop()
             features = clip.encode_image(clip.normalise(torch.stack(batch)))
             answers = clip.logits(features, text).float().cpu()
-            for what, values in (("the image feature", features.cpu()), ("the answer", answers)):
+            for what, values in (("feature", features.cpu()), ("answer", answers)):
                 if not values.isfinite().all():
                     keys = [ref.key for ref in refs[-len(batch) :]]
-                    raise not_finite(what, f"for the image {_first_bad(values, keys)!r}", settings)
+                    raise not_finite(f"the {what} for the image {_first_bad(values, keys)!r}", "", settings)
             parts.append(answers)
             batch = []
             emit({"kind": "progress", "done": len(refs), "total": total, "unit": "images checked"})

@@ -14,14 +14,23 @@ SECTIONS: dict[type[Settings], str] = {
     ClassifySettings: "classify",
 }
 LISTED_MAX = 5
-HARMLESS = {"steps", "epochs", "epoch_images", "images_per_class", "num_inference_steps", "warmup_steps", "warmup"}
+HARMLESS = {
+    "steps",
+    "epochs",
+    "batch_size",
+    "epoch_images",
+    "images_per_class",
+    "num_inference_steps",
+    "warmup_steps",
+    "warmup",
+}
 
 
 def not_finite(what: str, where: str, settings: Settings) -> UserError:
-    """`what` (as "the loss") is NaN or infinite `where` (as "at step 3 of 10, class 'cat'")."""
+    """`what` (as "the loss") is NaN or infinite `where` (as "at step 3 of 10, class 'cat'", or "")."""
     section = SECTIONS[type(settings)]
     found = departures(settings)
-    message = f"{section} stopped: {what} is not finite {where}"
+    message = f"{section} stopped: {what} is not finite {where}".rstrip()
     if not found:
         hint = "its settings are as shipped, so look at the model's weights and the images; nothing of this job is kept"
         return UserError(message, hint=hint)
@@ -37,7 +46,7 @@ def not_finite(what: str, where: str, settings: Settings) -> UserError:
 def departures(settings: Settings) -> list[tuple[str, Any, list[Any]]]:
     """(key, value, shipped values) of each numeric setting that has neither the paper's value nor a backbone's.
 
-    Left out are counts of steps and images, which make nothing diverge.
+    Left out are counts of steps and images, which make nothing diverge. The learning rate comes first.
     """
     shipped = preset_values(SECTIONS[type(settings)])
     found = []
@@ -47,7 +56,7 @@ def departures(settings: Settings) -> list[tuple[str, Any, list[Any]]]:
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         if numeric and key not in HARMLESS and value not in known:
             found.append((key, value, list(dict.fromkeys(known))))
-    return found
+    return sorted(found, key=lambda entry: entry[0] != "learning_rate")
 
 
 def _text(value: Any) -> str:

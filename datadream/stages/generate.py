@@ -127,8 +127,8 @@ def _draw(
                         merged = file
                     text, current = guidance_text(sd, prompts[run.class_]), run.class_
                     if not text.isfinite().all():
-                        where = f"of the prompt {prompts[run.class_]!r}"
-                        raise not_finite("what the text encoder makes", where, settings)
+                        what = f"the text encoder's output for the prompt {prompts[run.class_]!r}"
+                        raise not_finite(what, runtime.precision(), settings)
                 assert text is not None
                 images = denoise(sd, settings, text, run, seed, classes[run.class_].name)
                 pending += [writers.submit(write_png, path, image) for path, image in zip(paths, images, strict=True)]
@@ -187,8 +187,8 @@ def denoise(sd: Diffusion, settings: GenerateSettings, text: Tensor, run: Run, s
             raise not_finite("a latent", where, settings)
     images = sd.decode(latents)
     if not images.isfinite().all():
-        where = f"in {_images(run, name)}, computed in {runtime.base_dtype()}, so they would be black"
-        raise not_finite("what the VAE's decoder makes", where.replace("torch.", ""), settings)
+        where = f"{runtime.precision()}, so they would be black"
+        raise not_finite(f"the VAE's decoding of {_images(run, name)}", where, settings)
     return to_bytes(images)
 
 

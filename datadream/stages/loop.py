@@ -168,13 +168,15 @@ class Loop:
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             sys.stderr.write(f"{path} is damaged and left aside: {error}\n")
             return False
+        self._restore(step, found)
+        return True
+
+    def _restore(self, step: int, found: Mapping[str, Tensor]) -> None:
+        """Put values, moments and step where a fresh optimizer has them: a fused one's step is on the device."""
         self.step = step
         state = self.optimizer.state_dict()
         for number, (name, parameter) in enumerate(self.parameters.items()):
             parameter.data.copy_(found[f"value/{name}"])
             moments = {moment: found[f"{moment}/{name}"] for moment in MOMENTS}
             state["state"][number] = {"step": torch.tensor(float(step)), **moments}
-        self.optimizer.load_state_dict(
-            state
-        )  # puts each where a fresh optimizer has it: a fused one's step on the device
-        return True
+        self.optimizer.load_state_dict(state)
