@@ -103,6 +103,8 @@ def hub_refusal(what: str, name: str, error: Exception) -> UserError:
     answer = next((words for kind, words in ANSWERS.items() if kind in kinds), None)
     if answer is None and "LocalEntryNotFoundError" in kinds and os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
         answer = ANSWERS["OfflineModeIsEnabled"]
+    if answer is None and any("safetensors" in str(cause) for cause in causes):
+        answer = "the hub has no safetensors weights of it"
     reason = str(refused) if refused else answer or "the hub can't be reached, or doesn't have it"
     return UserError(f"can't load {what}: {reason}", at=name, hint=HUB)
 
