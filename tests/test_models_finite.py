@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,10 @@ from datadream.canonical import sha256_file
 from datadream.data.shots import ShotSet
 from datadream.errors import UserError
 from datadream.jobs.home import Home
+from datadream.jobs.plan import plan
+from datadream.jobs.sets import add_set
+from datadream.jobs.spawn import environment
+from datadream.jobs.worker import EXIT_USER
 from datadream.models.clip import load_clip
 from datadream.models.diffusion import load_diffusion
 from datadream.models.finite import Watch, not_finite
@@ -32,7 +38,7 @@ from datadream.stages.failing import departures
 from datadream.stages.generate import generate
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings
-from tests.conftest import TINY_OPTIONS, Cli
+from tests.conftest import TINY_OPTIONS
 
 NAN, INF = float("nan"), float("inf")
 
@@ -130,7 +136,7 @@ def test_the_last_steps_values_are_looked_at_too(tmp_path: Path) -> None:
         {"a": value}, Schedule(1, 1e39, 0), weight_decay=0, max_grad_norm=1, checkpoint=tmp_path,
         blame=lambda what, where: UserError(f"{what} is not finite {where}"),
     )  # fmt: skip
-    with pytest.raises(UserError, match=r"the adapter \(1 tensors\) is not finite after step 1 of 1"):
+    with pytest.raises(UserError, match=r"the adapter is not finite in 1 of 1 tensors after step 1 of 1"):
         trained.update(value.sum())
 
 
@@ -204,7 +210,7 @@ def test_answers_that_overflow_are_not_scored(
 
 def test_an_adapter_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
     tensors = {"unet.x.lora_A.weight": torch.ones(2, 4), "unet.x.lora_B.weight": torch.full((3, 2), NAN)}
-    with pytest.raises(UserError, match=r"1 tensors that are not finite, as unet.x.lora_B.weight"):
+    with pytest.raises(UserError, match=r"not finite in 1 of 2 tensors, as unet\.x\.lora_B\.weight"):
         save_adapter(tmp_path / "a.safetensors", Adapter(tensors, 2, 2.0), {})
     assert not list(tmp_path.iterdir())
 
@@ -297,14 +303,18 @@ def test_a_fused_optimizer_on_a_device_resumes_where_a_fresh_one_has_its_state(t
         resumed.optimizer.step()
 
 
-def test_a_run_that_diverges_ends_with_one_sentence_and_no_artifact(cli: Cli, tmp_path: Path) -> None:
-    run = ("run", "datadream-dset", "--source", "digits", "--shots", 1, "--data", "synth", *TINY_OPTIONS)
-    result = cli(*run, "-o", "adapt.learning_rate=1e30", "--quiet")
-    assert result.returncode == 2, result.stderr
-    assert "the loss is not finite at step " in result.stderr
-    assert "adapt.learning_rate is 1e+30" in result.stderr
-    assert "Traceback" not in result.stderr
-    home = Home(tmp_path / "home")
-    assert not [path for path in (home.path / "artifacts" / "adapter").glob("[!.]*")]
-    events = [durable.read_jsonl(path)[0] for path in home.path.glob("jobs/*/events.jsonl")]
-    assert all(json.dumps(event).find("NaN") < 0 for lines in events for event in lines)
+def test_a_job_that_diverges_fails_as_the_users_to_mend_and_leaves_no_artifact(
+    home: Home, mini: Backbone, two_shots: ShotSet
+) -> None:
+    recipe = load_recipe("datadream-dset", mini, [*TINY_OPTIONS[1::2], "adapt.learning_rate=1e30"])
+    spec = plan(recipe, add_set(home, two_shots, "s"), mini, "synth").jobs["adapt"]
+    folder = durable.make_dir(home.job(spec.id))
+    durable.write_json(folder / "spec.json", spec.model_dump(mode="json"))
+    command = [sys.executable, "-m", "datadream", "worker", "--home", str(home.path), spec.id]
+    assert subprocess.run(command, env=environment(), timeout=500, check=False).returncode == EXIT_USER
+    error = json.loads((folder / "error.json").read_text())
+    assert error["kind"] == "user"
+    assert "is not finite at step " in error["message"]
+    assert "; adapt.learning_rate is 1e+30, shipped as 0.0001 or 0.003: lower" in error["message"]
+    assert not home.has("adapter", spec.id)
+    assert [event["kind"] for event in durable.read_jsonl(folder / "events.jsonl")[0]] == ["started"]

@@ -124,6 +124,8 @@ OTHER_MAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "its folder gone": (lambda sd: shutil.rmtree(sd / "text_encoder"), "the folder text_encoder is not there"),
     "code": (lambda sd: index(sd, unet=["evil", "Evil"]), "evil.Evil"),
     "narrow text": (lambda sd: text(sd, hidden_size=32), "cross_attention_dim is 64"),
+    "a unet of another class": (lambda sd: unet(sd, _class_name="UNet2DModel"), 'the UNet is a "UNet2DModel"'),
+    "a text encoder of another kind": (lambda sd: text(sd, model_type="t5"), 'the text encoder is a "t5"'),
     "quantized": (lambda sd: unet(sd, quantization_config={"quant_method": "bnb"}), "quantized"),
     "learned variance": (lambda sd: unet(sd, out_channels=8), "takes 4 channels and gives 8"),
     "channels by config only": (
@@ -195,11 +197,18 @@ def test_weights_saved_from_a_wrapper_are_named_by_their_prefix(part: str, prefi
 
 def test_a_good_folder_is_described(sd: Path) -> None:
     found = describe_diffusion(sd, ["default", *CLASSES])
-    assert (found.channels, found.side, found.factor, found.tokens) == (4, 8, 4, 16)
+    assert found.scheduler == "DDIMScheduler"
+    assert {part: len(held.shapes) for part, held in found.weights.items()} == {
+        "unet": 286,
+        "vae": 156,
+        "text_encoder": 36,
+    }
     unet(sd, sample_size=[8, 8], cross_attention_dim=[64, 64])
     change(sd / "tokenizer" / "tokenizer_config.json", model_max_length=...)
     rename(sd / "text_encoder" / "model.safetensors", lambda key: f"text_model.{key}")  # as older libraries saved it
-    assert describe_diffusion(sd).side == 8
+    describe_diffusion(sd)
+    (sd / "v1-5-pruned.safetensors").write_text(POINTER)  # beside the parts, and not used
+    describe_diffusion(sd)
 
 
 def test_what_has_no_index_is_named(tmp_path: Path, sd: Path, clip: Path) -> None:

@@ -124,7 +124,7 @@ def test_further_weights_show_another_model(sd: Path, clip: Path) -> None:
         kept = (sd / FILES[part]).read_bytes()
         edit(sd / FILES[part], ip_adapter__proj=torch.zeros(2))
         assert (
-            f"{NAMES[part]}'s file has 1 weights that its configuration has no place for, as ip_adapter.proj"
+            f"{NAMES[part]}'s configuration has no place for what its file holds, as ip_adapter.proj (1 in all)"
             in refusal(sd)
         )
         (sd / FILES[part]).write_bytes(kept)
@@ -167,11 +167,11 @@ def test_weights_that_are_not_finite_are_refused(value: float, sd: Path, clip: P
     held = load_file(sd / FILES[part])
     held[name][1] = value
     save_file(held, sd / FILES[part], {"format": "pt"})
-    assert f"{NAMES[part]} has 1 weights with values that are not finite (NaN or infinity), as {name}" in refusal(sd)
+    assert f"{NAMES[part]} holds NaN or infinity in 1 of {len(held)} weights, as {name}" in refusal(sd)
     held = load_file(clip / "open_clip_model.safetensors")
     held["visual.conv1.weight"][0, 0, 0, 0] = value
     save_file(held, clip / "open_clip_model.safetensors")
-    assert "the CLIP has 1 weights with values that are not finite" in refusal(clip, load_tower)
+    assert "the CLIP holds NaN or infinity in 1 of 86 weights, as visual.conv1.weight" in refusal(clip, load_tower)
 
 
 def test_a_clip_with_weights_missing_is_refused(clip: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,7 @@ from datadream.stages.adapt import adapt
 from datadream.stages.emit import silent
 from datadream.stages.generate import Run, denoise, guidance_text
 from datadream.stages.settings import AdaptSettings, GenerateSettings
-from tests.test_models_folders import change, scheduler, sd  # noqa: F401 - a fixture
+from tests.test_models_folders import change, model_cfg, scheduler, sd  # noqa: F401 - a fixture
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
@@ -134,7 +135,7 @@ def test_more_steps_than_a_scheduler_can_take_are_refused_in_our_words(mini: Bac
             sampling(mini, name).solver("default", steps)
 
 
-def test_only_what_changed_has_a_new_id(sd: Path, mini: Backbone) -> None:  # noqa: F811
+def test_only_what_changed_has_a_new_id(sd: Path, mini: Backbone, tmp_path: Path) -> None:  # noqa: F811
     ref = ModelRef(location=str(sd), digest="x")
     assert corrections.of_adapting(mini.diffusion) == corrections.of_classifying(mini.clip, "real") == ()
     assert not any(corrections.of_generating(mini.diffusion, solver) for solver in ("default", *CLASSES))
@@ -156,6 +157,10 @@ def test_only_what_changed_has_a_new_id(sd: Path, mini: Backbone) -> None:  # no
     assert corrections.of_classifying(ModelRef(location="ViT-B-16-SigLIP:webli"), "real") == ("every-attention",)
     assert corrections.of_classifying(ModelRef(location="ViT-B-16-SigLIP:webli"), "none") == ()
     assert corrections.of_classifying(ModelRef(location="ViT-B-16-quickgelu:openai"), "real") == ()
+    assert corrections.of_classifying(ModelRef(location="hf-hub:some/clip"), "real") == ()
+    two = shutil.copytree(mini.clip.location, tmp_path / "clip")
+    model_cfg(two, "text_cfg", no_causal_mask=True)
+    assert corrections.of_classifying(ModelRef(location=str(two), digest="x"), "none") == ("text-padding",)
 
 
 def test_a_correction_enters_the_id_only_where_it_is() -> None:

@@ -186,8 +186,8 @@ def _split_eva(module: nn.Module) -> None:
     module.q_proj = _linear(q, module.q_bias)  # type: ignore[arg-type]
     module.k_proj = _linear(k, None)  # its key bias is a buffer of zeros
     module.v_proj = _linear(v, module.v_bias)  # type: ignore[arg-type]
-    module.qkv = None
-    module.q_bias = module.k_bias = module.v_bias = None
+    for name in ("qkv", "q_bias", "k_bias", "v_bias"):
+        setattr(module, name, None)
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:

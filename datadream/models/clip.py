@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datadream.errors import UserError
-from datadream.models import headers, runtime
+from datadream.models import runtime
 from datadream.models.attention import reach, split_attention
 from datadream.models.clip_folder import CONFIG, describe_clip
 from datadream.models.configs import AGAIN
@@ -121,7 +122,6 @@ def _from_folder(folder: Path) -> tuple[Any, Any]:
     """Model and tokenizer. open_clip itself resizes positions that don't fit and fills in what is missing; here both
     are refused.
     """
-    headers.check_folder(folder)
     found = describe_clip(folder)
     name = f"local-dir:{folder}"
     try:
@@ -182,12 +182,16 @@ def _from_zoo(location: str) -> tuple[Any, Any]:
         raise hub_refusal("the CLIP model", location, error) from error
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _colours(config: Any, location: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of the three channels."""
     found = []
     for key in ("mean", "std"):
         values = config.get(key)
-        good = isinstance(values, list | tuple) and len(values) == 3 and all(isinstance(v, int | float) for v in values)
+        good = isinstance(values, list | tuple) and len(values) == 3 and all(_is_number(v) for v in values)
         if not good or (key == "std" and min(values) <= 0):
             raise UserError(f"preprocess_cfg's {key} must be three numbers, not {values!r}", at=location, hint=AGAIN)
         found.append(tuple(values))

@@ -27,6 +27,8 @@ MODEL_BETAS = "model-betas"
 """A sampler made from another's file takes that one's betas where the file leaves them out."""
 EVERY_ATTENTION = "every-attention"
 """LoRA is in every attention of both CLIP towers; fused projections and those of other names had none."""
+TEXT_PADDING = "text-padding"
+"""Padding is cut off prompts only under a causal mask; without one it is part of what a text tower reads."""
 
 SAME_NOISE = {"DDPMScheduler", "DDPMParallelScheduler", "DDIMScheduler", "DDIMParallelScheduler"}
 
@@ -50,15 +52,20 @@ def of_generating(model: ModelRef, solver: str) -> tuple[str, ...]:
 
 
 def of_classifying(model: ModelRef, data: str) -> tuple[str, ...]:
-    """Of a classifier trained on this CLIP with that mix of data; nothing is trained with `none`."""
+    """Of a classifier made of this CLIP with that mix of data; nothing is trained with `none`."""
     config = _clip(model)
     vision, text = config.get("vision_cfg"), config.get("text_cfg")
-    if data == "none" or not isinstance(vision, dict) or not isinstance(text, dict):
+    if not isinstance(vision, dict) or not isinstance(text, dict):
         return ()
+    own = config.get("custom_text") or text.get("hf_model_name") or text.get("pool_type", "argmax") != "argmax"
+    padding = (TEXT_PADDING,) if text.get("no_causal_mask") and not own else ()
+    if data == "none":
+        return padding
     named = str(text.get("hf_model_name") or "")
     renamed = named and "nllb" not in named  # M2M100's projections always had the names we look for
     pooled = vision.get("attentional_pool") and vision.get("width", 768) != config.get("embed_dim")
-    return (EVERY_ATTENTION,) if vision.get("timm_model_name") or renamed or pooled else ()
+    partial = vision.get("timm_model_name") or renamed or pooled
+    return (*((EVERY_ATTENTION,) if partial else ()), *padding)
 
 
 def _scheduler(model: ModelRef) -> tuple[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from datadream.errors import UserError
-from datadream.models import headers, runtime
+from datadream.models import runtime
 from datadream.models.configs import AGAIN, read_config
 from datadream.models.diffusion_folder import NAMES, WANTED, DiffusionFolder, describe_diffusion, side_of
 from datadream.models.loading import check_finite, check_loaded, check_shapes, hub_refusal, meta_shapes, refusal
@@ -119,7 +119,6 @@ def load_diffusion(ref: ModelRef) -> Diffusion:
     runtime.quiet_libraries()
     with runtime.only_data():
         folder = Path(ref.location) if ref.digest else _download(ref)
-        headers.check_folder(folder)
         found = describe_diffusion(folder)
         unet = _load_part(UNet2DConditionModel, folder, "unet", found)
         vae = _load_part(AutoencoderKL, folder, "vae", found)

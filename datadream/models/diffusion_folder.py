@@ -52,14 +52,8 @@ FURTHER = {
 
 @dataclass(frozen=True)
 class DiffusionFolder:
-    """What a Stable Diffusion folder says of itself: UNet latents (channels, side, side), the VAE's factor, the length
-    of a prompt in tokens, the scheduler's class, and the weights of the three parts that have any.
-    """
+    """What a Stable Diffusion folder says of itself: its scheduler's class, and the weights of the parts with any."""
 
-    channels: int
-    side: int
-    factor: int
-    tokens: int
     scheduler: str
     weights: dict[str, Weights]
 
@@ -91,8 +85,9 @@ def _describe(folder: Path, solvers: Iterable[str]) -> DiffusionFolder:
     if text.get("model_type") == "clip" and isinstance(text.get("text_config"), dict):
         text = text["text_config"]  # of a whole CLIP; its text tower is what loads
     scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
-    channels, side, factor = _check_latents(unet, vae, folder)
-    tokens = _check_text(unet, text, folder)
+    _check_kinds({"unet": unet, "vae": vae}, folder)
+    channels = _check_latents(unet, vae, folder)
+    _check_text(unet, text, folder)
     kind = index["scheduler"][1]
     check_scheduler(kind, scheduler, folder / "scheduler" / "scheduler_config.json", set(solvers))
     _check_tokenizer(folder / "tokenizer")
@@ -109,7 +104,7 @@ def _describe(folder: Path, solvers: Iterable[str]) -> DiffusionFolder:
             at=folder / "unet",
             hint="the configuration and the weights are of different models; get both from one place",
         )
-    return DiffusionFolder(channels, side, factor, tokens, kind, weights)
+    return DiffusionFolder(kind, weights)
 
 
 def _without_index(folder: Path) -> UserError:
@@ -175,8 +170,19 @@ def _check_make(index: dict[str, Any], folder: Path) -> None:
             )
 
 
-def _check_latents(unet: dict[str, Any], vae: dict[str, Any], folder: Path) -> tuple[int, int, int]:
-    """(channels, side, factor) of the latents."""
+def _check_kinds(configs: dict[str, dict[str, Any]], folder: Path) -> None:
+    """Refuse a part whose own configuration is of another class than model_index.json names."""
+    for part, config in configs.items():
+        kind = config.get("_class_name", CLASSES[part][0])
+        if kind not in CLASSES[part]:
+            at = folder / part / "config.json"
+            raise UserError(
+                f"{NAMES[part]} is a {as_words(kind)}, where {CLASSES[part][0]} is needed", at=at, hint=WANTED
+            )
+
+
+def _check_latents(unet: dict[str, Any], vae: dict[str, Any], folder: Path) -> int:
+    """The number of a latent's channels."""
     at, vae_at = folder / "unet" / "config.json", folder / "vae" / "config.json"
     for config, path in ((unet, at), (vae, vae_at)):
         if config.get("quantization_config") is not None:
@@ -209,7 +215,9 @@ def _check_latents(unet: dict[str, Any], vae: dict[str, Any], folder: Path) -> t
     blocks = vae.get("block_out_channels", [64])
     if not isinstance(blocks, list) or not blocks or not all(as_count(block) for block in blocks):
         raise UserError(f"the VAE's block_out_channels is {as_words(blocks)}", at=vae_at, hint=AGAIN)
-    return channels, _checked_side(unet.get("sample_size"), at), 2 ** (len(blocks) - 1)
+    _check_side(unet.get("sample_size"), at)
+    assert isinstance(channels, int)
+    return channels
 
 
 def side_of(size: Any) -> int | None:
@@ -220,10 +228,9 @@ def side_of(size: Any) -> int | None:
     return side if side is not None and side <= 4096 else None
 
 
-def _checked_side(size: Any, at: Path) -> int:
-    side = side_of(size)
-    if side is not None:
-        return side
+def _check_side(size: Any, at: Path) -> None:
+    if side_of(size) is not None:
+        return
     if size is None:
         raise UserError(
             "the UNet's configuration has no sample_size, so the size of the images is unknown",
@@ -235,9 +242,11 @@ def _checked_side(size: Any, at: Path) -> int:
     raise UserError(f"the UNet's sample_size is {as_words(size)}, no size of latents", at=at, hint=AGAIN)
 
 
-def _check_text(unet: dict[str, Any], text: dict[str, Any], folder: Path) -> int:
-    """The length of a prompt in tokens: what the text encoder has positions for."""
+def _check_text(unet: dict[str, Any], text: dict[str, Any], folder: Path) -> None:
     at = folder / "text_encoder" / "config.json"
+    if text.get("model_type", "clip_text_model") != "clip_text_model":
+        kind = as_words(text["model_type"])
+        raise UserError(f"the text encoder is a {kind}, where CLIP's text tower is needed", at=at, hint=WANTED)
     if text.get("quantization_config") is not None:
         raise UserError("the weights are quantized", at=at, hint="give the model in float32, float16 or bfloat16")
     width, wanted = text.get("hidden_size", 512), unet.get("cross_attention_dim", 1280)
@@ -256,7 +265,6 @@ def _check_text(unet: dict[str, Any], text: dict[str, Any], folder: Path) -> int
             at=at,
             hint=AGAIN,
         )
-    return tokens
 
 
 def _check_tokenizer(folder: Path) -> None:

@@ -28,12 +28,6 @@ BITS = {
 }
 
 
-def check_folder(folder: Path) -> None:
-    """Raise UserError unless every safetensors file below `folder` is whole and plain."""
-    for path in sorted(folder.rglob("*.safetensors")):
-        check_file(path)
-
-
 def check_file(path: Path) -> None:
     """Raise UserError unless `path` is a safetensors file, whole and plain; reads its header only."""
     read(path)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from datadream import durable
@@ -45,7 +46,7 @@ def check_loaded(
         raise UserError(f"{part} lacks {len(lacking)} of {total} weights, as {lacking[0]}{also}", at=at, hint=AGAIN)
     if extra:
         raise UserError(
-            f"{part}'s file has {len(extra)} weights that its configuration has no place for, as {extra[0]}",
+            f"{part}'s configuration has no place for what its file holds, as {extra[0]} ({len(extra)} in all)",
             at=at,
             hint="the configuration and the weights are of different models; get both from one place",
         )
@@ -66,10 +67,11 @@ def check_shapes(part: str, at: Path | str, wanted: Mapping[str, Shape], given: 
 
 def check_finite(part: str, at: Path | str, model: nn.Module) -> None:
     """Raise UserError when a weight holds NaN or infinity."""
-    bad = not_finite(model.state_dict().items())  # without buffers that are made anew, as a mask of minus infinity
+    held = model.state_dict()  # without buffers that are made anew, as a mask of minus infinity
+    bad = not_finite(held.items())
     if bad:
         raise UserError(
-            f"{part} has {len(bad)} weights with values that are not finite (NaN or infinity), as {bad[0]}",
+            f"{part} holds NaN or infinity in {len(bad)} of {len(held)} weights, as {bad[0]}",
             at=at,
             hint=AGAIN,
         )
@@ -101,6 +103,8 @@ def hub_refusal(what: str, name: str, error: Exception) -> UserError:
     answer = next((words for kind, words in ANSWERS.items() if kind in kinds), None)
     if answer is None and "LocalEntryNotFoundError" in kinds and os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
         answer = ANSWERS["OfflineModeIsEnabled"]
+    if answer is None and any("safetensors" in str(cause) for cause in causes):
+        answer = "the hub has no safetensors weights of it"
     reason = str(refused) if refused else answer or "the hub can't be reached, or doesn't have it"
     return UserError(f"can't load {what}: {reason}", at=name, hint=HUB)
 
@@ -116,7 +120,5 @@ def _shape(shape: Shape) -> str:
 
 def meta_shapes(kind: Any, config: Mapping[str, Any]) -> dict[str, Shape]:
     """The shapes that a diffusers class asks for with this configuration; no memory is taken."""
-    from accelerate import init_empty_weights
-
-    with init_empty_weights():
+    with torch.device("meta"):
         return shapes_of(kind.from_config(dict(config)))

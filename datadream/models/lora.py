@@ -153,7 +153,8 @@ def save_adapter(path: Path, adapter: Adapter, targets: Mapping[str, Iterable[st
     """
     bad = not_finite(adapter.tensors.items())
     if bad:
-        raise UserError(f"the adapter has {len(bad)} tensors that are not finite, as {bad[0]}", at=path)
+        what = f"the adapter is not finite in {len(bad)} of {len(adapter.tensors)} tensors, as {bad[0]}"
+        raise UserError(what, at=path, hint="nothing is saved; lower the learning rate")
     tensors = {_file_name(name): tensor for name, tensor in adapter.tensors.items()}
     config = {
         f"{part}.{key}": value

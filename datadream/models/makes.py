@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from datadream.errors import UserError
@@ -19,9 +20,20 @@ def check_models(diffusion: ModelRef | None, solvers: Iterable[str], clip: Model
     LoRA goes into the CLIP. Models on the hub are looked at when they are loaded.
     """
     if diffusion is not None and diffusion.digest and Path(diffusion.location).is_dir():
-        describe_diffusion(Path(diffusion.location), solvers)
+        _check_diffusion(diffusion, frozenset(solvers))
     if clip.digest and Path(clip.location).is_dir():
-        describe_clip(Path(clip.location), trained=trained)
+        _check_clip(clip, trained)
+
+
+# A folder that was found good is good as long as its digest is the same; a screen asks at every key.
+@lru_cache(maxsize=32)
+def _check_diffusion(ref: ModelRef, solvers: frozenset[str]) -> None:
+    describe_diffusion(Path(ref.location), solvers)
+
+
+@lru_cache(maxsize=32)
+def _check_clip(ref: ModelRef, trained: bool) -> None:
+    describe_clip(Path(ref.location), trained=trained)
 
 
 def resolution_of(ref: ModelRef) -> int | None:

@@ -218,6 +218,7 @@ def metadata(
 ) -> Iterator[dict[str, str | int | float]]:
     """One row an image, the same keys in every row; `file_name` is relative to `train`."""
     for label, class_ in enumerate(classes):
+        heed_stop()
         for index in range(settings.images_per_class):
             path = train / class_.folder / image_file(index)
             yield {

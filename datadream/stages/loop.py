@@ -105,7 +105,7 @@ class Loop:
         self.step += 1
         self._check_steps(wait=self.tells)
         if not self.running:
-            self._check_values()
+            self._check_values(self.parameters)
 
     def _check_reached(self) -> None:
         """At the first update: every tensor of the adapter has a gradient (zero for A at the start, as B is zero)."""
@@ -125,20 +125,21 @@ class Loop:
         if found is not None:
             raise self._blame(f"the {found[0]}", f"at step {found[1]} of {self.schedule.steps}")
 
-    def _check_values(self) -> None:
-        bad = not_finite(self.parameters.items())
+    def _check_values(self, tensors: Mapping[str, Tensor]) -> None:
+        bad = not_finite(tensors.items())
         if bad:
-            raise self._blame(f"the adapter ({len(bad)} tensors)", f"after step {self.step} of {self.schedule.steps}")
+            where = f"in {len(bad)} of {len(tensors)} tensors after step {self.step} of {self.schedule.steps}"
+            raise self._blame("the adapter", where)
 
     def save(self) -> None:
         """Write the checkpoint; never of numbers that are not finite."""
         self._check_steps(wait=True)
-        self._check_values()
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
             tensors[f"value/{name}"] = parameter
             for moment in MOMENTS:
                 tensors[f"{moment}/{name}"] = self.optimizer.state[parameter].get(moment, torch.zeros_like(parameter))
+        self._check_values(tensors)
         durable.make_dir(self.path.parent)
         durable.rotate(self.path)
         durable.write_safetensors(self.path, tensors, {"step": str(self.step), "label": self.label})
