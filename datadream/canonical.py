@@ -5,12 +5,26 @@ Keys sorted, no spaces, UTF-8, no NaN. A mapping with tuples or Paths is refused
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ID_LENGTH = 16  # hex digits of sha256 in an artifact id: 64 bits
+KNOWN_FILES = 1 << 15  # whose hashes a process remembers
+FRESH_NS = 2_000_000_000  # some file systems count seconds, or two: a newer file may change and look the same
+
+
+class Stamp(NamedTuple):
+    """What tells without reading a file that it is the one that was read. Times in nanoseconds."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
 
 
 def canonical_json(value: Any) -> bytes:
@@ -38,6 +52,30 @@ def sha256_file(path: Path) -> str:
     """sha256 (64 hex digits) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stamp(path: Path) -> Stamp:
+    """The stamp of the file that `path` leads to. Raises OSError where there is none."""
+    found = path.stat()
+    return Stamp(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def sha256_known(path: Path) -> str:
+    """`sha256_file`, read only once in this process while the file keeps its stamp.
+
+    A file that changed a moment ago is read every time: one more change might not show in its stamp.
+    """
+    found = stamp(path)
+    now = time.time_ns()
+    if any(abs(now - moment) < FRESH_NS for moment in (found.modified, found.changed)):
+        return sha256_file(path)
+    return _known(path, found)
+
+
+@functools.lru_cache(maxsize=KNOWN_FILES)
+def _known(path: Path, found: Stamp) -> str:
+    del found  # part of the key
+    return sha256_file(path)
 
 
 def _refuse_inexact(value: Any) -> None:

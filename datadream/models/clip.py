@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
+from huggingface_hub import hf_hub_download, snapshot_download
 from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datadream.errors import UserError
 from datadream.models import headers, runtime
-from datadream.models.presets import ModelRef
+from datadream.models.digests import FOLDER, HUB, SUFFIXES, weights_file
+from datadream.models.hub import is_commit
+from datadream.models.presets import ModelRef, hub_id
+from datadream.models.verify import LoadedOnce
 
 PROJECTIONS = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "out_proj"}
 
@@ -98,21 +102,19 @@ class Clip:
         return (images - mean) / std
 
 
-@lru_cache(maxsize=1)
+@LoadedOnce
 def load_clip(ref: ModelRef) -> Clip:
     """The model `ref` names: a folder, `hf-hub:ORG/NAME`, or an open_clip `NAME:WEIGHTS` pair."""
     logging.getLogger().setLevel(logging.WARNING)
-    if ref.digest:
+    given = weights_file(ref.location)
+    if given is not None:
+        headers.check_file(given[1])
+    elif ref.digest:
         headers.check_folder(Path(ref.location))
-        name, weights = f"local-dir:{ref.location}", None
-    elif ref.location.startswith("hf-hub:"):
-        name, weights = ref.location, None
-    else:
-        name, _, weights = ref.location.partition(":")
     try:
-        with runtime.only_data():
+        with runtime.only_data(), fetched(ref) as (name, weights, revision):
             model = open_clip.create_model(name, pretrained=weights or None, require_pretrained=True)
-            tokenizer = open_clip.get_tokenizer(name)
+            tokenizer = open_clip.get_tokenizer(name, **revision)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # a damaged or hostile folder may make a loader raise anything
@@ -133,6 +135,42 @@ def load_clip(ref: ModelRef) -> Clip:
         tuple(model.visual.preprocess_cfg["mean"]),
         tuple(model.visual.preprocess_cfg["std"]),
     )
+
+
+@contextmanager
+def fetched(ref: ModelRef) -> Iterator[tuple[str, str | None, dict[str, str]]]:
+    """While it lasts, open_clip loads the commit that `ref` names: its name for the model, its weights, and what its
+    tokenizer must be told.
+
+    open_clip itself knows no commits. So a hub model is read from the cache's folder of that commit, and an entry of
+    its table of weights says where that commit's file is.
+    """
+    if (given := weights_file(ref.location)) is not None:
+        yield given[0], str(given[1]), {}
+    elif ref.digest:
+        yield f"{FOLDER}{ref.location}", None, {}
+    elif ref.location.startswith(HUB):
+        patterns = [f"*{suffix}" for suffix in SUFFIXES - {".safetensors"}] + ["open_clip*.safetensors"]
+        folder = snapshot_download(hub_id(ref).repo, revision=ref.revision, allow_patterns=patterns)
+        headers.check_folder(Path(folder))
+        yield f"{FOLDER}{folder}", None, {}
+    else:
+        name, _, tag = ref.location.partition(":")
+        name = name.replace("/", "-")
+        entry = open_clip.get_pretrained_cfg(name, tag) if tag else {}
+        repo, _, file = str(entry.get("hf_hub", "")).rpartition("/")
+        if not is_commit(ref.revision) or not repo:
+            yield name, tag or None, {}
+            return
+        file = f"{Path(file).stem}.safetensors" if file else "open_clip_model.safetensors"
+        path = hf_hub_download(repo, file, revision=ref.revision)
+        headers.check_file(Path(path))
+        named = (open_clip.get_model_config(name) or {}).get("text_cfg", {}).get("hf_tokenizer_name")
+        entry["file"] = path
+        try:
+            yield name, tag, {"revision": str(ref.revision)} if named == repo else {}
+        finally:
+            del entry["file"]
 
 
 def split_attention(model: nn.Module) -> None:

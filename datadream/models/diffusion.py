@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from datadream.errors import UserError
 from datadream.models import headers, runtime
 from datadream.models.presets import ModelRef
+from datadream.models.verify import LoadedOnce
 
 SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
@@ -80,7 +80,7 @@ class Diffusion:
         return getattr(diffusers, kind).from_config(self.scheduler.config, **options)
 
 
-@lru_cache(maxsize=1)
+@LoadedOnce
 def load_diffusion(ref: ModelRef) -> Diffusion:
     """The parts `ref` names; kept for the next caller in this process. Raises UserError when they can't be loaded."""
     diffusers.utils.logging.disable_progress_bar()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from datadream.errors import UserError
+from datadream.models.digests import model_files
 
 HEADER_MAX = 16 << 20  # a model of 100,000 tensors needs 12 MB; the library allows 100, which take seconds to read
 DIMENSIONS_MAX = 16
@@ -28,8 +29,9 @@ BITS = {
 
 def check_folder(folder: Path) -> None:
     """Raise UserError unless every safetensors file below `folder` is whole and plain."""
-    for path in sorted(folder.rglob("*.safetensors")):
-        check_file(path)
+    for _, path in model_files(folder):
+        if path.suffix == ".safetensors":
+            check_file(path)
 
 
 def check_file(path: Path) -> None:

@@ -15,12 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as vision
 
+from datadream.canonical import sha256_file
 from datadream.data.shots import ShotSet, open_shots
 from datadream.models import runtime
 from datadream.models.diffusion import TEXT_PROJECTIONS, UNET_PROJECTIONS, Diffusion, load_diffusion, training_target
 from datadream.models.lora import Lora, save_adapter
 from datadream.models.presets import ModelRef
 from datadream.stages.emit import Emit
+from datadream.stages.kept import Finished
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.settings import AdaptSettings
 
@@ -52,12 +54,13 @@ def adapt(
     parts = {part: (getattr(sd, part), targets) for part, targets in names.items()}
     moments = encode_shots(sd, shots, settings, seed)
     lora = Lora(parts, rank=settings.rank, alpha=settings.alpha)
+    finished = Finished(out, checkpoint)
     try:
         steps = settings.steps_of(shots.shots, len(shots.classes))
         for index, count in enumerate(steps):
             class_ = index if settings.per == "class" else ALL_CLASSES
             path = out / adapter_file(class_)
-            if not path.exists():
+            if not finished.holds(path):
                 _train(
                     sd,
                     lora,
@@ -73,7 +76,9 @@ def adapt(
                     emit,
                 )
                 save_adapter(path, lora.adapter(), names)
+                finished.add(path, sha256_file(path))
     finally:
+        finished.close()
         lora.detach()
 
 

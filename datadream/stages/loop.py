@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from datadream import durable
 from datadream.stages.emit import Stopped, stopping
+from datadream.stages.kept import owner_of, tensors_digest
 
 CHECKPOINT_SECONDS = 5.0
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -41,7 +42,8 @@ class Loop:
     """Counts steps and updates `parameters`; `step` is the next one to do.
 
     A checkpoint holds values, Adam's moments and the step; every draw of a step is keyed by its number, so
-    nothing else is needed to go on bit for bit. `label` says whose checkpoint it is; another's is not resumed.
+    nothing else is needed to go on bit for bit. `label` and the folder's owner say whose checkpoint it is; another's is
+    not resumed, and neither is one whose bytes don't have the checksum they were written with.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Loop:
     ) -> None:
         self.parameters = dict(parameters)
         self.schedule, self.max_grad_norm = schedule, max_grad_norm
-        self.path, self.label = checkpoint / "state.safetensors", label
+        self.path, self.label, self.owner = checkpoint / "state.safetensors", label, owner_of(checkpoint)
         values = list(self.parameters.values())
         self.optimizer = torch.optim.AdamW(values, lr=schedule.peak, weight_decay=weight_decay, fused=True)
         self.step = 0
@@ -95,7 +97,9 @@ class Loop:
                 tensors[f"{moment}/{name}"] = self.optimizer.state[parameter].get(moment, torch.zeros_like(parameter))
         durable.make_dir(self.path.parent)
         durable.rotate(self.path)
-        durable.write_safetensors(self.path, tensors, {"step": str(self.step), "label": self.label})
+        words = (str(self.step), self.label, self.owner)
+        metadata = dict(zip(("step", "label", "owner"), words, strict=True))
+        durable.write_safetensors(self.path, tensors, {**metadata, "sha256": tensors_digest(tensors, *words)})
         self._saved = time.monotonic()
 
     def _resume(self) -> None:
@@ -113,6 +117,13 @@ class Loop:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         except (SafetensorError, OSError, KeyError, TypeError) as error:
             sys.stderr.write(f"{path} is damaged and left aside: {error}\n")
+            return False
+        words = [metadata.get(name, "") for name in ("step", "label", "owner")]
+        if "sha256" in metadata and metadata["sha256"] != tensors_digest(found, *words):  # the first version wrote none
+            sys.stderr.write(f"{path} is damaged and left aside: its checksum does not match\n")
+            return False
+        if metadata.get("owner", self.owner) != self.owner:
+            sys.stderr.write(f"{path} belongs to another job or to other inputs, and is left aside\n")
             return False
         if set(found) != {f"{part}/{name}" for name in self.parameters for part in ("value", *MOMENTS)}:
             return False
