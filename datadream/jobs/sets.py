@@ -102,7 +102,7 @@ def source_label(shots: ShotSet) -> str:
 
 
 def load_set(home: Home, set_id: str) -> ShotSet:
-    """The set with this id, its source folder where it was asked for last. Raises UserError for one that was changed."""
+    """The set with this id, its source folder where it was asked for last. Raises UserError for a changed one."""
     manifest = read_manifest(home, "set", set_id)
     folder = home.artifact("set", set_id)
     shots = ShotSet.parse(durable.read_bytes(folder / FILE))

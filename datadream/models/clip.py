@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
-from huggingface_hub import hf_hub_download, snapshot_download
 from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datadream.errors import UserError
 from datadream.models import headers, runtime
-from datadream.models.digests import FOLDER, HUB, SUFFIXES, weights_file
-from datadream.models.hub import is_commit
-from datadream.models.presets import ModelRef, hub_id
+from datadream.models.digests import FOLDER
+from datadream.models.fetch import clip_folder, clip_pair
+from datadream.models.presets import ModelRef
 from datadream.models.verify import LoadedOnce
 
 PROJECTIONS = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "out_proj"}
@@ -106,15 +103,11 @@ class Clip:
 def load_clip(ref: ModelRef) -> Clip:
     """The model `ref` names: a folder, `hf-hub:ORG/NAME`, or an open_clip `NAME:WEIGHTS` pair."""
     logging.getLogger().setLevel(logging.WARNING)
-    given = weights_file(ref.location)
-    if given is not None:
-        headers.check_file(given[1])
-    elif ref.digest:
-        headers.check_folder(Path(ref.location))
     try:
-        with runtime.only_data(), fetched(ref) as (name, weights, revision):
-            model = open_clip.create_model(name, pretrained=weights or None, require_pretrained=True)
-            tokenizer = open_clip.get_tokenizer(name, **revision)
+        with runtime.only_data():
+            model, tokenizer = _read(ref)
+    except UserError:
+        raise
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # a damaged or hostile folder may make a loader raise anything
@@ -137,40 +130,18 @@ def load_clip(ref: ModelRef) -> Clip:
     )
 
 
-@contextmanager
-def fetched(ref: ModelRef) -> Iterator[tuple[str, str | None, dict[str, str]]]:
-    """While it lasts, open_clip loads the commit that `ref` names: its name for the model, its weights, and what its
-    tokenizer must be told.
-
-    open_clip itself knows no commits. So a hub model is read from the cache's folder of that commit, and an entry of
-    its table of weights says where that commit's file is.
-    """
-    if (given := weights_file(ref.location)) is not None:
-        yield given[0], str(given[1]), {}
-    elif ref.digest:
-        yield f"{FOLDER}{ref.location}", None, {}
-    elif ref.location.startswith(HUB):
-        patterns = [f"*{suffix}" for suffix in SUFFIXES - {".safetensors"}] + ["open_clip*.safetensors"]
-        folder = snapshot_download(hub_id(ref).repo, revision=ref.revision, allow_patterns=patterns)
-        headers.check_folder(Path(folder))
-        yield f"{FOLDER}{folder}", None, {}
-    else:
-        name, _, tag = ref.location.partition(":")
-        name = name.replace("/", "-")
-        entry = open_clip.get_pretrained_cfg(name, tag) if tag else {}
-        repo, _, file = str(entry.get("hf_hub", "")).rpartition("/")
-        if not is_commit(ref.revision) or not repo:
-            yield name, tag or None, {}
-            return
-        file = f"{Path(file).stem}.safetensors" if file else "open_clip_model.safetensors"
-        path = hf_hub_download(repo, file, revision=ref.revision)
-        headers.check_file(Path(path))
-        named = (open_clip.get_model_config(name) or {}).get("text_cfg", {}).get("hf_tokenizer_name")
-        entry["file"] = path
-        try:
-            yield name, tag, {"revision": str(ref.revision)} if named == repo else {}
-        finally:
-            del entry["file"]
+def _read(ref: ModelRef) -> tuple[Any, Any]:
+    """open_clip's model and tokenizer."""
+    folder = clip_folder(ref)
+    if folder is not None:
+        headers.check_folder(folder)
+        name = f"{FOLDER}{folder}"
+        return open_clip.create_model(name, require_pretrained=True), open_clip.get_tokenizer(name)
+    with clip_pair(ref) as (name, weights, file, told):
+        if file is not None:
+            headers.check_file(file)
+        model = open_clip.create_model(name, pretrained=weights, require_pretrained=True)
+        return model, open_clip.get_tokenizer(name, **told)
 
 
 def split_attention(model: nn.Module) -> None:
