@@ -109,7 +109,8 @@ def resolve(registry: Registry, prefix: str, nouns: Sequence[str]) -> tuple[str,
     if matches:
         listed = ", ".join(f"{noun} {found[: len(prefix) + 4]}" for noun, found in matches[:5])
         raise UserError(f"{prefix!r} begins several ids", hint=f"say more of it: {listed}")
-    raise UserError(f"no {what} {prefix!r}", hint=f"give at least 4 characters of an id, see `datadream {nouns[0]} ls`")
+    command = {"run": "runs"}.get(nouns[0], nouns[0])
+    raise UserError(f"no {what} {prefix!r}", hint=f"give at least 4 characters of an id, see `datadream {command} ls`")
 
 
 def ids(registry: Registry, noun: str, prefix: str, limit: int = 50) -> list[str]:

@@ -50,8 +50,8 @@ def show(
         from datadream.jobs.ask import settled
 
         loaded, notes = settled(loaded, [name], dry=True)
-        for note in notes:
-            typer.echo(shown(note), err=True)
+        for said in notes:
+            typer.echo(shown(said), err=True)
     recipe = load_recipe(name, loaded, override or [])
     check_overrides(override or [], [recipe])
     content = recipe.model_dump(mode="json", exclude={"overrides"})

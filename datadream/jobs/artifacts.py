@@ -17,6 +17,12 @@ from datadream.jobs.spec import id_of
 Manifest = dict[str, Any]
 UNBOUND = ("digest", "spec")  # what a manifest's digest leaves out: itself, and the spec, which its id is the hash of
 AGAIN = "remove that folder, then run the same command again to make it"
+AGAIN_SET = "remove that folder, then make the set again with `datadream set make`"
+
+
+def again(kind: str) -> str:
+    """How to have a damaged artifact anew: a set is made from its images, all else by the run that needs it."""
+    return AGAIN_SET if kind == "set" else AGAIN
 
 
 def publish(home: Home, kind: Kind, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any]) -> Manifest:
@@ -64,9 +70,9 @@ def read_manifest(home: Home, kind: Kind, artifact_id: str) -> Manifest:
         manifest = json.loads(durable.read_bytes(path))
         wrong = what_is_wrong(manifest, kind, artifact_id)
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"no usable {kind} {artifact_id}", at=path, hint=AGAIN) from error
+        raise UserError(f"no usable {kind} {artifact_id}", at=path, hint=again(kind)) from error
     if wrong:
-        raise UserError(f"the manifest of the {kind} {artifact_id} {wrong}", at=path, hint=AGAIN)
+        raise UserError(f"the manifest of the {kind} {artifact_id} {wrong}", at=path, hint=again(kind))
     assert isinstance(manifest, dict)
     return manifest
 
@@ -116,4 +122,4 @@ def check_file(home: Home, kind: Kind, artifact_id: str, name: str, entry: dict[
     elif sha256_known(path) != entry["sha256"]:
         what = "has other bytes than when it was made"
     if what:
-        raise UserError(f"the {kind} {artifact_id} is damaged: {name} {what}", at=folder, hint=AGAIN)
+        raise UserError(f"the {kind} {artifact_id} is damaged: {name} {what}", at=folder, hint=again(kind))

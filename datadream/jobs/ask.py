@@ -197,7 +197,7 @@ def submit(home: Home, asked: Request | Plan) -> list[str]:
         shown, asked = asked, plan(home, asked.request)
         _refuse_another(shown, asked)
     request = asked.request
-    for model in {spec.model for spec in asked.missing if spec.model is not None}:
+    for model in {spec.model for spec in asked.missing if spec.model is not None and spec.model.digest}:
         checked(model)
     titles = plans.titles_of(asked.runs)
     parts = {}

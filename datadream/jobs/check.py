@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from datadream import durable
 from datadream.canonical import sha256_file
 from datadream.errors import UserError
 from datadream.jobs import index, rows, state
-from datadream.jobs.artifacts import what_is_wrong
+from datadream.jobs.artifacts import AGAIN_SET, what_is_wrong
 from datadream.jobs.home import Home
 from datadream.jobs.lease import is_held
 from datadream.jobs.marks import read_marks
@@ -72,13 +74,15 @@ def _unreadable(home: Home, path: Path, error: Exception, what: str, advice: str
 
 
 def _artifact(home: Home, kind: str, folder: Path, deep: bool) -> Iterator[Finding]:
+    again = AGAIN_SET if kind == "set" else AGAIN
     try:
-        if wrong := what_is_wrong(state.read_dict(folder / "manifest.json"), kind, folder.name):
-            raise ValueError(wrong)
-        files: dict[str, Any] = (state.read_dict(folder / "manifest.json") or {})["files"]
+        manifest = json.loads(durable.read_bytes(folder / "manifest.json"))
+        if wrong := what_is_wrong(manifest, kind, folder.name):
+            raise ValueError(f"it {wrong}")
+        files: dict[str, Any] = manifest["files"]
         expected = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
     except Exception as error:  # noqa: BLE001 - it may hold anything
-        yield _unreadable(home, folder, error, f"has no usable manifest: it {error}", AGAIN)
+        yield _unreadable(home, folder, error, f"has no usable manifest: {error}", again)
         return
     whole = True
     for name, (size, sha256) in sorted(expected.items()):
@@ -86,13 +90,13 @@ def _artifact(home: Home, kind: str, folder: Path, deep: bool) -> Iterator[Findi
         try:
             if not path.is_file():
                 whole = False
-                yield _finding(home, path, "missing", "is gone", AGAIN)
+                yield _finding(home, path, "missing", "is gone", again)
             elif path.stat().st_size != size or (deep and sha256_file(path) != sha256):
                 whole = False
-                yield _finding(home, path, "changed", "has other bytes than when it was made", AGAIN)
+                yield _finding(home, path, "changed", "has other bytes than when it was made", again)
         except OSError as error:
             whole = False
-            yield _unreadable(home, path, error, str(error), AGAIN)
+            yield _unreadable(home, path, error, str(error), again)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if not path.is_dir() and name not in expected and name != "manifest.json":
@@ -102,7 +106,7 @@ def _artifact(home: Home, kind: str, folder: Path, deep: bool) -> Iterator[Findi
     try:
         made = rows.artifact_rows(home, kind, folder.name)
     except Exception as error:  # noqa: BLE001 - it may hold anything
-        yield _unreadable(home, folder, error, f"can't be believed: {error}", AGAIN)
+        yield _unreadable(home, folder, error, f"can't be believed: {error}", again)
         return
     for role, parent in sorted((made[0].spec.get("inputs") or {}).items()):
         source = {"set": "set", "adapter": "adapter", "synthetic": "synthetic"}.get(role, role)

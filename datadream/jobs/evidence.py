@@ -27,7 +27,8 @@ PREDICTIONS, SCORES, MANIFEST = "predictions.csv", "scores.json", "manifest.json
 FILES = (PREDICTIONS, SCORES)
 CACHED_SETS = 16
 MARKED = re.compile(r" ?without \d+ marked")
-AGAIN = "remove it, then run the same command again"
+AGAIN = "remove that folder, then run the same command again to make it"
+RECORD = "run the same command again, which writes it anew"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def check_record(record: Any, run_id: str) -> None:
     except (KeyError, TypeError, ValueError, AttributeError):
         wrong = True
     if wrong:
-        raise UserError(f"the record of the run {run_id} was changed: its content does not fit its id", hint=AGAIN)
+        raise UserError(f"the record of the run {run_id} was changed: its content does not fit its id", hint=RECORD)
 
 
 def check_run(home: Home, record: dict[str, Any]) -> Answers:
@@ -99,7 +100,7 @@ def check_run(home: Home, record: dict[str, Any]) -> Answers:
         and all(record["recipe"].get(stage) == found["settings"] for stage, found in chain.items())
     )
     if not fits:
-        raise UserError(f"the record of the run {run_id} names other inputs or settings than its jobs had", hint=AGAIN)
+        raise UserError(f"the record of the run {run_id} names other inputs or settings than its jobs had", hint=RECORD)
     return answers
 
 

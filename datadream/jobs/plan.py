@@ -44,6 +44,8 @@ class Run:
         return f"{self.recipe.label} without {count} marked".strip() if count else self.recipe.label
 
 
+# Of a record, what a run can't have in two ways; its labels may stem from another request for the same run.
+BOUND = ("id", "method", "data", "set", "shots", "seed", "split_seed", "jobs")
 Excluded = Callable[[JobSpec], tuple[str, ...]]  # of a generate job: which of its images to leave out
 
 
@@ -147,10 +149,6 @@ def shards_of(spec: JobSpec, count: int) -> list[JobSpec]:
 def record(home: Home, run: Run) -> None:
     """Write down what `run` is made of; a table is a question to these records, once their classifiers are there."""
     path = home.run(run.id)
-    with suppress(UserError, OSError, ValueError, RecursionError):  # else it is damaged, and here is what it must hold
-        check_record(json.loads(durable.read_bytes(path)), run.id)
-        return
-    durable.make_dir(path.parent)
     content = {
         "id": run.id,
         "method": run.recipe.name,
@@ -166,6 +164,12 @@ def record(home: Home, run: Run) -> None:
         "jobs": {stage: spec.id for stage, spec in run.jobs.items()},
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),
     }
+    with suppress(UserError, OSError, ValueError, RecursionError):  # else it is damaged, and here is what it must hold
+        old = json.loads(durable.read_bytes(path))
+        check_record(old, run.id)
+        if all(old.get(name) == content[name] for name in BOUND):
+            return
+    durable.make_dir(path.parent)
     durable.write_json(path, sealed(content))
 
 

@@ -14,7 +14,7 @@ from datadream.canonical import short_id
 from datadream.data.shots import ShotSet, make_shot_set
 from datadream.data.source import open_source
 from datadream.errors import UserError
-from datadream.jobs.artifacts import AGAIN, publish, read_manifest
+from datadream.jobs.artifacts import AGAIN_SET, publish, read_manifest
 from datadream.jobs.home import Home
 from datadream.jobs.lease import lease
 
@@ -107,7 +107,7 @@ def load_set(home: Home, set_id: str) -> ShotSet:
     folder = home.artifact("set", set_id)
     shots = ShotSet.parse(durable.read_bytes(folder / FILE))
     if shots.id != set_id or (manifest["spec"].get("shots"), manifest["spec"].get("seed")) != (shots.shots, shots.seed):
-        raise UserError(f"the set {set_id} was changed: its hash is not its id", at=folder, hint=AGAIN)
+        raise UserError(f"the set {set_id} was changed: its hash is not its id", at=folder, hint=AGAIN_SET)
     try:
         return shots.moved_to(Path(json.loads(durable.read_bytes(home.place(set_id)))["path"]))
     except FileNotFoundError:

@@ -358,7 +358,8 @@ def _inputs(home: Home, spec: JobSpec, request: Request) -> str:
     for role, parent in sorted([*spec.inputs.items(), *(("shard", shard) for shard in request.shards)]):
         if home.has(ROLES[role], parent):
             continue
-        gone = f"its {role} {parent[:8]} is gone: ask for the same run again"
+        what = "make that set again" if role == "set" else "ask for the same run again"
+        gone = f"its {role} {parent[:8]} is gone: {what}"
         if not (home.job(parent) / "spec.json").exists():
             return gone
         try:

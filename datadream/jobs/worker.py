@@ -308,7 +308,7 @@ def _stage(
 
         adapter_id = spec.inputs.get("adapter")
         adapter = home.artifact("adapter", adapter_id) if adapter_id else None
-        known = {}
+        known: dict[str, str] = {}
         for shard in request.shards:
             durable.link_tree(home.artifact("shard", shard) / "data", staged / "data")
             files = read_manifest(home, "shard", shard)["files"]

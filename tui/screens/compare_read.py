@@ -161,6 +161,7 @@ def offer(data: Data, request: Request, recipe: Mapping[str, Any] | None) -> Off
         f"{plan.reused} finished artifacts serve again.",
         f"time: {found.time_text()}",
         f"disk: {found.disk_text()}",
+        *plan.notes,
     ]
     if recipe is not None and any(
         run.recipe.model_dump(mode="json")[stage] != recipe.get(stage)
