@@ -13,6 +13,7 @@ from datadream.canonical import sha256_file
 from datadream.errors import UserError
 from datadream.jobs import index, rows, state
 from datadream.jobs.artifacts import AGAIN_SET, what_is_wrong
+from datadream.jobs.evidence import check_logits
 from datadream.jobs.home import Home
 from datadream.jobs.lease import is_held
 from datadream.jobs.marks import read_marks
@@ -105,6 +106,8 @@ def _artifact(home: Home, kind: str, folder: Path, deep: bool) -> Iterator[Findi
         return
     try:
         made = rows.artifact_rows(home, kind, folder.name)
+        if kind == "classifier" and deep:
+            check_logits(home, folder.name)
     except Exception as error:  # noqa: BLE001 - it may hold anything
         yield _unreadable(home, folder, error, f"can't be believed: {error}", again)
         return

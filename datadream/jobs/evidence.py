@@ -24,6 +24,7 @@ from datadream.jobs.home import Home
 from datadream.jobs.sets import load_set
 
 PREDICTIONS, SCORES, MANIFEST = "predictions.csv", "scores.json", "manifest.json"
+LOGITS = "logits.safetensors"
 FILES = (PREDICTIONS, SCORES)
 CACHED_SETS = 16
 MARKED = re.compile(r" ?without \d+ marked")
@@ -110,6 +111,18 @@ def check_classifier(home: Home, classifier_id: str) -> Answers:
     Right is what the few-shot set says, not the file. Raises UserError saying what doesn't verify.
     """
     return _answers(home, classifier_id)[0]
+
+
+def check_logits(home: Home, classifier_id: str) -> None:
+    """Raise UserError unless each answer is a class of the highest logit. Logits are rounded, which keeps that true."""
+    from safetensors.numpy import load_file
+
+    folder = home.artifact("classifier", classifier_id)
+    logits = load_file(folder / LOGITS)["logits"]
+    rows = csv.DictReader(io.StringIO(durable.read_bytes(folder / PREDICTIONS).decode("utf-8"), newline=""))
+    said = [int(row["prediction"]) for row in rows]
+    if len(said) != len(logits) or any(row[answer] != row.max() for row, answer in zip(logits, said, strict=True)):
+        raise UserError(f"the answers of the classifier {classifier_id} are not what its logits say", hint=AGAIN)
 
 
 def mark(home: Home, run_id: str, classifier_id: str, set_id: str) -> int:
