@@ -92,7 +92,7 @@ def what_is_wrong(manifest: Any, kind: str, artifact_id: str) -> str:
             return "holds another spec than its id is the hash of"
         if manifest["content"] != content_of(manifest["files"]):
             return "has a digest that does not fit its files"
-        if not isinstance(manifest["origin"], dict):
+        if not isinstance(manifest["origin"], dict) or not isinstance(manifest["spec"], dict):
             return "does not say where it comes from"
         if "digest" in manifest and manifest["digest"] != manifest_digest(manifest):
             return "was changed after it was written"

@@ -102,20 +102,20 @@ def _artifact(home: Home, kind: str, folder: Path, deep: bool) -> Iterator[Findi
         name = path.relative_to(folder).as_posix()
         if not path.is_dir() and name not in expected and name != "manifest.json":
             yield _finding(home, path, "extra", "wasn't there when it was made", "move it elsewhere")
+    for role, parent in sorted((manifest["spec"].get("inputs") or {}).items()):
+        source = {"set": "set", "adapter": "adapter", "synthetic": "synthetic"}.get(role, role)
+        if not (home.path / "artifacts" / source / str(parent) / "manifest.json").is_file():
+            whole = False
+            what = f"was made from the {role} {parent}, which is gone"
+            yield _finding(home, folder, "missing", what, "nothing, unless you need that input: its run makes it again")
     if not whole:
         return
     try:
-        made = rows.artifact_rows(home, kind, folder.name)
+        rows.artifact_rows(home, kind, folder.name)
         if kind == "classifier" and deep:
             check_logits(home, folder.name)
     except Exception as error:  # noqa: BLE001 - it may hold anything
         yield _unreadable(home, folder, error, f"can't be believed: {error}", again)
-        return
-    for role, parent in sorted((made[0].spec.get("inputs") or {}).items()):
-        source = {"set": "set", "adapter": "adapter", "synthetic": "synthetic"}.get(role, role)
-        if not (home.path / "artifacts" / source / str(parent) / "manifest.json").is_file():
-            what = f"was made from the {role} {parent}, which is gone"
-            yield _finding(home, folder, "missing", what, "nothing, unless you need that input: its run makes it again")
 
 
 def _staging(home: Home, folder: Path) -> Iterator[Finding]:

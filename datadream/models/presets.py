@@ -174,10 +174,8 @@ def resolve(location: str, part: Part) -> ModelRef:
         return _of_zoo(location)
     wanted = hub.parse(location)
     if wanted is None or (part == "clip" and not location.startswith(HUB) and "/" not in location):
-        what = "a CLIP" if part == "clip" else "a diffusion model"
-        raise UserError(
-            f"{location!r} names no model: there is no such folder, and {what} can't be called so", hint=HINTS[part]
-        )
+        what = f"{location!r} is neither a folder that is there nor a name of a {WORD[part]}"
+        raise UserError(what, hint=HINTS[part])
     return ModelRef(location=f"{HUB if part == 'clip' else ''}{wanted.repo}", revision=wanted.revision or None)
 
 
