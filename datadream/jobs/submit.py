@@ -62,12 +62,8 @@ def submit(
         folder = durable.make_dir(home.job(spec.id))
         place = spec.model.location if spec.model else ""
         if (folder / "spec.json").exists():
-            found = None
-            with suppress(UserError):
-                found = state.derive(home, spec.id)
-            if found is None:  # damaged, and here is what it must hold
-                durable.write_json(folder / "spec.json", spec.model_dump(mode="json"))
-            elif not found.final:
+            found = _status(home, spec)
+            if found is not None and not found.final:
                 _put_place(home, spec.id, place)
                 if found.paused or found.state == "cancelling":
                     _control(home, spec.id, lambda _: {"cancel": False, "paused": False, "reason": ""})
@@ -93,6 +89,16 @@ def submit(
             durable.mark(home.queue / spec.id)  # first: what dies in between leaves no job that nobody looks at
             durable.write_json(folder / "spec.json", spec.model_dump(mode="json"))
     return [spec.id for spec in todo]
+
+
+def _status(home: Home, spec: JobSpec) -> state.Status | None:
+    """The status of a job that has a spec.json. A damaged one is mended: here is what it must hold."""
+    for again in (False, True):
+        if again:
+            durable.write_json(home.job(spec.id) / "spec.json", spec.model_dump(mode="json"))
+        with suppress(UserError):
+            return state.derive(home, spec.id)
+    return None
 
 
 def _put_place(home: Home, job_id: str, place: str) -> None:
