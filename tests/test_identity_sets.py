@@ -59,7 +59,7 @@ def test_a_name_that_was_chosen_is_not_changed(home: Home, tmp_path: Path) -> No
     a, b = folder(tmp_path / "a" / "images"), folder(tmp_path / "b" / "images", 7)
     for name in (None, "mine"):
         make_set(home, str(a), 2, 1, split_seed=0, name=name, check="all")
-        with pytest.raises(UserError, match="stands for another set.*--name"):
+        with pytest.raises(UserError, match=r"stands for another set.*--name"):
             make_set(home, str(b), 2, 1, split_seed=0, name=name, check="all")
     assert free_name(home, "mine", "f" * 16) == "mine-2"
     assert "a name that is taken" in " ".join(set_maker.look(home, Wish(str(b), 2, 1)).lines)
@@ -114,7 +114,7 @@ def test_a_set_that_was_changed_is_refused_and_can_be_made_again(home: Home, tmp
         lambda: find_set(home, made.name),
         lambda: add_set(home, made.shots, None),
     ):
-        with pytest.raises(UserError, match="its hash is not its id.*make the set again with `datadream set make`"):
+        with pytest.raises(UserError, match=r"its hash is not its id.*make the set again with `datadream set make`"):
             look()
     shutil.rmtree(path.parent)
     make_set(home, str(a), 2, 1, split_seed=0, name=None, check="all")
