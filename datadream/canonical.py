@@ -5,7 +5,6 @@ Keys sorted, no spaces, UTF-8, no NaN. A mapping with tuples or Paths is refused
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ID_LENGTH = 16  # hex digits of sha256 in an artifact id: 64 bits
-KNOWN_FILES = 1 << 15  # whose hashes a process remembers
+KNOWN_FILES = 1 << 20  # whose hashes a process remembers: some 300 bytes each
 FRESH_NS = 2_000_000_000  # some file systems count seconds, or two: a newer file may change and look the same
 
 
@@ -65,17 +64,20 @@ def sha256_known(path: Path) -> str:
 
     A file that changed a moment ago is read every time: one more change might not show in its stamp.
     """
-    found = stamp(path)
-    now = time.time_ns()
-    if any(abs(now - moment) < FRESH_NS for moment in (found.modified, found.changed)):
-        return sha256_file(path)
-    return _known(path, found)
+    found, now = stamp(path), time.time_ns()
+    place, rest = found[:2], found[2:]
+    known = _known.get(place)
+    if known is not None and known[0] == rest:
+        return known[1].hex()
+    digest_ = sha256_file(path)
+    if all(abs(now - moment) >= FRESH_NS for moment in (found.modified, found.changed)):
+        if len(_known) >= KNOWN_FILES:
+            _known.clear()
+        _known[place] = rest, bytes.fromhex(digest_)
+    return digest_
 
 
-@functools.lru_cache(maxsize=KNOWN_FILES)
-def _known(path: Path, found: Stamp) -> str:
-    del found  # part of the key
-    return sha256_file(path)
+_known: dict[tuple[int, ...], tuple[tuple[int, ...], bytes]] = {}  # by device and inode: a file has one content
 
 
 def _refuse_inexact(value: Any) -> None:

@@ -286,7 +286,7 @@ def test_a_checkpoint_of_the_first_version_is_gone_on_from(home: Home, capfd: py
     (folder / "count.json").write_text('{"step": 1, "chain": "x"}')
     submit.submit(home, [spec], {})
     run(home, spec.id)
-    assert "goes on from what a version left that did not name its code" in capfd.readouterr().err
+    assert "an earlier version left this without naming its code" in capfd.readouterr().err
     steps = [
         event["step"]
         for event in durable.read_jsonl(home.job(spec.id) / "events.jsonl")[0]

@@ -33,7 +33,7 @@ def claim_checkpoint(home: Home, spec: JobSpec, origin: dict[str, Any]) -> Path:
         _say(f"goes on with {name_of(origin['code'])} from what {name_of(earlier[-1])} left")
         origin["earlier_code"] = mine["earlier_code"] = earlier
     elif not old and (folder.is_dir() or staged.is_dir()):
-        _say("goes on from what a version left that did not name its code or its inputs")
+        _say("an earlier version left this without naming its code and inputs; what has no checksum is made again")
     durable.write_json(durable.make_dir(folder) / OWNER, mine)
     return folder
 

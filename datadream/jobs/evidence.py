@@ -11,8 +11,9 @@ import functools
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from datadream import durable
@@ -77,10 +78,15 @@ def check_run(home: Home, record: dict[str, Any]) -> Answers:
 
     Raises UserError saying what doesn't verify.
     """
-    run_id = str(record.get("id"))
-    check_record(record, run_id)
+    check_record(record, str(record.get("id")))
+    check_links(home, record)
+    return check_classifier(home, record["jobs"]["classify"])
+
+
+def check_links(home: Home, record: dict[str, Any]) -> None:
+    """Raise UserError unless a record says of its set, its inputs and its settings what the artifacts' specs say."""
     jobs = record["jobs"]
-    answers, spec = _answers(home, jobs["classify"])
+    spec: dict[str, Any] = read_manifest(home, "classifier", jobs["classify"])["spec"]
     chain = {"classify": spec}
     if "generate" in jobs and home.has("synthetic", jobs["generate"]):
         chain["generate"] = read_manifest(home, "synthetic", jobs["generate"])["spec"]
@@ -101,8 +107,8 @@ def check_run(home: Home, record: dict[str, Any]) -> Answers:
         and all(record["recipe"].get(stage) == found["settings"] for stage, found in chain.items())
     )
     if not fits:
-        raise UserError(f"the record of the run {run_id} names other inputs or settings than its jobs had", hint=RECORD)
-    return answers
+        what = f"the record of the run {record['id']} names other inputs or settings than its jobs had"
+        raise UserError(what, hint=RECORD)
 
 
 def check_classifier(home: Home, classifier_id: str) -> Answers:
@@ -110,7 +116,31 @@ def check_classifier(home: Home, classifier_id: str) -> Answers:
 
     Right is what the few-shot set says, not the file. Raises UserError saying what doesn't verify.
     """
-    return _answers(home, classifier_id)[0]
+    folder = home.artifact("classifier", classifier_id)
+    manifest = read_manifest(home, "classifier", classifier_id)
+    spec: dict[str, Any] = manifest["spec"]
+    for name in FILES:
+        if name not in manifest["files"]:
+            raise UserError(f"the classifier {classifier_id} has no {name}", at=folder, hint=AGAIN)
+        check_file(home, "classifier", classifier_id, name, manifest["files"][name])
+    shots = _set(home, spec["inputs"]["set"])
+    try:
+        scores = json.loads(durable.read_bytes(folder / SCORES))
+        refs = shots.part(spec["settings"]["evaluate"])
+        said = [(row["key"], int(row["prediction"])) for row in _rows(folder)]
+        counted = (scores["split"], scores["correct"], scores["n"])
+    except (KeyError, TypeError, ValueError, RecursionError, csv.Error) as error:
+        what = f"the answers of the classifier {classifier_id} can't be read"
+        raise UserError(what, at=folder, hint=AGAIN) from error
+    keys = tuple(key for key, _ in said)
+    if keys != tuple(ref.key for ref in refs):
+        what = "was judged on other images than its set holds"
+        raise UserError(f"the classifier {classifier_id} {what}", at=folder, hint=AGAIN)
+    correct = tuple(prediction == ref.label for (_, prediction), ref in zip(said, refs, strict=True))
+    if counted != (spec["settings"]["evaluate"], sum(correct), len(keys)):
+        what = f"says {counted[1]} of {counted[2]} are right, and its answers say {sum(correct)} of {len(keys)}"
+        raise UserError(f"the classifier {classifier_id} {what}", at=folder, hint=AGAIN)
+    return Answers(keys, correct, scores)
 
 
 def check_logits(home: Home, classifier_id: str) -> None:
@@ -119,10 +149,13 @@ def check_logits(home: Home, classifier_id: str) -> None:
 
     folder = home.artifact("classifier", classifier_id)
     logits = load_file(folder / LOGITS)["logits"]
-    rows = csv.DictReader(io.StringIO(durable.read_bytes(folder / PREDICTIONS).decode("utf-8"), newline=""))
-    said = [int(row["prediction"]) for row in rows]
+    said = [int(row["prediction"]) for row in _rows(folder)]
     if len(said) != len(logits) or any(row[answer] != row.max() for row, answer in zip(logits, said, strict=True)):
         raise UserError(f"the answers of the classifier {classifier_id} are not what its logits say", hint=AGAIN)
+
+
+def _rows(folder: Path) -> Iterator[dict[str, str]]:
+    yield from csv.DictReader(io.StringIO(durable.read_bytes(folder / PREDICTIONS).decode("utf-8"), newline=""))
 
 
 def mark(home: Home, run_id: str, classifier_id: str, set_id: str) -> int:
@@ -141,36 +174,6 @@ def mark(home: Home, run_id: str, classifier_id: str, set_id: str) -> int:
     if any(durable.is_racy(max(times[-2:])) for times in found if times):
         return 0
     return int(digest(found)[:15], 16)
-
-
-def _answers(home: Home, classifier_id: str) -> tuple[Answers, dict[str, Any]]:
-    """The answers and the spec."""
-    folder = home.artifact("classifier", classifier_id)
-    manifest = read_manifest(home, "classifier", classifier_id)
-    spec: dict[str, Any] = manifest["spec"]
-    for name in FILES:
-        if name not in manifest["files"]:
-            raise UserError(f"the classifier {classifier_id} has no {name}", at=folder, hint=AGAIN)
-        check_file(home, "classifier", classifier_id, name, manifest["files"][name])
-    scores = json.loads(durable.read_bytes(folder / SCORES))
-    refs = _set(home, spec["inputs"]["set"]).part(spec["settings"]["evaluate"])
-    table = csv.DictReader(io.StringIO(durable.read_bytes(folder / PREDICTIONS).decode("utf-8"), newline=""))
-    try:
-        said = [(row["key"], int(row["prediction"])) for row in table]
-        counted = (scores["split"], scores["correct"], scores["n"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"the answers of the classifier {classifier_id} can't be read", at=folder, hint=AGAIN
-        ) from error
-    keys = tuple(key for key, _ in said)
-    if keys != tuple(ref.key for ref in refs):
-        what = "was judged on other images than its set holds"
-        raise UserError(f"the classifier {classifier_id} {what}", at=folder, hint=AGAIN)
-    correct = tuple(prediction == ref.label for (_, prediction), ref in zip(said, refs, strict=True))
-    if counted != (spec["settings"]["evaluate"], sum(correct), len(keys)):
-        what = f"says {counted[1]} of {counted[2]} are right, and its answers say {sum(correct)} of {len(keys)}"
-        raise UserError(f"the classifier {classifier_id} {what}", at=folder, hint=AGAIN)
-    return Answers(keys, correct, scores), spec
 
 
 def _set(home: Home, set_id: str) -> ShotSet:

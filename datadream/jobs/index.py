@@ -94,6 +94,10 @@ def recheck(home: Home, registry: Registry, limit: int = RECHECKED) -> int:
             _run(home, f"{run_id}.json", session)
             writes.mark(session, f"evidence/{run_id}", now)
         for name in damaged:
+            jobs = (state.read_dict(home.path / "runs" / name) or {}).get("jobs")
+            classifier_id = str(jobs.get("classify")) if isinstance(jobs, dict) else ""
+            if state.is_id(classifier_id):
+                _artifact(home, {}, "classifier", classifier_id, session)
             _run(home, name, session)
         writes.mend_references(session)
     return len(changed) + len(damaged)

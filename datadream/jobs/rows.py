@@ -133,11 +133,13 @@ def _classifier(
 
 def run_rows(home: Home, run_id: str) -> list[Row]:
     """A run's record; its accuracy is filled in from its classifier."""
-    from datadream.jobs.evidence import check_record
+    from datadream.jobs.evidence import check_links, check_record
 
     record = _read(home.run(run_id))
     try:
         check_record(record, run_id)
+        if home.has("classifier", str(record["jobs"]["classify"])):
+            check_links(home, record)
     except UserError as error:
         raise ValueError(error.message) from error
     jobs = _part(record, "jobs")
