@@ -109,7 +109,8 @@ def resolve(registry: Registry, prefix: str, nouns: Sequence[str]) -> tuple[str,
     if matches:
         listed = ", ".join(f"{noun} {found[: len(prefix) + 4]}" for noun, found in matches[:5])
         raise UserError(f"{prefix!r} begins several ids", hint=f"say more of it: {listed}")
-    raise UserError(f"no {what} {prefix!r}", hint=f"give at least 4 characters of an id, see `datadream {nouns[0]} ls`")
+    command = {"run": "runs"}.get(nouns[0], nouns[0])
+    raise UserError(f"no {what} {prefix!r}", hint=f"give at least 4 characters of an id, see `datadream {command} ls`")
 
 
 def ids(registry: Registry, noun: str, prefix: str, limit: int = 50) -> list[str]:
@@ -274,3 +275,14 @@ def _check_value(noun: str, condition: Condition) -> None:
         raise UserError(what, hint=f"write {name}{condition.op}2026-01-31, or the start of such a time")
     elif (noun, name) == ("job", "state") and value not in STATES:
         raise UserError(f"no job is ever {said}", hint=f"a state is one of {', '.join(STATES)}")
+
+
+def evidence(registry: Registry, limit: int) -> list[tuple[str, str, str, int]]:
+    """Of the newest `limit` runs: id, classifier, set, and the mark of their evidence when it was last looked at."""
+    text = (
+        "SELECT r.id, r.classifier_id, r.set_id, coalesce(m.value, 0) FROM run r "
+        "LEFT JOIN mark m ON m.path = 'evidence/' || r.id ORDER BY r.created DESC, r.id DESC LIMIT ?"
+    )
+    with registry.reading() as session:
+        rows = session.connection().exec_driver_sql(text, (limit,))
+        return [(str(row[0]), str(row[1]), str(row[2]), int(row[3])) for row in rows]

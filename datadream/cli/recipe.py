@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from datadream.cli.options import BackboneOption, JsonOption, OverrideOption
+from datadream.cli.options import BackboneOption, ClipOption, DiffusionOption, JsonOption, OverrideOption
+from datadream.text import shown
 
 app = typer.Typer(no_args_is_help=True, help="Recipes: a method's settings.")
 
@@ -33,6 +34,8 @@ def list_(json: JsonOption = False, backbone: BackboneOption = "mini") -> None:
 def show(
     name: Annotated[str, typer.Argument(help="A recipe's name, or a .toml file.")],
     backbone: BackboneOption = "mini",
+    diffusion: DiffusionOption = None,
+    clip: ClipOption = None,
     override: OverrideOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -42,13 +45,20 @@ def show(
     from datadream.models.presets import load_backbone
     from datadream.recipes.recipe import SECTIONS, check_overrides, load_recipe
 
-    recipe = load_recipe(name, load_backbone(backbone), override or [])
+    loaded = load_backbone(backbone, diffusion, clip)
+    if loaded.given:
+        from datadream.jobs.ask import settled
+
+        loaded, notes = settled(loaded, [name], override or [], dry=True)
+        for said in notes:
+            typer.echo(shown(said), err=True)
+    recipe = load_recipe(name, loaded, override or [])
     check_overrides(override or [], [recipe])
     content = recipe.model_dump(mode="json", exclude={"overrides"})
     if json:
         typer.echo(library.dumps(content, ensure_ascii=False, indent=2))
         return
-    typer.echo(f"{recipe.name} on {backbone}: {recipe.about}\ndata = {', '.join(recipe.data)}")
+    typer.echo(f"{recipe.name} on {shown(loaded.name)}: {recipe.about}\ndata = {', '.join(recipe.data)}")
     for section, model in SECTIONS.items():
         if content[section] is not None:
             typer.echo(f"\n[{section}]")

@@ -19,6 +19,7 @@ from datadream.cli.options import (
     numbers,
     words,
 )
+from datadream.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +93,9 @@ def run(
         force=force,
         without_marked=without_marked,
     )
-    methods = ask.check(request)
+    methods = ask.check(request, dry=dry_run)
+    for note in methods.notes:
+        typer.echo(shown(note), err=True)
     if dry_run:
         print_plan(ask.plan(peek_home(home), request, methods, dry=True), peek_home(home), json)
         return
@@ -132,6 +135,7 @@ def print_plan(planned: Plan, home: Home, json: bool) -> None:
     """How many jobs a plan has, what it reuses, and what it may take, as text or JSON."""
     import json as library
 
+    from datadream.jobs.ask import models_of
     from datadream.jobs.estimate import estimate
 
     found = estimate(home, planned)
@@ -150,6 +154,8 @@ def print_plan(planned: Plan, home: Home, json: bool) -> None:
         return
     listed = ", ".join(f"{count} {stage}" for stage, count in found.stages.items())
     typer.echo(f"jobs    {len(planned.missing)} to run{f' ({listed})' if listed else ''}, {planned.reused} reused")
+    for label, text in models_of(planned):
+        typer.echo(f"{label:<8}{shown(text)}")
     typer.echo(f"time    {found.time_text()}")
     typer.echo(f"disk    {found.disk_text()}")
 

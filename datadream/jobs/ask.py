@@ -9,8 +9,8 @@ import functools
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from datadream.data.shots import ShotSet, make_shot_set
 from datadream.data.source import Listed, open_source
@@ -22,11 +22,12 @@ from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.home import Home
 from datadream.jobs.launchers import check_launcher
 from datadream.jobs.plan import Run
-from datadream.jobs.sets import NamedSet, add_set, default_name, find_set, load_set
+from datadream.jobs.sets import NamedSet, add_set, default_name, find_set, free_name, load_set
 from datadream.jobs.spec import JobSpec
 from datadream.jobs.state import is_id
 from datadream.models.makes import check_models
-from datadream.models.presets import Backbone, load_backbone
+from datadream.models.presets import SECTIONS, Backbone, ModelRef, Part, check_fit, load_backbone, pinned
+from datadream.models.verify import checked
 from datadream.recipes.recipe import DATA, Data, Recipe, check_overrides, load_recipe
 
 SHOTS = (16,)  # with a source, when nothing else is said
@@ -62,18 +63,22 @@ class Request:
 
 @dataclass(frozen=True)
 class Methods:
-    """A request's recipes, ready for its backbone, and the mixes it is limited to."""
+    """A request's recipes, ready for its backbone, and the mixes it is limited to; `notes` are worth telling.
+
+    The models that the recipes use are settled: every hub model among them has its commit.
+    """
 
     recipes: tuple[Recipe, ...]
     backbone: Backbone
     data: tuple[Data, ...] | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a request takes: `missing` jobs in the order they are queued, and how many finished artifacts serve again.
 
-    A `dry` one has sets that aren't kept, and may not be submitted as it is.
+    A `dry` one has sets that aren't kept, and may not be submitted as it is. `notes` are worth telling.
     """
 
     request: Request
@@ -82,6 +87,7 @@ class Plan:
     missing: tuple[JobSpec, ...]
     reused: int
     dry: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def demo_request(shots: Sequence[int] = (4,), seeds: Sequence[int] = (1,)) -> Request:
@@ -94,8 +100,11 @@ def command(request: Request) -> str:
     return shlex.join(["datadream", "run", *_words(request)])
 
 
-def check(request: Request) -> Methods:
-    """The methods of a request. Raises UserError for anything wrong that can be known without a home."""
+def check(request: Request, *, dry: bool = False) -> Methods:
+    """The methods of a request. Raises UserError for anything wrong that can be known without a home.
+
+    With `dry` a hub model whose commit can't be learned is no error yet, but noted.
+    """
     if not request.recipes:
         raise UserError("say which methods to run", hint="give at least one recipe, as datadream-dset")
     if bool(request.sets) == bool(request.source):
@@ -105,13 +114,38 @@ def check(request: Request) -> Methods:
     if unknown:
         raise UserError(f"there is no mix of data {unknown[0]!r}", hint=f"use any of {', '.join(DATA)}")
     check_launcher(request.launcher)
-    backbone = _backbone(request.backbone, request.diffusion, request.clip)
-    recipes = [load_recipe(name, backbone, request.overrides) for name in dict.fromkeys(request.recipes)]
+    asked = tuple(dict.fromkeys(request.recipes))
+    backbone = load_backbone(request.backbone, request.diffusion, request.clip)
+    backbone, notes = settled(backbone, asked, request.overrides, dry=dry)
+    recipes = [load_recipe(name, backbone, request.overrides) for name in asked]
     check_overrides(request.overrides, recipes)
+    return Methods(tuple(recipes), backbone, mixes or None, tuple(notes))
+
+
+def settled(
+    backbone: Backbone, names: Sequence[str], overrides: Sequence[str] = (), *, dry: bool = False
+) -> tuple[Backbone, list[str]]:
+    """`backbone` as these recipes use it, and what to say: hub models at their commits, values that are theirs.
+
+    Raises UserError for a model that can't be used so. With `dry` a commit that can't be learned is told instead.
+    """
+    recipes = [load_recipe(name, backbone, overrides) for name in names]
     solvers = {recipe.generate.scheduler for recipe in recipes if recipe.generate is not None}
     trained = any(data != "none" for recipe in recipes for data in recipe.data)
-    check_models(backbone.diffusion if solvers else None, solvers, backbone.clip, trained)
-    return Methods(tuple(recipes), backbone, mixes or None)
+    draws = bool(solvers)
+    check_models(backbone.diffusion if draws else None, solvers, backbone.clip, trained)
+    parts: list[Part] = ["diffusion", "clip"] if draws else ["clip"]
+    notes = []
+    if "diffusion" in backbone.given and not draws:
+        notes.append("none of these methods draws images, so --diffusion has no part in them")
+    try:
+        backbone, notes_of_hub = pinned(backbone, parts)
+        notes += notes_of_hub
+    except UserError as error:
+        if not dry:
+            raise
+        return backbone, [*notes, f"this can't run as it is: {error}"]
+    return backbone, [*notes, *check_fit(backbone, parts)]
 
 
 def plan(home: Home, request: Request, methods: Methods | None = None, *, dry: bool = False) -> Plan:
@@ -120,7 +154,7 @@ def plan(home: Home, request: Request, methods: Methods | None = None, *, dry: b
     With a source its sets are made and kept; with `dry` nothing is written, and no image is read: the images are
     taken to be as they were when a kept set of the same source was made. Raises UserError as `datadream run` does.
     """
-    methods = methods or check(request)
+    methods = methods or check(request, dry=dry)
     if request.sets:
         sets = _named(home, request.sets, request.seeds)
     else:
@@ -139,7 +173,25 @@ def plan(home: Home, request: Request, methods: Methods | None = None, *, dry: b
     todo = jobs.missing(home, list(specs.values()))
     split = [part for spec in todo for part in (*_parts(spec, request.shards), spec)]
     missing = jobs.missing(home, split)
-    return Plan(request, tuple(runs), tuple(sets), tuple(missing), len(specs) - len(todo), dry)
+    return Plan(request, tuple(runs), tuple(sets), tuple(missing), len(specs) - len(todo), dry, methods.notes)
+
+
+def models_of(plan: Plan) -> list[tuple[str, str]]:
+    """Of each model that isn't its preset's own, or comes from the hub: its part, and which it is with whose values."""
+    found = []
+    for backbone in [run.backbone for run in plan.runs[:1]]:
+        used = {spec.stage != "classify" for run in plan.runs for spec in run.jobs.values()}
+        parts: tuple[tuple[str, Part, ModelRef], ...] = (
+            ("model", "diffusion", backbone.diffusion),
+            ("CLIP", "clip", backbone.clip),
+        )
+        for label, part, ref in parts:
+            if (part == "diffusion") in used and (part in backbone.given or ref.digest is None):
+                which = ref.digest[:12] if ref.digest else f"commit {(ref.revision or 'unknown')[:12]}"
+                own = any(section in backbone.defaults for section in SECTIONS[part])
+                values = f"the values of --backbone {backbone.preset}" if own else "the paper's values"
+                found.append((label, f"{ref.location} ({which}), {values}"))
+    return found
 
 
 def submit(home: Home, asked: Request | Plan) -> list[str]:
@@ -150,8 +202,11 @@ def submit(home: Home, asked: Request | Plan) -> list[str]:
     if isinstance(asked, Request):
         asked = plan(home, asked)
     elif asked.dry:
-        asked = plan(home, asked.request)
+        shown, asked = asked, plan(home, asked.request)
+        _refuse_another(shown, asked)
     request = asked.request
+    for model in {spec.model for spec in asked.missing if spec.model is not None and spec.model.digest}:
+        checked(model)
     titles = plans.titles_of(asked.runs)
     parts = {}
     for spec in asked.missing:
@@ -181,7 +236,7 @@ def make_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> list
     made = []
     for number, (shots, seed) in enumerate(asked):
         drawn = make_shot_set(opened, shots, seed, check="used" if number else "all")
-        made.append(add_set(home, drawn, None))
+        made.append(add_set(home, drawn, None, free=True))
     return made
 
 
@@ -191,7 +246,7 @@ def preview_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> l
     for shots, seed in asked:
         drawn = _drawn(source, shots, seed, int(time.monotonic() / LISTED_SECONDS))
         kept = next((entry for entry in _kept(home, drawn) if _outline(entry) == _outline(drawn)), None) or drawn
-        found.append(NamedSet(default_name(kept), kept.id, kept))
+        found.append(NamedSet(free_name(home, default_name(kept), kept.id), kept.id, kept))
     return found
 
 
@@ -210,12 +265,15 @@ def _drawn(source: str, shots: int, seed: int, moment: int) -> ShotSet:
 
 
 def _kept(home: Home, drawn: ShotSet) -> Iterator[ShotSet]:
-    """The kept sets of the same source, shots and seed."""
-    wanted = {"source": dict(drawn.source), "shots": drawn.shots, "seed": drawn.seed}
+    """The kept sets of the same source, shots and seed. One that can't be read is none."""
     folder = home.path / "artifacts" / "set"
     for set_id in sorted(path.name for path in folder.glob("*") if is_id(path.name)):
-        if read_manifest(home, "set", set_id)["spec"] == wanted:
-            yield load_set(home, set_id)
+        with suppress(UserError):
+            spec = read_manifest(home, "set", set_id)["spec"]
+            if (spec.get("shots"), spec.get("seed")) == (drawn.shots, drawn.seed):
+                kept = load_set(home, set_id)
+                if kept.source == drawn.source:
+                    yield kept
 
 
 def _outline(shots: ShotSet) -> object:
@@ -245,20 +303,14 @@ def _parts(spec: JobSpec, shards: int) -> list[JobSpec]:
     return plans.shards_of(spec, shards) if shards > 1 and spec.stage == "generate" and spec.shard is None else []
 
 
-def _backbone(name: str, diffusion: str | None, clip: str | None) -> Backbone:
-    """The backbone; the digest of a model's folder is taken anew only when a file in it has changed."""
-    stamps = []
-    for given in (diffusion, clip):
-        folder = Path(given).expanduser() if given else None
-        if folder and folder.is_dir():
-            files = sorted(path for path in folder.rglob("*") if path.is_file())
-            stamps += [(str(path), (found := path.stat()).st_size, found.st_mtime_ns) for path in files]
-    return _loaded(name, diffusion, clip, tuple(stamps))
-
-
-@functools.lru_cache(maxsize=8)
-def _loaded(name: str, diffusion: str | None, clip: str | None, stamps: object) -> Backbone:
-    return load_backbone(name, diffusion, clip)
+def _refuse_another(shown: Plan, now: Plan) -> None:
+    """Raise UserError when what would be queued isn't what was shown: a file it was made from changed in between."""
+    before, after = ([(run.recipe, run.backbone, run.data) for run in entry.runs] for entry in (shown, now))
+    if before != after:
+        raise UserError(
+            "a recipe or a model has changed since this plan was made",
+            hint="look at the plan again, then start it",
+        )
 
 
 def _words(request: Request) -> Iterator[str]:

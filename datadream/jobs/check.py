@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from datadream.canonical import digest, sha256_file
+from datadream import durable
+from datadream.canonical import sha256_file
 from datadream.errors import UserError
 from datadream.jobs import index, rows, state
+from datadream.jobs.artifacts import AGAIN_SET, what_is_wrong
+from datadream.jobs.evidence import check_logits
 from datadream.jobs.home import Home
 from datadream.jobs.lease import is_held
 from datadream.jobs.marks import read_marks
@@ -71,33 +75,47 @@ def _unreadable(home: Home, path: Path, error: Exception, what: str, advice: str
 
 
 def _artifact(home: Home, kind: str, folder: Path, deep: bool) -> Iterator[Finding]:
+    again = AGAIN_SET if kind == "set" else AGAIN
     try:
-        made = rows.artifact_rows(home, kind, folder.name)
-        files: dict[str, Any] = (state.read_dict(folder / "manifest.json") or {})["files"]
+        manifest = json.loads(durable.read_bytes(folder / "manifest.json"))
+        if wrong := what_is_wrong(manifest, kind, folder.name):
+            raise ValueError(f"it {wrong}")
+        files: dict[str, Any] = manifest["files"]
         expected = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
     except Exception as error:  # noqa: BLE001 - it may hold anything
-        yield _unreadable(home, folder, error, f"has no usable manifest: {error}", AGAIN)
+        yield _unreadable(home, folder, error, f"has no usable manifest: {error}", again)
         return
-    if made[0].content != digest({name: sha for name, (_, sha) in expected.items()}):
-        yield _finding(home, folder / "manifest.json", "changed", "its own digest doesn't fit its files", AGAIN)
+    whole = True
     for name, (size, sha256) in sorted(expected.items()):
         path = folder / name
         try:
             if not path.is_file():
-                yield _finding(home, path, "missing", "is gone", AGAIN)
+                whole = False
+                yield _finding(home, path, "missing", "is gone", again)
             elif path.stat().st_size != size or (deep and sha256_file(path) != sha256):
-                yield _finding(home, path, "changed", "has other bytes than when it was made", AGAIN)
+                whole = False
+                yield _finding(home, path, "changed", "has other bytes than when it was made", again)
         except OSError as error:
-            yield _unreadable(home, path, error, str(error), AGAIN)
+            whole = False
+            yield _unreadable(home, path, error, str(error), again)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if not path.is_dir() and name not in expected and name != "manifest.json":
             yield _finding(home, path, "extra", "wasn't there when it was made", "move it elsewhere")
-    for role, parent in sorted((made[0].spec.get("inputs") or {}).items()):
+    for role, parent in sorted((manifest["spec"].get("inputs") or {}).items()):
         source = {"set": "set", "adapter": "adapter", "synthetic": "synthetic"}.get(role, role)
         if not (home.path / "artifacts" / source / str(parent) / "manifest.json").is_file():
+            whole = False
             what = f"was made from the {role} {parent}, which is gone"
             yield _finding(home, folder, "missing", what, "nothing, unless you need that input: its run makes it again")
+    if not whole:
+        return
+    try:
+        rows.artifact_rows(home, kind, folder.name)
+        if kind == "classifier" and deep:
+            check_logits(home, folder.name)
+    except Exception as error:  # noqa: BLE001 - it may hold anything
+        yield _unreadable(home, folder, error, f"can't be believed: {error}", again)
 
 
 def _staging(home: Home, folder: Path) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from datadream.stages.emit import Event
 
 POLL_SECONDS = 0.1
 CHECK_SECONDS = 3.0
+AGAIN = "the same command again"  # a job that waits for what failed can't be retried by itself
 OnEvent = Callable[[JobSpec, Event], None]
 
 
@@ -71,9 +72,10 @@ def failure(home: Home, statuses: Sequence[Status]) -> Exception | None:
             return JobFailed(f"{status.stage} failed: {status.reason} (its log, {log}, ends with:{lines})")
     for status in statuses:
         if status.state != "done":
+            again = f"`datadream job retry {status.id[:8]}` or the same command again" if status.final else AGAIN
             return UserError(
                 f"the job {status.id[:8]} ({status.title or status.stage}) is {status.state}: {status.reason}",
-                hint=f"`datadream job retry {status.id[:8]}` or the same command again tries anew",
+                hint=f"{again} starts it again",
             )
     return None
 

@@ -18,6 +18,7 @@ $DATADREAM_HOME/
   artifacts/<kind>/<id>/manifest.json + files
   runs/<id>.json      which jobs make a method's number
   names/set/<id>.json the user's names for few-shot sets
+  places/<id>.json    where a few-shot set's folder lies by now, when it was asked for from another place
   labels/<id>.json    the user's tags and notes on anything
   marks/<id>.json     which images of a synthetic set the user calls bad
   experiments/<id>.json   named grids of runs
@@ -116,6 +117,10 @@ class Home:
     def set_name(self, name_id: str) -> Path:
         """The file that holds one of the user's names for a set."""
         return self.path / "names" / "set" / f"{name_id}.json"
+
+    def place(self, set_id: str) -> Path:
+        """The file that holds where a set's source folder lies, once it isn't where it was."""
+        return self.path / "places" / f"{set_id}.json"
 
     def has(self, kind: Kind, artifact_id: str) -> bool:
         """Whether the artifact is finished."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from sqlmodel import Session
 
 from datadream import durable
 from datadream.canonical import short_id
-from datadream.jobs import rows, state
+from datadream.jobs import evidence, rows, state
 from datadream.jobs.home import Home
 from store import queries, writes
 from store import registry as store
 from store.registry import Registry
 from store.tables import KINDS, Problem
 
+RECHECKED = 200  # newest runs whose evidence is looked at whenever the registry is opened
 CHUNK_SECONDS = 0.2  # of work in one transaction, so that other writers get their turn
 PASSING = "can't be read now: "  # how a problem begins that may be gone at the next look
 Task = Callable[[Session], None]
@@ -38,6 +40,7 @@ def open_registry(
     """
     registry = Registry.open(home.registry, home.registry_lock, notices=notices)
     sync(home, registry, seconds)
+    recheck(home, registry)
     return registry
 
 
@@ -69,6 +72,35 @@ def sync(home: Home, registry: Registry, seconds: float | None = None) -> int:
             more = task is not None
             writes.mend_references(session)
     return count
+
+
+def recheck(home: Home, registry: Registry, limit: int = RECHECKED) -> int:
+    """Read again those of the newest `limit` runs whose record, answers or set were written to since; how many.
+
+    A folder's time doesn't tell that a file in it was written to in place.
+    """
+    changed = []
+    for run_id, classifier_id, set_id, before in queries.evidence(registry, limit):
+        now = evidence.mark(home, run_id, classifier_id, set_id)
+        if now != before or not now:
+            changed.append((run_id, classifier_id, now))
+    damaged = [Path(path).name for path, _ in queries.problems(registry) if path.startswith("runs/")][:limit]
+    with registry.writing() if changed or damaged else nullcontext() as session:
+        if session is None:
+            return 0
+        writes.defer_references(session)
+        for run_id, classifier_id, now in changed:
+            _artifact(home, {}, "classifier", classifier_id, session)
+            _run(home, f"{run_id}.json", session)
+            writes.mark(session, f"evidence/{run_id}", now)
+        for name in damaged:
+            jobs = (state.read_dict(home.path / "runs" / name) or {}).get("jobs")
+            classifier_id = str(jobs.get("classify")) if isinstance(jobs, dict) else ""
+            if state.is_id(classifier_id):
+                _artifact(home, {}, "classifier", classifier_id, session)
+            _run(home, name, session)
+        writes.mend_references(session)
+    return len(changed) + len(damaged)
 
 
 def follow(home: Home, registry: Registry, job_ids: Collection[str]) -> None:
@@ -222,6 +254,7 @@ def _run(home: Home, name: str, session: Session) -> None:
 
 def _no_run(name: str, session: Session) -> None:
     writes.remove_run(session, name.removesuffix(".json"))
+    writes.unmark(session, f"evidence/{name.removesuffix('.json')}")
 
 
 def _jobs(home: Home, marks: dict[str, int]) -> Iterator[Task]:

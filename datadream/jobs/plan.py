@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,7 @@ from datadream import durable
 from datadream.canonical import short_id
 from datadream.errors import UserError
 from datadream.jobs.artifacts import read_manifest
+from datadream.jobs.evidence import check_record, sealed
 from datadream.jobs.home import Home
 from datadream.jobs.sets import NamedSet, source_label
 from datadream.jobs.spec import JobSpec
@@ -43,6 +45,8 @@ class Run:
         return f"{self.recipe.label} without {count} marked".strip() if count else self.recipe.label
 
 
+# Of a record, what a run can't have in two ways; its labels may stem from another request for the same run.
+BOUND = ("id", "method", "data", "set", "shots", "seed", "split_seed", "jobs")
 Excluded = Callable[[JobSpec], tuple[str, ...]]  # of a generate job: which of its images to leave out
 
 
@@ -149,27 +153,28 @@ def shards_of(spec: JobSpec, count: int) -> list[JobSpec]:
 def record(home: Home, run: Run) -> None:
     """Write down what `run` is made of; a table is a question to these records, once their classifiers are there."""
     path = home.run(run.id)
-    if path.exists():
-        return
+    content = {
+        "id": run.id,
+        "method": run.recipe.name,
+        "settings": run.settings,
+        "data": run.data,
+        "set": run.set.id,
+        "source": source_label(run.set.shots),
+        "shots": run.set.shots.shots,
+        "seed": run.set.shots.seed,
+        "split_seed": run.set.shots.split_seed,
+        "backbone": run.backbone.name,
+        "recipe": run.recipe.model_dump(mode="json"),
+        "jobs": {stage: spec.id for stage, spec in run.jobs.items()},
+        "created": datetime.now(UTC).isoformat(timespec="microseconds"),
+    }
+    with suppress(UserError, OSError, ValueError, RecursionError):  # else it is damaged, and here is what it must hold
+        old = json.loads(durable.read_bytes(path))
+        check_record(old, run.id)
+        if all(old.get(name) == content[name] for name in BOUND):
+            return
     durable.make_dir(path.parent)
-    durable.write_json(
-        path,
-        {
-            "id": run.id,
-            "method": run.recipe.name,
-            "settings": run.settings,
-            "data": run.data,
-            "set": run.set.id,
-            "source": source_label(run.set.shots),
-            "shots": run.set.shots.shots,
-            "seed": run.set.shots.seed,
-            "split_seed": run.set.shots.split_seed,
-            "backbone": run.backbone.name,
-            "recipe": run.recipe.model_dump(mode="json"),
-            "jobs": {stage: spec.id for stage, spec in run.jobs.items()},
-            "created": datetime.now(UTC).isoformat(timespec="microseconds"),
-        },
-    )
+    durable.write_json(path, sealed(content))
 
 
 def read_records(home: Home) -> list[dict[str, Any]]:

@@ -46,7 +46,8 @@ def after_loss(home: Home, status: Status, settings: QueueSettings) -> list[Verd
     last = next(iter(state.last_events(folder)[-1:]), {})
     lines = state.history(folder)
     rebooted, stopped = _rebooted(folder, status), _was_stopped(last, lines, status)
-    cause = "the machine was restarted" if rebooted else "its worker was asked to stop" if stopped else status.reason
+    asked = str(last.get("reason") or "its worker was asked to stop")
+    cause = "the machine was restarted" if rebooted else asked if stopped else status.reason
     excused = rebooted or stopped
     line = {"state": "lost", "done": status.done, "excused": excused, "retries": retries}
     strikes = _strikes([*lines, line], retries)

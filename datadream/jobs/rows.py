@@ -10,6 +10,7 @@ from datadream import durable
 from datadream.canonical import short_id
 from datadream.errors import UserError
 from datadream.jobs import state
+from datadream.jobs.artifacts import what_is_wrong
 from datadream.jobs.events import Tail
 from datadream.jobs.home import Home
 from datadream.jobs.labels import read_labels
@@ -41,8 +42,8 @@ def artifact_rows(home: Home, kind: str, artifact_id: str) -> list[Row]:
     folder = home.path / "artifacts" / kind / artifact_id
     manifest = _read(folder / "manifest.json")
     spec, files, origin = _part(manifest, "spec"), _part(manifest, "files"), _part(manifest, "origin")
-    if manifest.get("id") != artifact_id or manifest.get("kind") != kind:
-        raise ValueError("its manifest is another's")
+    if wrong := what_is_wrong(manifest, kind, artifact_id):
+        raise ValueError(f"its manifest {wrong}")
     rows: list[Row] = [
         Artifact(
             id=artifact_id,
@@ -63,17 +64,16 @@ def artifact_rows(home: Home, kind: str, artifact_id: str) -> list[Row]:
     inputs = {str(role): str(parent) for role, parent in (spec.get("inputs") or {}).items()}
     rows += [Lineage(child=artifact_id, role=role, parent=parent) for role, parent in sorted(inputs.items())]
     make = {"set": _set, "adapter": _adapter, "synthetic": _synthetic, "classifier": _classifier}.get(kind)
-    return rows + ([make(folder, artifact_id, spec, origin, inputs)] if make else [])
-
-
-def _set(folder: Path, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], inputs: dict[str, str]) -> Row:
-    from datadream.data.shots import ShotSet
-    from datadream.jobs.sets import source_label
-
     try:
-        shots = ShotSet.parse(durable.read_bytes(folder / "set.json"))
+        return rows + ([make(home, artifact_id, spec, origin, inputs)] if make else [])
     except UserError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(error.message) from error
+
+
+def _set(home: Home, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], inputs: dict[str, str]) -> Row:
+    from datadream.jobs.sets import load_set, source_label
+
+    shots = load_set(home, artifact_id)
     return ShotSetRow(
         id=artifact_id,
         source=source_label(shots),
@@ -87,9 +87,7 @@ def _set(folder: Path, artifact_id: str, spec: dict[str, Any], origin: dict[str,
     )
 
 
-def _adapter(
-    folder: Path, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], inputs: dict[str, str]
-) -> Row:
+def _adapter(home: Home, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], inputs: dict[str, str]) -> Row:
     settings = _part(spec, "settings")
     return AdapterRow(
         id=artifact_id,
@@ -101,7 +99,7 @@ def _adapter(
 
 
 def _synthetic(
-    folder: Path, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], inputs: dict[str, str]
+    home: Home, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], inputs: dict[str, str]
 ) -> Row:
     settings = _part(spec, "settings")
     return SyntheticRow(
@@ -115,9 +113,11 @@ def _synthetic(
 
 
 def _classifier(
-    folder: Path, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], inputs: dict[str, str]
+    home: Home, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], inputs: dict[str, str]
 ) -> Row:
-    scores = _read(folder / "scores.json")
+    from datadream.jobs.evidence import check_classifier
+
+    scores = check_classifier(home, artifact_id).scores
     return ClassifierRow(
         id=artifact_id,
         set_id=inputs["set"],
@@ -133,7 +133,15 @@ def _classifier(
 
 def run_rows(home: Home, run_id: str) -> list[Row]:
     """A run's record; its accuracy is filled in from its classifier."""
+    from datadream.jobs.evidence import check_links, check_record
+
     record = _read(home.run(run_id))
+    try:
+        check_record(record, run_id)
+        if home.has("classifier", str(record["jobs"]["classify"])):
+            check_links(home, record)
+    except UserError as error:
+        raise ValueError(error.message) from error
     jobs = _part(record, "jobs")
     return [
         Run(

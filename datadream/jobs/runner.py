@@ -21,9 +21,10 @@ from pathlib import Path
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import identity, leader, lease, policy, queue, state, submit
+from datadream.jobs import identity, leader, lease, policy, queue, spawn, state, submit
 from datadream.jobs.home import Home
 from datadream.jobs.pool import Hand, hire
+from datadream.jobs.provenance import Code
 from datadream.jobs.registrar import Registrar
 from datadream.jobs.remote import Remotes
 from datadream.jobs.state import Status
@@ -33,6 +34,7 @@ IDLE_SECONDS = 5.0
 REFRESH_SECONDS = 5.0
 STARVED_SECONDS = 1.0
 RECALL_SECONDS = 0.05  # of a tick, until every folder has been looked at
+CODE_SECONDS = 10.0
 STALE_SECONDS = 60.0  # a mark waits as long for its job's folder
 
 
@@ -64,12 +66,16 @@ class Runner:
         self._remote = Remotes(home)
         self._registrar = Registrar(home)
         self._said: set[str] = set()
+        self._code, self._code_at, self._outdated = Code(), time.monotonic(), False
         self._recalled = self._recall()
 
     def tick(self) -> bool:
         """Look at everything once and act; False when it should leave (idle long enough, or another leads)."""
         if not self._leadership.holds():
             self._say("another runner has taken over")
+            return False
+        if self._is_outdated():
+            self._say("the code changed on the disk since this runner started: a new one takes over")
             return False
         self._settings = queue.read_settings(self._home)
         self._collect()
@@ -82,6 +88,18 @@ class Runner:
         if self._recalling() or self._active():
             self._busy_at = time.monotonic()
         return time.monotonic() - self._busy_at < self._idle_seconds
+
+    @property
+    def outdated(self) -> bool:
+        """Whether it runs other code than lies on the disk by now, as of its last look."""
+        return self._outdated
+
+    def _is_outdated(self) -> bool:
+        """Look for other code now and then; only once nothing more changes, so that no half of it is started."""
+        if time.monotonic() - self._code_at > CODE_SECONDS:
+            self._code_at = time.monotonic()
+            self._outdated = self._code.changed() and self._code.settled()
+        return self._outdated
 
     def wait(self) -> None:
         """Sleep until a worker has something to say, or a little while."""
@@ -412,6 +430,9 @@ def run(home: Home, *, idle_seconds: float = IDLE_SECONDS, patience: float = lea
                 runner.wait()
         finally:
             runner.close()
+        if runner.outdated:
+            spawn.ensure_runner(home)
+            break
         if leader.newest(home) != leadership.epoch or not runner.overlooked:
             break
     return led

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from datadream.canonical import short_id
 from datadream.data.shots import ShotSet, make_shot_set
 from datadream.data.source import open_source
 from datadream.errors import UserError
-from datadream.jobs.artifacts import publish, read_manifest
+from datadream.jobs.artifacts import AGAIN_SET, publish, read_manifest
 from datadream.jobs.home import Home
 from datadream.jobs.lease import lease
 
@@ -30,30 +31,45 @@ class NamedSet:
     shots: ShotSet
 
 
-def add_set(home: Home, shots: ShotSet, name: str | None) -> NamedSet:
-    """Keep `shots` and give it `name` (default: source, shots and seed). The same set again is found, not remade.
+def add_set(home: Home, shots: ShotSet, name: str | None, *, free: bool = False) -> NamedSet:
+    """Keep `shots` and give it `name` (default: source, shots and seed). The same set again is found, not remade; it is
+    read from where it was asked for last.
 
-    Raises UserError when the name stands for another set.
+    Raises UserError when the name stands for another set; with `free` it gets a number instead.
     """
     name = name or default_name(shots)
     if not name.strip() or not _is_text(name):
         raise UserError(f"{name!r} can't be a set's name", hint="use at least one visible character, in UTF-8")
-    path = home.set_name(short_id(name))
-    held = json.loads(durable.read_bytes(path)) if path.exists() else None
-    if held and held["id"] != shots.id:
-        raise UserError(f"the name {name!r} stands for another set", at=path, hint="choose another --name")
     with lease(durable.make_dir(home.path / "artifacts" / "set") / ".lease", lambda _: None):
-        if home.has("set", shots.id) and _folder_is_gone(load_set(home, shots.id)):
-            durable.remove_dir(home.artifact("set", shots.id))  # the same images, now in another place
+        name = free_name(home, name, shots.id) if free else name
+        path = home.set_name(short_id(name))
+        if _held(home, name) not in ("", shots.id):
+            raise UserError(f"the name {name!r} stands for another set", at=path, hint="choose another --name")
         if not home.has("set", shots.id):
             staged = home.staging("set", shots.id)
             durable.remove_dir(staged)
             durable.write_bytes(durable.make_dir(staged) / FILE, shots.to_json_bytes())
             spec: dict[str, Any] = {"source": shots.source, "shots": shots.shots, "seed": shots.seed}
             publish(home, "set", shots.id, spec, {})
-    durable.make_dir(path.parent)
-    durable.write_json(path, {"name": name, "id": shots.id})
+        if load_set(home, shots.id).source != shots.source:  # the same images, now in another place
+            place = home.place(shots.id)
+            durable.make_dir(place.parent)
+            durable.write_json(place, {"path": shots.source["path"]})
+        durable.make_dir(path.parent)
+        durable.write_json(path, {"name": name, "id": shots.id})
     return NamedSet(name, shots.id, shots)
+
+
+def free_name(home: Home, name: str, set_id: str) -> str:
+    """`name`, or with a number behind it the first of its kind that stands for no other set than `set_id`."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return next(found for found in itertools.chain([name], numbered) if _held(home, found) in ("", set_id))
+
+
+def _held(home: Home, name: str) -> str:
+    """The id of the set that a name stands for; "" for none."""
+    path = home.set_name(short_id(name))
+    return str(json.loads(durable.read_bytes(path))["id"]) if path.exists() else ""
 
 
 def _is_text(name: str) -> bool:
@@ -86,14 +102,19 @@ def source_label(shots: ShotSet) -> str:
 
 
 def load_set(home: Home, set_id: str) -> ShotSet:
-    """The set with this id."""
-    read_manifest(home, "set", set_id)
-    return ShotSet.parse(durable.read_bytes(home.artifact("set", set_id) / FILE))
-
-
-def _folder_is_gone(shots: ShotSet) -> bool:
-    path = shots.source.get("path")
-    return path is not None and not Path(path).is_dir()
+    """The set with this id, its source folder where it was asked for last. Raises UserError for a changed one."""
+    manifest = read_manifest(home, "set", set_id)
+    folder = home.artifact("set", set_id)
+    shots = ShotSet.parse(durable.read_bytes(folder / FILE))
+    if shots.id != set_id or (manifest["spec"].get("shots"), manifest["spec"].get("seed")) != (shots.shots, shots.seed):
+        raise UserError(f"the set {set_id} was changed: its hash is not its id", at=folder, hint=AGAIN_SET)
+    try:
+        return shots.moved_to(Path(json.loads(durable.read_bytes(home.place(set_id)))["path"]))
+    except FileNotFoundError:
+        return shots
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        hint = "remove that file, and make the set again from where its folder lies"
+        raise UserError("can't tell where the set's folder lies by now", at=home.place(set_id), hint=hint) from error
 
 
 def list_sets(home: Home) -> list[NamedSet]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
 
@@ -23,6 +24,19 @@ KINDS: dict[Stage, Kind] = {
     "rehearse": "rehearsal",
 }
 PARTS: dict[str, type[Settings]] = {**SECTIONS, "rehearse": RehearseSettings}
+
+
+def id_of(content: Mapping[str, Any]) -> str:
+    """The id of the spec with this `content`, as a spec.json or a manifest holds it, of whatever version.
+
+    Raises KeyError, TypeError or ValueError for what is no spec.
+    """
+    found = dict(content)
+    found["model"] = ModelRef.model_validate(found["model"]).identity if found["model"] else None
+    for name in ("shard", "repeat", "excluded", "corrected"):  # left out of the hash when they aren't used
+        if not found.get(name):
+            found.pop(name, None)
+    return short_id(found)
 
 
 class JobSpec(BaseModel):
@@ -54,17 +68,7 @@ class JobSpec(BaseModel):
     @cached_property
     def id(self) -> str:
         """Hash of the canonical spec; where a model's folder lies does not matter, what is in it does."""
-        content = self.model_dump(mode="json")
-        content["model"] = self.model.identity if self.model else None
-        if self.shard is None:
-            del content["shard"]
-        if not self.repeat:
-            del content["repeat"]
-        if not self.excluded:
-            del content["excluded"]
-        if not self.corrected:
-            del content["corrected"]
-        return short_id(content)
+        return id_of(self.model_dump(mode="json"))
 
     @property
     def kind(self) -> Kind:

@@ -45,6 +45,8 @@ class Request(BaseModel):
     launcher: str = "local"
     resources: dict[str, Any] = {}
     shards: tuple[str, ...] = ()
+    place: str = ""  # where its model lay when it was last asked for; the spec's own place is that of the first time
+    code: dict[str, str] = {}  # of who asked
 
 
 class Control(BaseModel):
@@ -106,7 +108,7 @@ def read_spec(home: Home, job_id: str) -> JobSpec:
     """A job's spec. Raises UserError when there is none that can be read."""
     path = home.job(job_id) / "spec.json"
     try:
-        return JobSpec.model_validate_json(durable.read_bytes(path))
+        spec = JobSpec.model_validate_json(durable.read_bytes(path))
     except FileNotFoundError as error:
         raise UserError(f"no job {job_id}", at=home.path, hint="see `datadream job ls`") from error
     except (OSError, ValidationError, ValueError) as error:
@@ -115,6 +117,13 @@ def read_spec(home: Home, job_id: str) -> JobSpec:
             at=path,
             hint="it is left alone; ask for the same run again, or remove it with `datadream job rm`",
         ) from error
+    if spec.id != job_id:
+        raise UserError(
+            f"the spec.json of the job {job_id} is another's or was changed: its hash is not the job's id",
+            at=path,
+            hint="remove the job with `datadream job rm`, then run the same command again",
+        )
+    return spec
 
 
 def read_request(home: Home, job_id: str) -> Request:
@@ -349,7 +358,8 @@ def _inputs(home: Home, spec: JobSpec, request: Request) -> str:
     for role, parent in sorted([*spec.inputs.items(), *(("shard", shard) for shard in request.shards)]):
         if home.has(ROLES[role], parent):
             continue
-        gone = f"its {role} {parent[:8]} is gone: ask for the same run again"
+        what = "make that set again" if role == "set" else "ask for the same run again"
+        gone = f"its {role} {parent[:8]} is gone: {what}"
         if not (home.job(parent) / "spec.json").exists():
             return gone
         try:

@@ -13,6 +13,7 @@ from datadream.jobs import state
 from datadream.jobs.home import Home
 from datadream.jobs.launchers import resources_for
 from datadream.jobs.lease import is_held, lease
+from datadream.jobs.provenance import describe_code
 from datadream.jobs.spec import JobSpec
 from datadream.jobs.state import Control, Request
 from datadream.models.makes import resolution_of
@@ -49,20 +50,22 @@ def submit(
 ) -> list[str]:
     """Queue every missing artifact of `specs` (inputs before users); the ids of their jobs.
 
-    A job that is queued already stays as it is; one that is paused or being cancelled goes on; one that failed or
-    was cancelled is tried again. Raises UserError when there isn't room for what is asked, or `cluster.toml` is wrong.
+    A job that is queued already stays as it is, but reads its model where this request has it; one that is paused or
+    being cancelled goes on; one that failed or was cancelled is tried again. Raises UserError when there isn't room for
+    what is asked, or `cluster.toml` is wrong.
     """
     todo = missing(home, specs)
     check(home, todo, launcher, resources)
     durable.make_dir(home.queue)
     base = time.time_ns()
+    code = describe_code() if todo else {}
     for number, spec in enumerate(todo):
         folder = durable.make_dir(home.job(spec.id))
+        place = spec.model.location if spec.model else ""
         if (folder / "spec.json").exists():
-            found = None
-            with suppress(UserError):
-                found = state.derive(home, spec.id)
+            found = _status(home, spec)
             if found is not None and not found.final:
+                _put_place(home, spec.id, place)
                 if found.paused or found.state == "cancelling":
                     _control(home, spec.id, lambda _: {"cancel": False, "paused": False, "reason": ""})
                 durable.mark(home.queue / spec.id)
@@ -77,6 +80,8 @@ def submit(
             launcher=launcher,
             resources=dict(resources or {}),
             shards=tuple((shards or {}).get(spec.id, ())),
+            place=place,
+            code=code,
         )
         durable.write_json(folder / "request.json", request.model_dump(mode="json"))
         if (folder / "spec.json").exists():
@@ -85,6 +90,24 @@ def submit(
             durable.mark(home.queue / spec.id)  # first: what dies in between leaves no job that nobody looks at
             durable.write_json(folder / "spec.json", spec.model_dump(mode="json"))
     return [spec.id for spec in todo]
+
+
+def _status(home: Home, spec: JobSpec) -> state.Status | None:
+    """The status of a job that has a spec.json. A damaged one is mended: here is what it must hold."""
+    for again in (False, True):
+        if again:
+            durable.write_json(home.job(spec.id) / "spec.json", spec.model_dump(mode="json"))
+        with suppress(UserError):
+            return state.derive(home, spec.id)
+    return None
+
+
+def _put_place(home: Home, job_id: str, place: str) -> None:
+    """Where an open job's model lies now; nothing else of its request changes."""
+    request = state.read_request(home, job_id)
+    if place != (request.place or getattr(state.read_spec(home, job_id).model, "location", "")):
+        changed = request.model_copy(update={"place": place})
+        durable.write_json(home.job(job_id) / "request.json", changed.model_dump(mode="json"))
 
 
 def cancel(home: Home, job_id: str, reason: str = "") -> None:

@@ -8,6 +8,7 @@ events and result, and no state of one reaches the next.
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import shutil
 import signal
@@ -22,14 +23,17 @@ from typing import Any
 from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs import identity, state
-from datadream.jobs.artifacts import open_artifact, publish
+from datadream.jobs.artifacts import open_artifact, publish, read_manifest
+from datadream.jobs.checkpoints import claim_checkpoint
 from datadream.jobs.events import Journal
 from datadream.jobs.home import Home
 from datadream.jobs.lease import lease
-from datadream.jobs.provenance import Masked, describe_environment, masked
+from datadream.jobs.provenance import Code, Masked, describe_code, describe_environment, masked, name_of
 from datadream.jobs.sets import load_set
 from datadream.jobs.spec import JobSpec
+from datadream.jobs.state import Request
 from datadream.models.environment import prepare_environment
+from datadream.models.verify import check_unchanged
 from datadream.stages.emit import Emit, Event, Stopped, stopping
 from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings, RehearseSettings
 
@@ -40,6 +44,7 @@ EXIT_STOPPED = 4
 ROOM_SECONDS = 2.0  # between two looks at the free space
 ROOM_BYTES = 16 << 20
 RESERVE = ".reserve"
+CODE_CHANGED = "the code changed on the disk since this worker started, so a new one takes the job"
 # torch's CPU allocator, cuBLAS, cuDNN and safetensors say it in plain errors
 NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 # by name: which of urllib, requests, httpx and its successors a library loads by is its own affair
@@ -62,6 +67,7 @@ class Worker:
         """`told` is a descriptor that hears `JOB STATUS` when a job is over; after any STATUS but 0 it leaves."""
         self._home, self._told = home, told
         self._busy = False
+        self._code = Code()
         prepare_environment()
         sys.stdout, sys.stderr = Masked(sys.stdout), Masked(sys.stderr)  # type: ignore[assignment]
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -101,11 +107,11 @@ class Worker:
                     attempt = _claim(self._home, turn.job)
                 durable.remove_file(folder / "error.json")
                 durable.reserve(folder / RESERVE)
-                _run(self._home, turn.job, attempt)
+                _run(self._home, turn.job, attempt, self._code)
                 durable.remove_file(folder / RESERVE)
             return 0
-        except Stopped:
-            print_line("stopped; the checkpoint is kept")
+        except Stopped as stopped:
+            print_line(f"stopped{f': {stopped}' if str(stopped) else ''}; the checkpoint is kept")
             return EXIT_STOPPED
         except UserError as error:
             failure: Exception = error
@@ -194,28 +200,64 @@ def _redirect(log: Path) -> None:
     os.close(fd)
 
 
-def _run(home: Home, job_id: str, attempt: int) -> None:
+def _run(home: Home, job_id: str, attempt: int, code: Code) -> None:
     """One job, under its lease, to its result. A finished artifact is not made twice."""
     folder = home.job(job_id)
-    spec = state.read_spec(home, job_id)
+    spec, request = state.read_spec(home, job_id), state.read_request(home, job_id)
+    if spec.model is not None and request.place:
+        spec = spec.model_copy(update={"model": spec.model.model_copy(update={"location": request.place})})
     journal = Journal(folder / "events.jsonl", attempt)
     try:
         if not home.has(spec.kind, spec.id):
+            importlib.import_module(f"datadream.stages.{spec.stage}")  # now: later it may be another version's
+            if code.changed():
+                raise Stopped(CODE_CHANGED)
             journal.emit({"kind": "started", "stage": spec.stage})
             _write_environment(folder)
+            origin = _origin(home, spec, request)
+            checkpoint = claim_checkpoint(home, spec, origin)
             staged = durable.make_dir(home.staging(spec.kind, spec.id))
-            result = _stage(home, spec, staged, durable.make_dir(folder / "checkpoint"), _with_room(home, journal.emit))
-            origin = {"job": job_id, "seconds": round(journal.seconds, 2), **_device(), **result}
+            result = _stage(home, spec, request, staged, checkpoint, _with_room(home, journal.emit))
+            _check_after(home, spec)
+            origin |= {"job": job_id, "seconds": round(journal.seconds, 2), **_device(), **result}
             publish(home, spec.kind, spec.id, spec.model_dump(mode="json"), origin)
         if not journal.done:
             journal.emit({"kind": "done"})
         durable.write_json(folder / "result.json", {"artifact": spec.id, "kind": spec.kind, "attempt": attempt})
         durable.remove_dir(folder / "checkpoint")
-    except Stopped:
-        journal.emit({"kind": "stopped"})
+    except Stopped as stopped:
+        journal.emit({"kind": "stopped", **({"reason": str(stopped)} if str(stopped) else {})})
         raise
     finally:
         journal.close()
+
+
+def _origin(home: Home, spec: JobSpec, request: Request) -> dict[str, Any]:
+    """What the job is made from, read and compared with its hashes: the contents of its inputs, and the code."""
+
+    def between() -> None:
+        if stopping.is_set():
+            raise Stopped
+
+    shards = {f"shard {number}": shard for number, shard in enumerate(request.shards)}
+    contents = {}
+    for role, parent in {**spec.inputs, **shards}.items():
+        kind = state.ROLES[role.split()[0]]
+        open_artifact(home, kind, parent, between)
+        contents[role] = str(read_manifest(home, kind, parent)["content"])
+    mine = describe_code()
+    if request.code and request.code.get("source") != mine["source"]:
+        print_line(f"asked for with {name_of(request.code)}, made with {name_of(mine)}")
+    return {"code": mine, "inputs": contents}
+
+
+def _check_after(home: Home, spec: JobSpec) -> None:
+    """Raise UserError when something the job read was written to while it ran; only what changed is read again."""
+    if spec.model is not None:
+        check_unchanged(spec.model)
+    for role, parent in spec.inputs.items():
+        if home.has(state.ROLES[role], parent):
+            open_artifact(home, state.ROLES[role], parent)
 
 
 def _with_room(home: Home, emit: Emit) -> Emit:
@@ -246,11 +288,11 @@ def _device() -> dict[str, str | int]:
     return runtime.describe()
 
 
-def _stage(home: Home, spec: JobSpec, staged: Path, checkpoint: Path, emit: Emit) -> dict[str, float | int]:
-    """Dispatch; every input is a finished artifact, whole."""
+def _stage(
+    home: Home, spec: JobSpec, request: Request, staged: Path, checkpoint: Path, emit: Emit
+) -> dict[str, float | int]:
+    """Dispatch; every input is a finished artifact, and has been looked at."""
     settings = spec.parsed()
-    if "set" in spec.inputs:
-        open_artifact(home, "set", spec.inputs["set"])
     if isinstance(settings, RehearseSettings):
         from datadream.stages.rehearse import rehearse
 
@@ -265,18 +307,24 @@ def _stage(home: Home, spec: JobSpec, staged: Path, checkpoint: Path, emit: Emit
         from datadream.stages.generate import generate
 
         adapter_id = spec.inputs.get("adapter")
-        adapter = open_artifact(home, "adapter", adapter_id) if adapter_id else None
-        for shard in state.read_request(home, spec.id).shards:
-            durable.link_tree(open_artifact(home, "shard", shard) / "data", staged / "data")
+        adapter = home.artifact("adapter", adapter_id) if adapter_id else None
+        known: dict[str, str] = {}
+        for shard in request.shards:
+            durable.link_tree(home.artifact("shard", shard) / "data", staged / "data")
+            files = read_manifest(home, "shard", shard)["files"]
+            known |= {name: str(entry["sha256"]) for name, entry in files.items()}
         generate(
-            settings, spec.model, spec.classes, spec.prompts, adapter, adapter_id, spec.seed, staged, emit, spec.shard
+            *(settings, spec.model, spec.classes, spec.prompts, adapter, adapter_id, spec.seed, staged, emit),
+            spec.shard,
+            checkpoint=checkpoint,
+            known=known,
         )
     elif isinstance(settings, ClassifySettings):
         from datadream.stages.classify import classify
 
         shots = load_set(home, spec.inputs["set"])
         synthetic_id = spec.inputs.get("synthetic")
-        synthetic = open_artifact(home, "synthetic", synthetic_id) if synthetic_id else None
+        synthetic = home.artifact("synthetic", synthetic_id) if synthetic_id else None
         images = spec.images_per_class or 0
         assert spec.data is not None
         return classify(

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Collection
+import sys
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from datadream import durable
 from datadream.canonical import digest
 from datadream.errors import UserError
 from datadream.jobs.artifacts import read_manifest
+from datadream.jobs.evidence import check_run
 from datadream.jobs.home import Home
 from datadream.jobs.plan import read_records, stage_origin
 from datadream.report.rows import Run
+from datadream.text import shown
+
+Notices = Callable[[str], None]
 
 
-def collect(home: Home, only: Collection[str] | None = None) -> list[Run]:
-    """Every recorded run (or those with ids in `only`), oldest first.
+def to_stderr(text: str) -> None:
+    """A line for who is at the terminal."""
+    sys.stderr.write(f"{shown(text)}\n")
+
+
+def collect(home: Home, only: Collection[str] | None = None, notices: Notices = to_stderr) -> list[Run]:
+    """Every recorded run (or those with ids in `only`), oldest first. One whose number doesn't verify is left out, and
+    `notices` hears a sentence that names it.
 
     Runs of one method whose resolved settings differ (another version of a recipe) get different `settings_id`s.
     """
@@ -29,7 +38,13 @@ def collect(home: Home, only: Collection[str] | None = None) -> list[Run]:
         content = _content(record)
         if content not in known:
             known.append(content)
-    return [_run(home, record, variants[_method(record)]) for record in records]
+    runs = []
+    for record in records:
+        try:
+            runs.append(_run(home, record, variants[_method(record)]))
+        except UserError as error:
+            notices(f"the run {record['id'][:8]} ({record['method']} {record['data']}) is left out: {error}")
+    return runs
 
 
 def _method(record: dict[str, Any]) -> tuple[str, str, str]:
@@ -42,9 +57,8 @@ def _content(record: dict[str, Any]) -> str:
 
 def _run(home: Home, record: dict[str, Any], variants: list[str]) -> Run:
     jobs: dict[str, str] = record["jobs"]
-    folder = home.artifact("classifier", jobs["classify"])
-    keys, correct = read_predictions(folder / "predictions.csv")
-    scores = json.loads(durable.read_bytes(folder / "scores.json"))
+    answers = check_run(home, record)
+    keys, correct, scores = answers.keys, answers.correct, answers.scores
     origins = {stage: stage_origin(home, stage, artifact_id) for stage, artifact_id in jobs.items()}
     seconds = {stage: float(origin["seconds"]) for stage, origin in origins.items()}
     generate = record["recipe"]["generate"] if "generate" in jobs else None

@@ -9,12 +9,13 @@ from typing import Any
 
 from datadream import durable
 from datadream.errors import UserError
+from datadream.jobs.evidence import check_run
 from datadream.jobs.home import Home
 from datadream.jobs.state import read_dict
 from datadream.report.collect import read_predictions
 from datadream.report.stats import Difference, mcnemar, paired_difference
 
-IGNORED = ("id", "jobs", "created", "recipe.about", "recipe.overrides")
+IGNORED = ("id", "jobs", "created", "digest", "recipe.about", "recipe.overrides")
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def _record(home: Home, run_id: str) -> dict[str, Any]:
     jobs = (found or {}).get("jobs")
     if found is None or not isinstance(jobs, dict) or not home.has("classifier", str(jobs.get("classify", ""))):
         raise UserError(f"the run {run_id[:8]} is gone or has no number yet", hint="choose another")
+    check_run(home, found)
     return found
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as vision
 
+from datadream.canonical import sha256_file
 from datadream.data.shots import ShotSet, open_shots
 from datadream.errors import UserError
 from datadream.models import runtime
@@ -25,6 +26,7 @@ from datadream.models.lora import Lora, save_adapter
 from datadream.models.presets import ModelRef
 from datadream.stages.emit import Emit, heed_stop
 from datadream.stages.failing import not_finite
+from datadream.stages.kept import Finished
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.settings import AdaptSettings
 
@@ -57,12 +59,13 @@ def adapt(
     parts = {part: (getattr(sd, part), paths[titles[part]]) for part in names}
     moments = encode_shots(sd, shots, settings, seed)
     lora = Lora(parts, rank=settings.rank, alpha=settings.alpha)
+    finished = Finished(out, checkpoint)
     try:
         steps = settings.steps_of(shots.shots, len(shots.classes))
         for index, count in enumerate(steps):
             class_ = index if settings.per == "class" else ALL_CLASSES
             path = out / adapter_file(class_)
-            if not path.exists():
+            if not finished.holds(path):
                 _train(
                     sd,
                     lora,
@@ -78,7 +81,9 @@ def adapt(
                     emit,
                 )
                 save_adapter(path, lora.adapter(), names)
+                finished.add(path, sha256_file(path))
     finally:
+        finished.close()
         lora.detach()
 
 

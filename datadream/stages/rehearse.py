@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from datadream import durable
+from datadream.canonical import digest
 from datadream.errors import UserError
 from datadream.stages.emit import Emit, Stopped, stopping
+from datadream.stages.kept import owner_of
 from datadream.stages.settings import RehearseSettings
 
 CHECKPOINT = "count.json"
@@ -47,15 +49,19 @@ def rehearse(settings: RehearseSettings, seed: int, out: Path, checkpoint: Path,
 
 def _keep(path: Path, step: int, chain: str) -> None:
     durable.rotate(path)
-    durable.write_json(path, {"step": step, "chain": chain})
+    state = {"step": step, "chain": chain, "owner": owner_of(path.parent)}
+    durable.write_json(path, {**state, "sha256": digest(state)})
 
 
 def _resume(path: Path, seed: int) -> tuple[int, str]:
-    """The newest checkpoint that can be read, else the start."""
+    """The newest checkpoint that can be read, is whole and is this job's; else the start."""
+    owner = owner_of(path.parent)
     for found in (path, durable.previous(path)):
         try:
             state: dict[str, Any] = json.loads(found.read_bytes())
-            return int(state["step"]), str(state["chain"])
+            checksum = state.pop("sha256", None)  # the first version wrote neither that nor an owner
+            if (checksum is None or checksum == digest(state)) and state.get("owner", owner) == owner:
+                return int(state["step"]), str(state["chain"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return 0, str(seed)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FIRST_SEEDS = (1, 5, 10)  # then every other number, in order
 MORE = 2
+RECHECKED = 2000  # newest runs whose evidence is looked at before a table is shown
 CHANGED = "The recipe has changed since those runs were made: these will be a row of their own."
 
 
@@ -47,10 +48,12 @@ def read_table(data: Data, where: str) -> list[Row]:
 
     Raises UserError for a filter that can't be.
     """
+    from datadream.jobs import index
     from datadream.report.pivot import rows_of
     from store import queries
     from store.where import parse_where
 
+    index.recheck(data.home, data.registry(), RECHECKED)
     found = queries.comparison(data.registry(), parse_where(where))
     tests = [] if names_split(where) else [group for group in found if group["split"] == "test"]
     return rows_of(tests or found)
@@ -158,6 +161,7 @@ def offer(data: Data, request: Request, recipe: Mapping[str, Any] | None) -> Off
         f"{plan.reused} finished artifacts serve again.",
         f"time: {found.time_text()}",
         f"disk: {found.disk_text()}",
+        *plan.notes,
     ]
     if recipe is not None and any(
         run.recipe.model_dump(mode="json")[stage] != recipe.get(stage)

@@ -36,6 +36,8 @@ FIELDS = (
     ("source", "source", "digits, or a folder of images"),
     ("shots", "shots", "16; several as 1,4,16"),
     ("seeds", "seeds", "1; several as 1,5,10"),
+    ("diffusion", "diffusion", "the backbone's; a folder or ORG/NAME@REV"),
+    ("clip", "CLIP", "the backbone's; a folder or NAME:WEIGHTS"),
     ("images", "images/class", "as the method says; a number of synthetic images"),
     ("overrides", "overrides", "section.key=value, as generate.guidance_scale=3 classify.steps=80"),
     ("experiment", "experiment", "a name the runs belong to; none is fine"),
@@ -236,9 +238,12 @@ def told(outlook: Outlook | None) -> RenderableType:
         table.add_row("runs", f"{outlook.runs} on {outlook.sets} set{'' if outlook.sets == 1 else 's'}")
         table.add_row("jobs", Text.assemble((str(outlook.jobs), "bold"), f" to run{stages}"))
         table.add_row("reused", f"{outlook.reused} finished artifacts")
+        for label, text in outlook.models:
+            table.add_row(label, shown(text))
         table.add_row("time", outlook.time)
         table.add_row("disk", f"{outlook.disk}; {glyphs.size(outlook.free)} free")
         lines.append(table)
+        lines += [Text(shown(note), "yellow") for note in outlook.notes]
     if outlook.command:
         lines += [Text(shown(outlook.command), "bold", overflow="fold")]
     lines.append(

@@ -30,6 +30,8 @@ class Form:
     data: tuple[str, ...] = ()
     images: str = ""
     backbone: str = "mini"
+    diffusion: str = ""
+    clip: str = ""
     overrides: str = ""
     experiment: str = ""
     priority: str = ""
@@ -52,6 +54,8 @@ class Outlook:
     time: str = ""
     disk: str = ""
     free: int = 0
+    models: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ def request_of(form: Form) -> Request:
         seeds=_numbers(form.seeds, "seeds", 0) if source else (),
         data=form.data,
         backbone=form.backbone,
+        diffusion=form.diffusion.strip() or None,
+        clip=form.clip.strip() or None,
         overrides=tuple(overrides),
         experiment=form.experiment.strip(),
         priority=_whole(form.priority),
@@ -118,6 +124,8 @@ def look(data: Data, form: Form) -> Outlook:
             time=found.time_text(),
             disk=found.disk_text(),
             free=shutil.disk_usage(data.home.path).free // FREE_STEP * FREE_STEP,
+            models=tuple(ask.models_of(plan)),
+            notes=plan.notes,
         )
     except UserError as error:
         return Outlook(form, wrong=str(error), command=command)
