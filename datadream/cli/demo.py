@@ -28,7 +28,7 @@ def demo(
 ) -> None:
     """Zero-shot, real-only, name-only, DataDream dset and cls on the built-in handwritten digits."""
     from datadream.cli.compare import print_table, write_json_rows
-    from datadream.cli.run import follow_jobs
+    from datadream.cli.run import follow_jobs, print_told
     from datadream.errors import UserError
     from datadream.jobs import ask
     from datadream.jobs.home import open_home
@@ -39,7 +39,9 @@ def demo(
     opened = open_home(home)
     planned = ask.plan(opened, request)
     runs = planned.runs
-    follow_jobs(opened, ask.submit(opened, planned), quiet)
+    told = ask.told(opened, planned)
+    print_told(told)
+    follow_jobs(opened, ask.submit(opened, planned), quiet, told=told)
     ids = {run.id for run in runs}
     print_table(opened, ids, "table")
     first = [run for run in runs if run.set.id == runs[0].set.id]
@@ -69,8 +71,9 @@ def draw_samples(home: Home, runs: Sequence[Run], path: Path) -> Path:
     shots = runs[0].set.shots
     real: list[list[Image.Image]] = [[] for _ in shots.classes]
     for ref, image in open_shots(shots, "train"):
-        real[ref.label].append(image)
-    sections = [(f"real, {shots.shots} shots", [images[:PER_CLASS] for images in real])]
+        if len(real[ref.label]) < PER_CLASS:
+            real[ref.label].append(image)
+    sections = [(f"real, {shots.shots} shots", real)]
     for method in PICTURED:
         spec = next(run.jobs["generate"] for run in runs if run.recipe.name == method)
         folder = home.artifact("synthetic", spec.id) / "data" / "train"

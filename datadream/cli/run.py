@@ -19,6 +19,7 @@ from datadream.cli.options import (
     numbers,
     words,
 )
+from datadream.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,10 +95,14 @@ def run(
     )
     methods = ask.check(request)
     if dry_run:
-        print_plan(ask.plan(peek_home(home), request, methods, dry=True), peek_home(home), json)
+        planned = ask.plan(peek_home(home), request, methods, dry=True)
+        print_told(ask.told(peek_home(home), planned))
+        print_plan(planned, peek_home(home), json)
         return
     opened = open_home(home)
     planned = ask.plan(opened, request, methods)
+    told = ask.told(opened, planned)
+    print_told(told)
     jobs = ask.submit(opened, planned)
     runs = planned.runs
     if detach:
@@ -109,7 +114,7 @@ def run(
         else:
             typer.echo("nothing to do: everything is there; see `datadream compare`")
         return
-    follow_jobs(opened, jobs, quiet or json)
+    follow_jobs(opened, jobs, quiet or json, told=told)
     if json:
         typer.echo(library.dumps({"jobs": jobs, "runs": [entry.id for entry in runs]}))
         return
@@ -118,6 +123,12 @@ def run(
     from datadream.cli.compare import print_table
 
     print_table(opened, {entry.id for entry in runs}, "table")
+
+
+def print_told(lines: Sequence[str]) -> None:
+    """Notes and warnings, beside the output."""
+    for line in lines:
+        typer.echo(shown(line), err=True)
 
 
 def peek_home(path: Path | None) -> Home:
@@ -162,8 +173,9 @@ class Cancelled(Exception):
     """Ctrl-C, and the answer that the jobs are to be cancelled."""
 
 
-def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool, asks: bool = True) -> None:
-    """Show the jobs' progress until they are over. Raises what the first failure says.
+def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool, asks: bool = True, told: Sequence[str] = ()) -> None:
+    """Show the jobs' progress until they are over; warnings among `told` aren't repeated. Raises what the first failure
+    says.
 
     Ctrl-C raises Detached and the jobs go on; where it `asks`, on a terminal, they may be cancelled, which raises
     Cancelled.
@@ -176,7 +188,7 @@ def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool, asks: bool = True)
     titles = {job_id: state.read_request(home, job_id).title for job_id in jobs}
     while True:
         try:
-            with following(titles, quiet) as on_event:
+            with following(titles, quiet, told) as on_event:
                 failure = follow.failure(home, follow.follow(home, jobs, on_event))
             break
         except KeyboardInterrupt:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import struct
 import threading
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from datadream.errors import UserError
@@ -33,26 +34,36 @@ class BadImage(UserError):
     """An image that can't be used; `message` is the reason, `at` its name."""
 
 
+@contextmanager
+def handling(name: str) -> Iterator[None]:
+    """Name the image that is being worked on when memory runs out; raises BadImage from the MemoryError then."""
+    try:
+        yield
+    except MemoryError as error:
+        hint = "free some memory, or replace it by a smaller one"
+        raise BadImage("there isn't enough memory for this image", at=name, hint=hint) from error
+
+
 def decode(data: bytes, name: str) -> Image.Image:
     """The first frame of an image file as upright 8-bit RGB; equal bytes give equal pixels.
 
     Transparency is laid on white, 16-bit greys are scaled to 8 bits, EXIF rotation is applied. Raises BadImage
-    with `name` and the reason: not one of FORMATS, torn or broken, or over MAX_PIXELS (judged by the header,
-    before a pixel is decoded).
+    with `name` and the reason: not one of FORMATS, torn or broken, over MAX_PIXELS (judged by the header, before a
+    pixel is decoded), or more than the memory that is left.
     """
     from PIL import Image, ImageFile, UnidentifiedImageError
 
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have set it; a torn photo must not pass
     hint = "replace or remove the file"
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with handling(name), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             pixels = image.width * image.height
             if pixels > MAX_PIXELS:
                 raise BadImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}", at=name, hint=hint)
             with _large if pixels > LARGE_PIXELS else nullcontext():
                 image.load()
                 return _upright(_rgb(image), _orientation(image))
-    except (BadImage, MemoryError):
+    except BadImage:
         raise
     except UnidentifiedImageError as error:
         raise BadImage("not an image of a known format" if data else "an empty file", at=name, hint=hint) from error

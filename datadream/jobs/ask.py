@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from datadream.data.shots import ShotSet, make_shot_set
+from datadream.data.seen import Seen, remarks
+from datadream.data.shots import ShotSet, draw_shot_set, make_shot_set
 from datadream.data.source import Listed, open_source
+from datadream.data.twins import Fingerprint
 from datadream.errors import UserError
 from datadream.jobs import experiments, marks
 from datadream.jobs import plan as plans
@@ -22,10 +24,11 @@ from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.home import Home
 from datadream.jobs.launchers import check_launcher
 from datadream.jobs.plan import Run
-from datadream.jobs.sets import NamedSet, add_set, default_name, find_set, load_set
+from datadream.jobs.sets import NamedSet, default_name, find_set, keep, load_set, told_of
 from datadream.jobs.spec import JobSpec
 from datadream.jobs.state import is_id
 from datadream.models.presets import Backbone, load_backbone
+from datadream.models.tokens import Tokens, clip_tokens, diffusion_tokens
 from datadream.recipes.recipe import DATA, Data, Recipe, check_overrides, load_recipe
 
 SHOTS = (16,)  # with a source, when nothing else is said
@@ -138,6 +141,31 @@ def plan(home: Home, request: Request, methods: Methods | None = None, *, dry: b
     return Plan(request, tuple(runs), tuple(sets), tuple(missing), len(specs) - len(todo), dry)
 
 
+def told(home: Home, planned: Plan) -> list[str]:
+    """Notes and warnings on a plan: what occurs twice in its sets, and prompts that its models don't tell apart.
+
+    Of models that aren't on this machine, and of sets a `dry` plan would make, nothing is known yet.
+    """
+    lines = dict.fromkeys(told_of(home, planned.sets))
+    asked: dict[tuple[str, Tokens], list[ShotSet]] = {}
+    for run in planned.runs:
+        readers = [("CLIP", clip_tokens(run.backbone.clip))]
+        if "generate" in run.jobs:
+            readers.append(("the diffusion model", diffusion_tokens(run.backbone.diffusion)))
+        for who, tokens in readers:
+            if tokens is not None:
+                asked.setdefault((who, tokens), []).append(run.set.shots)
+    for (who, tokens), sets in asked.items():
+        for classes, prompts in dict.fromkeys((shots.classes, shots.prompts) for shots in sets):
+            texts = remarks(who, tokens.limit, functools.partial(_seen, tokens), classes, prompts)
+            lines |= dict.fromkeys(f"warning: {text}" for text in texts)
+    return list(lines)
+
+
+def _seen(tokens: Tokens, texts: Sequence[str]) -> list[Seen]:
+    return [Seen(*found) for found in tokens.read(texts)]
+
+
 def submit(home: Home, asked: Request | Plan) -> list[str]:
     """Record the runs and queue the jobs they lack, inputs first; the jobs' ids. The runner isn't started here.
 
@@ -174,11 +202,9 @@ def submit(home: Home, asked: Request | Plan) -> list[str]:
 def make_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> list[NamedSet]:
     """The sets for every (shots, seed), kept; reads and checks the source once."""
     opened = open_source(source)
-    made = []
-    for number, (shots, seed) in enumerate(asked):
-        drawn = make_shot_set(opened, shots, seed, check="used" if number else "all")
-        made.append(add_set(home, drawn, None))
-    return made
+    known: dict[str, Fingerprint] = {}
+    drawn = [draw_shot_set(opened, shots, seed, known=known) for shots, seed in asked]
+    return [keep(home, opened, entry) for entry in drawn]
 
 
 def preview_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> list[NamedSet]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as vision
 
+from datadream.data.decode import handling
 from datadream.data.shots import ShotSet, open_shots
 from datadream.models import runtime
 from datadream.models.diffusion import TEXT_PROJECTIONS, UNET_PROJECTIONS, Diffusion, load_diffusion, training_target
@@ -22,7 +23,10 @@ from datadream.models.lora import Lora, save_adapter
 from datadream.models.presets import ModelRef
 from datadream.stages.emit import Emit
 from datadream.stages.loop import Loop, Schedule
+from datadream.stages.moments import MomentStore
+from datadream.stages.pixels import cut_squares, scaled_size
 from datadream.stages.settings import AdaptSettings
+from datadream.stages.told import warn_of_diffusion
 
 CROPS = 8  # cached random crops of an image that is not square; new noise is drawn on each every step
 METRIC_EVERY = 10
@@ -31,9 +35,9 @@ ALL_CLASSES = -1
 
 @dataclass(frozen=True)
 class Moments:
-    """E(x) of every crop of every shot: `values` (crops, 2c, h, w), the crops of each image, and its label."""
+    """E(x) of every crop of every shot: `values[rows]` (n, 2c, h, w), the crops of each image, and its label."""
 
-    values: Tensor
+    values: MomentStore
     crops: list[range]
     labels: list[int]
 
@@ -46,11 +50,12 @@ def adapt(
     Raises UserError when a shot can't be read or the backbone lacks a part.
     """
     sd = load_diffusion(backbone)
+    warn_of_diffusion(sd, shots.classes, shots.prompts, emit)
     names = {"unet": [UNET_PROJECTIONS[target] for target in settings.targets]}
     if settings.text_encoder:
         names["text_encoder"] = [TEXT_PROJECTIONS[target] for target in settings.targets]
     parts = {part: (getattr(sd, part), targets) for part, targets in names.items()}
-    moments = encode_shots(sd, shots, settings, seed)
+    moments = encode_shots(sd, shots, settings, seed, checkpoint)
     lora = Lora(parts, rank=settings.rank, alpha=settings.alpha)
     try:
         steps = settings.steps_of(shots.shots, len(shots.classes))
@@ -146,34 +151,35 @@ def draw_latents(moments: Moments, images: list[int], draw: torch.Generator) -> 
 
 
 @torch.no_grad()
-def encode_shots(sd: Diffusion, shots: ShotSet, settings: AdaptSettings, seed: int) -> Moments:
-    """Encode every shot once. A square image has one crop, another CROPS random ones (or its centre)."""
-    values, crops, labels = [], [], []
+def encode_shots(sd: Diffusion, shots: ShotSet, settings: AdaptSettings, seed: int, folder: Path) -> Moments:
+    """Encode every shot once. A square image has one crop, another CROPS random ones (or its centre).
+
+    What is more than MOMENTS_BYTES goes into a file without a name in the file system of `folder`.
+    """
+    values = MomentStore(folder)
+    crops, labels = [], []
     total = 0
     for number, (ref, image) in enumerate(open_shots(shots, "train")):
         draw = runtime.generator("adapt.crop", seed, number)
-        cuts = [normalised(cut) for cut in squares(image, sd.resolution, settings.crop, draw)]
-        values += [sd.moments(cut[None]).float().cpu() for cut in cuts]
+        with handling(ref.key):
+            cuts = [normalised(cut) for cut in squares(image, sd.resolution, settings.crop, draw)]
+        for cut in cuts:
+            values.append(sd.moments(cut[None]).float().cpu()[0])
         crops.append(range(total, total + len(cuts)))
         labels.append(ref.label)
         total += len(cuts)
-    return Moments(torch.cat(values), crops, labels)
+    return Moments(values, crops, labels)
 
 
 def squares(image: Image.Image, side: int, crop: str, draw: torch.Generator) -> list[Image.Image]:
     """`image` with its shorter side resized to `side` (bilinear), cut to squares."""
-    width, height = image.size
-    scale = side / min(width, height)
-    width, height = max(side, round(width * scale)), max(side, round(height * scale))
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
-    if width == height:
-        return [image]
-    if crop == "center":
+    width, height = scaled_size(image, side)
+    if width == height or crop == "center":
         offsets = [((width - side) // 2, (height - side) // 2)]
     else:
         spots = torch.rand(CROPS, 2, generator=draw).tolist()
         offsets = [(int(x * (width - side + 1)), int(y * (height - side + 1))) for x, y in spots]
-    return [image.crop((x, y, x + side, y + side)) for x, y in offsets]
+    return cut_squares(image, side, offsets, Image.Resampling.BILINEAR)
 
 
 def normalised(image: Image.Image) -> Tensor:

@@ -21,7 +21,8 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from datadream import durable
-from datadream.data.shots import ShotSet, open_shots
+from datadream.data.decode import handling
+from datadream.data.shots import ShotSet, image_reader, open_shots
 from datadream.errors import UserError
 from datadream.models import runtime
 from datadream.models.clip import PROJECTIONS, Clip, load_clip
@@ -32,6 +33,7 @@ from datadream.stages.generate import image_file
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.pixels import ImageBank, Reader, fit, training_batch
 from datadream.stages.settings import ClassifySettings
+from datadream.stages.told import warn_of_clip
 
 Data = Literal["none", "real", "synth", "real+synth"]
 EVAL_BATCH = 256
@@ -43,9 +45,10 @@ class Pool:
     """Training images with labels and where they come from; real ones repeated to balance the synthetic."""
 
     images: ImageBank
+    names: list[str]
     labels: list[int]
     real: list[bool]
-    order: list[int]  # indices into the three above, repeats included
+    order: list[int]  # indices into the four above, repeats included
 
 
 def mixed_loss(
@@ -84,6 +87,7 @@ def classify(
     Synthetic images named in `excluded` (`<class folder>/<file>`) are left out; the steps stay the same.
     """
     clip = load_clip(backbone)
+    warn_of_clip(clip, shots.classes, shots.prompts, emit)
     ids = clip.tokens(shots.prompts)
     if data == "none":
         _evaluate(clip, ids, settings, shots, out, emit)
@@ -109,12 +113,15 @@ def make_pool(
     kind alone. Raises UserError when that leaves a class without any image.
     """
     readers: list[Reader] = []
+    names: list[str] = []
     labels: list[int] = []
     real: list[bool] = []
     order: list[int] = []
     if data in ("real", "real+synth"):
-        for ref, image in open_shots(shots, "train"):
-            readers.append(partial(_same, image))
+        read = image_reader(shots)
+        for ref in shots.train:
+            readers.append(partial(read, ref))
+            names.append(ref.key)
             labels.append(ref.label)
             real.append(True)
         order = list(range(len(readers))) * max(1, images_per_class // shots.shots)
@@ -128,6 +135,7 @@ def make_pool(
                 path = synthetic / "data" / "train" / name
                 order.append(len(readers))
                 readers.append(partial(_read, path))
+                names.append(name)
                 labels.append(label)
                 real.append(False)
     held = set(labels)
@@ -137,15 +145,14 @@ def make_pool(
             f"every image of {empty[0]!r} is marked as bad, so nothing is left to learn that class from",
             hint="take some marks away with `datadream synth mark --undo`, or add real images with --data real+synth",
         )
-    return Pool(ImageBank(readers), labels, real, order)
-
-
-def _same(image: Image.Image) -> Image.Image:
-    return image
+    images = ImageBank(readers)
+    for i in range(sum(real)):
+        images[i]  # a shot that is gone or has changed is told now, not in the middle of the training
+    return Pool(images, names, labels, real, order)
 
 
 def _read(path: Path) -> Image.Image:
-    with Image.open(path) as image:
+    with handling(str(path)), Image.open(path) as image:
         return image.convert("RGB")
 
 
@@ -176,7 +183,8 @@ def _train(
     while loop.running:
         step = loop.step
         chosen = [pool.order[i] for i in runtime.stream(len(pool.order), "classify.order", seed, step * size, size)]
-        images = training_batch([pool.images[i] for i in chosen], settings.augment, clip.resolution, seed, step)
+        named = ((pool.names[i], pool.images[i]) for i in chosen)
+        images = training_batch(named, settings.augment, clip.resolution, seed, step)
         labels = torch.tensor([pool.labels[i] for i in chosen]).to(runtime.device())
         real = torch.tensor([pool.real[i] for i in chosen]).to(runtime.device())
         x = clip.normalise(images)
@@ -206,7 +214,8 @@ def _evaluate(clip: Clip, ids: Tensor, settings: ClassifySettings, shots: ShotSe
     total = len(getattr(shots, settings.evaluate))
     for ref, image in open_shots(shots, settings.evaluate):
         refs.append(ref)
-        batch.append(fit(image, clip.resolution))
+        with handling(ref.key):
+            batch.append(fit(image, clip.resolution))
         if len(batch) == EVAL_BATCH or len(refs) == total:
             parts.append(clip.logits(clip.normalise(torch.stack(batch)), text).float().cpu())
             batch = []

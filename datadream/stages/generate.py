@@ -28,6 +28,7 @@ from datadream.models.presets import ModelRef
 from datadream.stages.adapt import find_adapter
 from datadream.stages.emit import Emit, Stopped, stopping
 from datadream.stages.settings import GenerateSettings
+from datadream.stages.told import warn_of_diffusion
 
 WRITERS = 2
 PENDING_MAX = 256  # encoded images waiting for a writer: bounds memory when the disk is slower than the model
@@ -104,6 +105,7 @@ def _draw(
 ) -> None:
     """The images of those runs in `mine` that aren't all there."""
     sd = load_diffusion(backbone)
+    warn_of_diffusion(sd, classes, prompts, emit)
     merger = Merger({"unet": sd.unet, "text_encoder": sd.text_encoder})
     total = sum(run.stop - run.start for run in mine)
     done = 0

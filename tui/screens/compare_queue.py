@@ -74,11 +74,17 @@ class Queueing(HomeScreen):
 
         jobs: list[str] = []
 
-        def deed(data: Data) -> None:
-            jobs.extend(read.queue(data, offer.plan))
+        def deed(data: Data) -> list[str]:
+            queued, told = read.queue(data, offer.plan)
+            jobs.extend(queued)
+            return told
+
+        def tell(lines: list[str]) -> None:
+            for line in lines:
+                self.dream.say(line, "warning")
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.act(offer.done, deed, undo=lambda data: unqueue(data.home, jobs), command=offer.command)
+                self.act(offer.done, deed, tell, undo=lambda data: unqueue(data.home, jobs), command=offer.command)
 
         self.dream.push_screen(Confirm(offer.question, shown_lines(offer.about.splitlines()), yes="Queue"), answered)

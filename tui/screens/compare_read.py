@@ -158,6 +158,7 @@ def offer(data: Data, request: Request, recipe: Mapping[str, Any] | None) -> Off
         f"{plan.reused} finished artifacts serve again.",
         f"time: {found.time_text()}",
         f"disk: {found.disk_text()}",
+        *ask.told(data.home, plan),
     ]
     if recipe is not None and any(
         run.recipe.model_dump(mode="json")[stage] != recipe.get(stage)
@@ -181,15 +182,20 @@ def quoted(text: str) -> str:
     return shlex.quote(text)
 
 
-def queue(data: Data, plan: Plan) -> list[str]:
-    """Queue it and start the runner; the jobs that weren't queued before, which are what an undo may cancel."""
+def queue(data: Data, plan: Plan) -> tuple[list[str], list[str]]:
+    """Queue it and start the runner; the jobs that weren't queued before, which are what an undo may cancel, and what
+    there is to say of the sets that were made for it.
+    """
     from datadream.jobs import ask, follow, spawn
 
     waiting = follow.waiting(data.home, {spec.id for spec in plan.missing})
-    jobs = ask.submit(data.home, plan)
+    ready = ask.plan(data.home, plan.request) if plan.dry else plan
+    jobs = ask.submit(data.home, ready)
     if jobs:
         spawn.ensure_runner(data.home)
-    return [job_id for job_id in jobs if job_id not in waiting]
+    known = set(ask.told(data.home, plan))
+    told = [line for line in ask.told(data.home, ready) if line not in known]
+    return [job_id for job_id in jobs if job_id not in waiting], told
 
 
 def write_exports(data: Data, pivot: Pivot, formats: Sequence[str]) -> list[str]:
