@@ -15,10 +15,11 @@ JOINERS = "\u200c\u200d"  # inside words of several scripts and in emoji
 
 def shown(text: str) -> str:
     """`text` with controls, escapes, direction marks and lone surrogates written out, as `\\x1b`; all else as it is."""
-    return "".join(_escaped(character) if _is_unshown(character) else character for character in text)
+    return "".join(_escaped(character) if is_unshown(character) else character for character in text)
 
 
-def _is_unshown(character: str) -> bool:
+def is_unshown(character: str) -> bool:
+    """Whether a character steers a terminal or the direction of text, or isn't one at all."""
     return character not in JOINERS and unicodedata.category(character) in UNSHOWN
 
 

@@ -78,8 +78,8 @@ def draw_samples(home: Home, runs: Sequence[Run], path: Path) -> Path:
         spec = next(run.jobs["generate"] for run in runs if run.recipe.name == method)
         folder = home.artifact("synthetic", spec.id) / "data" / "train"
         drawn = []
-        for class_ in shots.classes:
-            files = sorted((folder / class_.folder).glob("*.png"))[:PER_CLASS]
+        for name in spec.image_folders:
+            files = sorted((folder / name).glob("*.png"))[:PER_CLASS]
             drawn.append([Image.open(file).convert("RGB") for file in files])
         sections.append((method, drawn))
     buffer = io.BytesIO()

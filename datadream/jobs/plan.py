@@ -10,6 +10,8 @@ from typing import Any
 
 from datadream import durable
 from datadream.canonical import short_id
+from datadream.data.image_folders import image_folders
+from datadream.data.prompts import ClassInfo
 from datadream.errors import UserError
 from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.home import Home
@@ -87,6 +89,7 @@ def plan(
             classes=shots.classes,
             prompts=shots.prompts,
             repeat=repeat,
+            folders=_other_folders(shots.classes),
         )
         images = recipe.generate.images_per_class
     jobs["classify"] = JobSpec(
@@ -184,6 +187,13 @@ def stage_origin(home: Home, stage: str, artifact_id: str) -> dict[str, Any]:
     origin = read_manifest(home, kinds[stage], artifact_id)["origin"]
     assert isinstance(origin, dict)
     return origin
+
+
+def _other_folders(classes: Sequence[ClassInfo]) -> tuple[str, ...]:
+    """The folders of a synthetic set's images; () where the classes' own will do."""
+    own = tuple(class_.folder for class_ in classes)
+    found = image_folders(own)
+    return () if found == own else found
 
 
 def _dump(settings: Settings) -> dict[str, Any]:

@@ -29,8 +29,9 @@ class JobSpec(BaseModel):
     """One stage run. `inputs` maps a role (set, adapter, synthetic) to an artifact's id.
 
     `shard` (i, n) draws every n-th part of a synthetic set, from the i-th; `repeat` counts how often the same was
-    asked for anew; `excluded` names the synthetic images (`<class folder>/<file>`, sorted) a classifier leaves out. All
-    three are left out of the hash when they aren't used.
+    asked for anew; `excluded` names the synthetic images (`<class folder>/<file>`, sorted) a classifier leaves out;
+    `folders` are the class folders of a synthetic set where their own names won't do. Each is left out of the hash
+    when it isn't used.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +48,7 @@ class JobSpec(BaseModel):
     shard: tuple[int, int] | None = None
     repeat: int = 0
     excluded: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
 
     @cached_property
     def id(self) -> str:
@@ -59,7 +61,14 @@ class JobSpec(BaseModel):
             del content["repeat"]
         if not self.excluded:
             del content["excluded"]
+        if not self.folders:
+            del content["folders"]
         return short_id(content)
+
+    @property
+    def image_folders(self) -> tuple[str, ...]:
+        """The folders of the images it draws, one a class."""
+        return self.folders or tuple(class_.folder for class_ in self.classes)
 
     @property
     def kind(self) -> Kind:

@@ -22,7 +22,7 @@ from typing import Any
 from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs import identity, state
-from datadream.jobs.artifacts import open_artifact, publish
+from datadream.jobs.artifacts import open_artifact, publish, read_manifest
 from datadream.jobs.events import Journal
 from datadream.jobs.home import Home
 from datadream.jobs.lease import lease
@@ -271,7 +271,9 @@ def _stage(home: Home, spec: JobSpec, staged: Path, checkpoint: Path, emit: Emit
         for shard in state.read_request(home, spec.id).shards:
             durable.link_tree(open_artifact(home, "shard", shard) / "data", staged / "data")
         generate(
-            settings, spec.model, spec.classes, spec.prompts, adapter, adapter_id, spec.seed, staged, emit, spec.shard
+            *(settings, spec.model, spec.classes, spec.prompts, adapter, adapter_id, spec.seed, staged, emit),
+            shard=spec.shard,
+            folders=spec.folders,
         )
     elif isinstance(settings, ClassifySettings):
         from datadream.stages.classify import classify
@@ -279,11 +281,15 @@ def _stage(home: Home, spec: JobSpec, staged: Path, checkpoint: Path, emit: Emit
         shots = load_set(home, spec.inputs["set"])
         synthetic_id = spec.inputs.get("synthetic")
         synthetic = open_artifact(home, "synthetic", synthetic_id) if synthetic_id else None
+        folders: tuple[str, ...] = ()
+        if synthetic_id:
+            folders = JobSpec.model_validate(read_manifest(home, "synthetic", synthetic_id)["spec"]).image_folders
         images = spec.images_per_class or 0
         assert spec.data is not None
         return classify(
             *(settings, spec.model, shots, spec.data, synthetic, images, spec.seed, staged, checkpoint, emit),
             excluded=spec.excluded,
+            folders=folders,
         )
     return {}
 

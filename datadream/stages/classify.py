@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -79,12 +79,14 @@ def classify(
     checkpoint: Path,
     emit: Emit,
     excluded: Collection[str] = (),
+    folders: Sequence[str] = (),
 ) -> dict[str, float | int]:
     """Train (unless `data` is none), evaluate, and write into `out`:
 
     `classifier.safetensors` (the adapter), `predictions.csv` (key, label, prediction, confidence), `logits.safetensors`
     (n, N) float16, `scores.json` (correct, n, per class, confusion counts [label][prediction]). Returns the totals.
-    Synthetic images named in `excluded` (`<class folder>/<file>`) are left out; the steps stay the same.
+    Synthetic images named in `excluded` (`<class folder>/<file>`) are left out; the steps stay the same. `folders` are
+    those of the synthetic images, one a class, where they aren't the classes' own.
     """
     clip = load_clip(backbone)
     warn_of_clip(clip, shots.classes, shots.prompts, emit)
@@ -96,7 +98,7 @@ def classify(
     parts = {"clip": (clip.model, targets)}
     lora = Lora(parts, rank=settings.rank, alpha=settings.alpha, dropout=settings.dropout)
     try:
-        pool = make_pool(shots, data, synthetic, images_per_class, frozenset(excluded))
+        pool = make_pool(shots, data, synthetic, images_per_class, frozenset(excluded), folders)
         steps = settings.total_steps(len(shots.classes))
         _train(clip, lora, ids, settings, pool, data, steps, seed, checkpoint, emit)
         save_adapter(out / "classifier.safetensors", lora.adapter(), {"clip": targets})
@@ -107,7 +109,12 @@ def classify(
 
 
 def make_pool(
-    shots: ShotSet, data: Data, synthetic: Path | None, images_per_class: int, excluded: Collection[str] = ()
+    shots: ShotSet,
+    data: Data,
+    synthetic: Path | None,
+    images_per_class: int,
+    excluded: Collection[str] = (),
+    folders: Sequence[str] = (),
 ) -> Pool:
     """Real shots, each `images_per_class // shots` times, beside the synthetic images that aren't `excluded`; or one
     kind alone. Raises UserError when that leaves a class without any image.
@@ -127,9 +134,9 @@ def make_pool(
         order = list(range(len(readers))) * max(1, images_per_class // shots.shots)
     if data in ("synth", "real+synth"):
         assert synthetic is not None
-        for label, class_ in enumerate(shots.classes):
+        for label, folder in enumerate(folders or [class_.folder for class_ in shots.classes]):
             for index in range(images_per_class):
-                name = f"{class_.folder}/{image_file(index)}"
+                name = f"{folder}/{image_file(index)}"
                 if name in excluded:
                     continue
                 path = synthetic / "data" / "train" / name

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,14 +63,20 @@ def generate(
     out: Path,
     emit: Emit,
     shard: tuple[int, int] | None = None,
+    folders: tuple[str, ...] = (),
 ) -> None:
     """Write `out` as an image folder (torchvision and Hugging Face): README.md, data/train/<class>/<i>.png and
     data/train/metadata.jsonl. Complete runs already in `out` are kept. A shard (i, n) holds the images of every
-    n-th run from the i-th, and nothing else.
+    n-th run from the i-th, and nothing else. `folders` name the class folders where the classes' own won't do.
 
     Raises UserError when the disk fills or a part of the adapter fits nothing in the model, Stopped when asked to.
     """
     train = out / "data" / "train"
+    true_folders = [class_.folder for class_ in classes] if folders else None
+    if folders:
+        classes = tuple(
+            class_.model_copy(update={"folder": folder}) for class_, folder in zip(classes, folders, strict=True)
+        )
     for class_ in classes:
         durable.make_dir(train / class_.folder)
     first, step = shard or (0, 1)
@@ -78,10 +84,10 @@ def generate(
     if not all(_drawn(train, classes, run) for run in mine):
         _draw(settings, backbone, classes, prompts, adapter, seed, train, mine, emit)
     if shard is None:
-        rows = metadata(settings, classes, prompts, adapter_id, seed, train)
+        rows = metadata(settings, classes, prompts, adapter_id, seed, train, true_folders)
         text_rows = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
         durable.write_text(train / "metadata.jsonl", text_rows)
-        durable.write_text(out / "README.md", CARD)
+        durable.write_text(out / "README.md", CARD + RENAMED if folders else CARD)
 
 
 def _files(train: Path, classes: tuple[ClassInfo, ...], run: Run) -> list[Path]:
@@ -192,8 +198,12 @@ def metadata(
     adapter_id: str | None,
     seed: int,
     train: Path,
+    true_folders: Sequence[str] | None = None,
 ) -> Iterator[dict[str, str | int | float]]:
-    """One row an image, the same keys in every row; `file_name` is relative to `train`."""
+    """One row an image, the same keys in every row; `file_name` is relative to `train`.
+
+    `true_folders` are the source's, told where the classes' folders here are called otherwise.
+    """
     for label, class_ in enumerate(classes):
         for index in range(settings.images_per_class):
             path = train / class_.folder / image_file(index)
@@ -209,6 +219,7 @@ def metadata(
                 "scheduler": settings.scheduler,
                 "adapter": adapter_id or "",
                 "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                **({"folder": true_folders[label]} if true_folders else {}),
             }
 
 
@@ -234,4 +245,8 @@ prompt, seed, index, guidance scale, steps, scheduler, adapter and sha256.
 - torchvision: `ImageFolder("data/train")`
 - Hugging Face: `load_dataset("imagefolder", ...)` through this card: `default` gives `image` and `label`, `prompts`
   gives the metadata.
+"""
+RENAMED = """
+Class folders whose names such tools skip, or another system can't have, are called `class-NNNNN-...` here: in
+`metadata.jsonl`, `label` is the class's name and `folder` the source's folder.
 """

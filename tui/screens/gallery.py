@@ -313,7 +313,8 @@ class GalleryScreen(HomeScreen):
         import shlex
 
         undo = " --undo" if self._is_marked(name) else ""
-        return f"datadream synth mark {self.artifact_id} {shlex.quote(name)}{undo}"
+        dash = "-- " if name.startswith("-") else ""  # else it would pass for an option
+        return f"datadream synth mark{undo} {self.artifact_id} {dash}{shlex.quote(name)}"
 
     def _mark(self, name: str) -> None:
         from datadream.jobs import marks
