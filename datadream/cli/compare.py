@@ -12,6 +12,7 @@ from datadream import durable
 from datadream.cli.listing import WhereOption, registry_of
 from datadream.cli.options import HomeOption, words
 from datadream.errors import UserError
+from datadream.text import shown
 
 if TYPE_CHECKING:
     from datadream.jobs.home import Home
@@ -72,7 +73,7 @@ def compare(
         typer.echo(content.decode(), nl=False)
     else:
         durable.write_bytes(output, content)
-        typer.echo(f"written: {output}", err=True)
+        typer.echo(shown(f"written: {output}"), err=True)
 
 
 def matching(home: Home, where: Sequence[Condition]) -> set[str]:
@@ -141,7 +142,7 @@ def print_table(
     if found:
         console.print("Paired differences on the same test images, 95 % bootstrap interval:")
     for line in found:
-        console.print(str(line), markup=False, highlight=False, soft_wrap=True)
+        console.print(shown(str(line)), markup=False, highlight=False, soft_wrap=True)
 
 
 def write_json_rows(home: Home, only: Collection[str], path: Path) -> None:

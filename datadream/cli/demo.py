@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datadream.cli.options import HomeOption, QuietOption, numbers
+from datadream.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,8 +49,8 @@ def demo(
     picture = draw_samples(opened, first, opened.path / "demo-samples.png")
     if json is not None:
         write_json_rows(opened, ids, json)
-        typer.echo(f"rows: {json}")
-    typer.echo(f"picture: {picture}  (real shots above what each generator drew, by class)")
+        typer.echo(shown(f"rows: {json}"))
+    typer.echo(shown(f"picture: {picture}  (real shots above what each generator drew, by class)"))
     typer.echo("next:")
     typer.echo("  datadream demo --shots 1,4,16 --seeds 1,5,10     more shots and draws, with deviations")
     typer.echo("  datadream set make FOLDER --shots 4 --name mine  freeze shots of your own images")

@@ -19,7 +19,7 @@ from datadream.cli.options import (
     numbers,
     words,
 )
-from datadream.text import shown
+from datadream.text import json_text, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,8 +69,6 @@ def run(
     home: HomeOption = None,
 ) -> None:
     """Run methods on few-shot sets: executes what is missing, reuses what exists, then prints the table."""
-    import json as library
-
     from datadream.jobs import ask, spawn
     from datadream.jobs.home import open_home
     from datadream.recipes.recipe import DATA
@@ -108,7 +106,7 @@ def run(
     if detach:
         spawn.ensure_runner(opened)
         if json:
-            typer.echo(library.dumps({"jobs": jobs, "runs": [entry.id for entry in runs]}))
+            typer.echo(json_text({"jobs": jobs, "runs": [entry.id for entry in runs]}))
         elif jobs:
             typer.echo(f"{len(jobs)} jobs queued; follow them with `datadream job watch`")
         else:
@@ -116,7 +114,7 @@ def run(
         return
     follow_jobs(opened, jobs, quiet or json, told=told)
     if json:
-        typer.echo(library.dumps({"jobs": jobs, "runs": [entry.id for entry in runs]}))
+        typer.echo(json_text({"jobs": jobs, "runs": [entry.id for entry in runs]}))
         return
     if not quiet:
         typer.echo(f"{len(jobs)} jobs run, the rest reused", err=True)
@@ -141,8 +139,6 @@ def peek_home(path: Path | None) -> Home:
 
 def print_plan(planned: Plan, home: Home, json: bool) -> None:
     """How many jobs a plan has, what it reuses, and what it may take, as text or JSON."""
-    import json as library
-
     from datadream.jobs.estimate import estimate
 
     found = estimate(home, planned)
@@ -157,7 +153,7 @@ def print_plan(planned: Plan, home: Home, json: bool) -> None:
             "bytes": found.bytes,
             "at_most": found.at_most,
         }
-        typer.echo(library.dumps(content))
+        typer.echo(json_text(content))
         return
     listed = ", ".join(f"{count} {stage}" for stage, count in found.stages.items())
     typer.echo(f"jobs    {len(planned.missing)} to run{f' ({listed})' if listed else ''}, {planned.reused} reused")

@@ -9,7 +9,7 @@ import typer
 from datadream.cli import complete
 from datadream.cli.listing import add_list
 from datadream.cli.options import MOST_SEED, HomeOption, JsonOption
-from datadream.text import shown
+from datadream.text import json_text, shown
 
 if TYPE_CHECKING:
     from datadream.jobs.sets import NamedSet
@@ -113,6 +113,4 @@ def _sentence(entry: NamedSet) -> str:
 
 
 def _print_json(value: Any) -> None:
-    import json as library
-
-    typer.echo(library.dumps(value, ensure_ascii=False, indent=2))
+    typer.echo(json_text(value, indent=2))

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -24,6 +23,7 @@ from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.home import Home
 from datadream.jobs.launchers import check_launcher
 from datadream.jobs.plan import Run
+from datadream.jobs.quoting import command_line
 from datadream.jobs.sets import NamedSet, default_name, find_set, keep, load_set, told_of
 from datadream.jobs.spec import JobSpec
 from datadream.jobs.state import is_id
@@ -93,7 +93,7 @@ def demo_request(shots: Sequence[int] = (4,), seeds: Sequence[int] = (1,)) -> Re
 
 def command(request: Request) -> str:
     """The exactly equal command line; only what isn't the default."""
-    return shlex.join(["datadream", "run", *_words(request)])
+    return command_line(["datadream", "run", *_words(request)])
 
 
 def check(request: Request) -> Methods:

@@ -1,4 +1,4 @@
-"""The one owner of quoting: words for a batch script, which a shell runs on another machine."""
+"""The one owner of quoting: words for a shell, in a batch script or in a command line to be copied."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ def command_line(words: Sequence[str]) -> str:
 
 
 def bash_word(text: str) -> str:
-    """`text` as one word of bash, on one line: a line break in a name must not begin a line that a scheduler reads."""
-    if not any(map(_is_control, text)):
+    """`text` as one word of bash, of characters that are shown: a line break in a name must not begin a line that a
+    scheduler reads, nor a control act on the terminal it is pasted into.
+    """
+    if not any(map(is_unshown, text)):
         return shlex.quote(text)
     return "$'" + "".join(_escaped(character) for character in text) + "'"
 
@@ -39,13 +41,10 @@ def is_option(text: str) -> bool:
     return OPTION.fullmatch(text) is not None
 
 
-def _is_control(character: str) -> bool:
-    return ord(character) < 32 or 127 <= ord(character) < 160 or character in "\u2028\u2029"
-
-
 def _escaped(character: str) -> str:
     if character in "'\\":
         return f"\\{character}"
-    if _is_control(character):
-        return "".join(f"\\x{byte:02x}" for byte in character.encode())
+    if is_unshown(character):
+        lone = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
+        return "".join(f"\\x{byte:02x}" for byte in character.encode(errors=lone))
     return character

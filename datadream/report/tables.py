@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
@@ -18,16 +17,12 @@ from rich.text import Text
 
 from datadream.report.rows import Row, Run, unequal_passes, usual_passes
 from datadream.report.stats import Difference, paired_difference
-from datadream.text import shown
+from datadream.text import csv_cell, json_text, latex, markdown, shown
 
 HEADERS = ("method", "data", "shots", "top-1 %", "seeds", "images", "seconds")
 STAGES = ("adapt", "generate", "classify")
 STABLE = ("method", "data", "shots", "seeds", "accuracy", "mean", "std", "n_test", "seconds")  # keys of every row
-LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"}
-LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$"}
-LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "\n": " "}
 RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹"
-LATEX |= {mark: f"$^{digit}$" for digit, mark in enumerate(RAISED)}
 
 
 def render(rows: Sequence[Row], format_: str) -> str:
@@ -37,7 +32,7 @@ def render(rows: Sequence[Row], format_: str) -> str:
 
 def rich_table(rows: Sequence[Row]) -> Table:
     """For the terminal, whole at 80 columns; the best of each number of shots is bold."""
-    caption = Text("\n".join(notes(rows)))
+    caption = Text("\n".join(map(shown, notes(rows))))
     table = Table(box=SIMPLE_HEAD, caption=caption, caption_justify="left", pad_edge=False, padding=0)
     for header in HEADERS:
         left = header in ("method", "data")
@@ -57,7 +52,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
     """What a reader must know: data, number of test images, what ± and [ ] mean, unequal compute."""
     found = []
     for (source, backbone, split, n), mark in _places(rows).items():
-        found.append(f"{mark} {shown(source)}, backbone {backbone}: top-1 over all {n:,} {split} images.".lstrip())
+        found.append(f"{mark} {source}, backbone {backbone}: top-1 over all {n:,} {split} images.".lstrip())
     if any(len(row.seeds) > 1 for row in rows):
         found.append("± is the standard deviation over seeds.")
     if any(len(row.seeds) == 1 for row in rows):
@@ -220,7 +215,7 @@ def _plain(row: Row) -> dict[str, Any]:
 
 
 def _json(rows: Sequence[Row]) -> str:
-    return json.dumps([_plain(row) for row in rows], ensure_ascii=False, allow_nan=False, indent=2)
+    return json_text([_plain(row) for row in rows], indent=2)
 
 
 def _csv(rows: Sequence[Row]) -> str:
@@ -228,7 +223,7 @@ def _csv(rows: Sequence[Row]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     flat = [_flat(row) for row in rows]
     writer.writerow(flat[0] if flat else STABLE)
-    writer.writerows(entry.values() for entry in flat)
+    writer.writerows(map(csv_cell, entry.values()) for entry in flat)
     return out.getvalue().rstrip("\n")
 
 
@@ -245,28 +240,25 @@ def _markdown(rows: Sequence[Row]) -> str:
     lines = ["| " + " | ".join(HEADERS) + " |", "|---|---|" + "--:|" * (len(HEADERS) - 2)]
     best = _best(rows)
     for row, plain in zip(rows, cells(rows), strict=True):
-        line = [" ".join(cell.replace("|", r"\|").split()) for cell in plain]
+        line = [markdown(cell) for cell in plain]
         if id(row) in best:
             line[3] = f"**{line[3]}**"
         lines.append("| " + " | ".join(line) + " |")
-    return "\n".join([*lines, "", *(f"- {' '.join(note.split())}" for note in notes(rows))])
+    return "\n".join([*lines, "", *(f"- {markdown(note)}" for note in notes(rows))])
 
 
 def _latex(rows: Sequence[Row]) -> str:
     """A `table` that needs the package booktabs; the notes are its caption."""
 
-    def safe(text: str) -> str:
-        return "".join(LATEX.get(character, character) for character in text)
-
     best = _best(rows)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{safe(' '.join(notes(rows)))}}}"]
-    lines += [r"\begin{tabular}{llrrrrr}", r"\toprule", " & ".join(map(safe, HEADERS)) + r" \\"]
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{latex(' '.join(notes(rows)))}}}"]
+    lines += [r"\begin{tabular}{llrrrrr}", r"\toprule", " & ".join(map(latex, HEADERS)) + r" \\"]
     previous = None
     for row, plain in zip(rows, cells(rows), strict=True):
         if previous != _rivals(row):
             lines.append(r"\midrule")
         previous = _rivals(row)
-        line = [safe(cell) for cell in plain]
+        line = [latex(cell) for cell in plain]
         if id(row) in best:
             line[3] = rf"\textbf{{{line[3]}}}"
         lines.append(" & ".join(line) + r" \\")

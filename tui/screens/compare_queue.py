@@ -69,7 +69,7 @@ class Queueing(HomeScreen):
         self.ask("offer", lambda data: read.offer(data, request, recipe), self._confirm, on_top=True)
 
     def _confirm(self, offer: read.Offer) -> None:
-        from datadream.report.exports import shown_lines
+        from datadream.text import shown_lines
         from tui.screens.modals import Confirm
 
         jobs: list[str] = []
@@ -87,4 +87,4 @@ class Queueing(HomeScreen):
             if yes:
                 self.act(offer.done, deed, tell, undo=lambda data: unqueue(data.home, jobs), command=offer.command)
 
-        self.dream.push_screen(Confirm(offer.question, shown_lines(offer.about.splitlines()), yes="Queue"), answered)
+        self.dream.push_screen(Confirm(offer.question, shown_lines(offer.about), yes="Queue"), answered)

@@ -25,7 +25,7 @@ from textual.containers import Container, Vertical, VerticalScroll
 from textual.timer import Timer
 from textual.widgets import Input, Static
 
-from datadream.text import shown
+from datadream.text import shown, shown_lines
 from store.where import EXAMPLES
 from tui import glyphs
 from tui.base import HomeScreen
@@ -354,8 +354,3 @@ class ListScreen(Labelling, HomeScreen):
         if line != self._said:
             self._said = line
             self.query_one("#status", Static).update(Text(line, overflow="ellipsis", no_wrap=True), layout=False)
-
-
-def shown_lines(text: str) -> str:
-    """Each line made safe to look at."""
-    return "\n".join(shown(line) for line in text.split("\n"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datadream.data.parts import PARTS, Parts, Source, left_out
 from datadream.errors import UserError
+from datadream.jobs.quoting import command_line
 
 if TYPE_CHECKING:
     from datadream.jobs.home import Home
@@ -56,8 +56,8 @@ def command(wish: Wish) -> str:
     if wish.name:
         words += [f"--name={wish.name}"] if wish.name.startswith("-") else ["--name", wish.name]
     if wish.source.startswith("-"):
-        return shlex.join([*words, "--", wish.source])
-    return shlex.join([*words[:3], wish.source, *words[3:]])
+        return command_line([*words, "--", wish.source])
+    return command_line([*words[:3], wish.source, *words[3:]])
 
 
 def look(home: Home, wish: Wish) -> Look:
