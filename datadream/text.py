@@ -21,22 +21,14 @@ JOINERS = "\u200c\u200d"  # inside words of several scripts and in emoji
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # what spreadsheets take for the start of one
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 OTHERS = re.compile(r"[^\n\x20-\x7e]")  # than plain letters and line breaks
-MARKS = re.compile(  # of Markdown: not an underscore within a word, but addresses that would become links
-    r"[\\`*\[\]|~$@]|(?<![^\W_])_|_(?![^\W_])|(?<=:)//|(?<=[wW]{3})\."
-)
-BEGINNING = re.compile(
-    r"^(\d*)([.)](?=\s|$)|[#=+-](?=[#=+\s-]|$))"
-)  # of a line, where it would make a heading, a rule or a list of it
+# of Markdown: not an underscore within a word nor brackets of no link, but addresses, which would become links
+MARKS = re.compile(r"[\\`*|~$@]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])|(?<=:)//|(?<=[wW]{3})\.")
+# of a line of Markdown, where it would make a heading, a rule or a list of it
+BEGINNING = re.compile(r"^(\d*)([.)](?=\s|$)|[#=+-](?=[#=+\s-]|$)|\[(?=[ xX]\]))")
 ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 TEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"}
 TEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$"}
-TEX |= {
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "`": r"\textasciigrave{}",
-    '"': r"\textquotedbl{}",
-}
+TEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
 TEX |= {"≈": r"$\approx$", "–": "--", "·": r"$\cdot$", "−": "$-$"}
 TEX |= {mark: f"$^{digit}$" for digit, mark in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
 

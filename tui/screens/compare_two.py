@@ -52,11 +52,11 @@ def _numbers(found: TwoRuns) -> RenderableType:
     table.add_column(overflow="fold")
     for sign, record, accuracy, n in zip("AB", (found.a, found.b), found.accuracy, found.n_test, strict=True):
         table.add_row(
-            Text(f"{sign} {str(record['id'])[:ID_LENGTH]}", "bold"), f"{100 * accuracy:.1f}%", _name(record, n)
+            Text(shown(f"{sign} {str(record['id'])[:ID_LENGTH]}"), "bold"), f"{100 * accuracy:.1f}%", _name(record, n)
         )
     lines: list[RenderableType] = [table]
     if found.difference is None or found.p is None:
-        lines.append(Text(found.why, "yellow"))
+        lines.append(Text(shown(found.why), "yellow"))
     else:
         low, high = found.difference.interval.low, found.difference.interval.high
         verdict = "no difference shown" if found.difference.interval.holds(0) else "a difference"

@@ -33,6 +33,7 @@ from tui.screens.listing_filter import FilterBox, Found, draft, read
 from tui.screens.listing_labels import Labelling
 from tui.widgets.table import VirtualTable
 from tui.widgets.table_columns import DESCENDING, Column, Row, column
+from tui.widgets.visible import Visible
 
 if TYPE_CHECKING:
     from tui.services.data import Data
@@ -119,7 +120,7 @@ class ListScreen(Labelling, HomeScreen):
     def body(self) -> ComposeResult:
         """Filter, rows, details, and a line that says what is seen."""
         with Vertical(id="filtering"):
-            yield FilterBox(placeholder=EXAMPLES[self.NOUN], id="filter", select_on_focus=False)
+            yield FilterBox(placeholder=EXAMPLES[self.NOUN], id="filter", select_on_focus=False, highlighter=Visible())
             yield Static(id="filter-note", markup=False)
         with Container(id="listing"):
             with Vertical(id="rows"):

@@ -21,6 +21,7 @@ from tui.screens import new_form
 from tui.screens.job_deeds import unqueue
 from tui.screens.new_form import Choices, Form, Outlook
 from tui.widgets.ticks import Ticks
+from tui.widgets.visible import Visible
 
 DEBOUNCE_SECONDS = 0.3
 MIXES = (
@@ -220,7 +221,9 @@ class NewScreen(HomeScreen):
 
 
 def _field(name: str, label: str, hint: str, value: str) -> Horizontal:
-    return Horizontal(Label(label), Input(value, placeholder=hint, compact=True, id=name), classes="field")
+    return Horizontal(
+        Label(label), Input(value, placeholder=hint, compact=True, id=name, highlighter=Visible()), classes="field"
+    )
 
 
 def told(outlook: Outlook | None) -> RenderableType:
