@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import io
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.v2 import functional as vision
 
+from datadream.data import decode as decoding
+from datadream.data import shots as drawing
 from datadream.data.decode import BadImage, decode
 from datadream.data.shots import ShotSet, make_shot_set
 from datadream.data.source import open_source
@@ -227,6 +231,30 @@ def test_the_image_that_memory_is_short_for_is_named(photos: ShotSet, monkeypatc
     with pytest.raises(BadImage, match=r"isn't enough memory for this image \(dog/7.png"):
         training_batch([("dog/7.png", noise(20, 30))], "none", 8, 1, 0)
     assert _judge(MemoryError(), Path())[1] == "out of memory: lower that stage's batch_size with -o"
+
+
+def test_large_images_are_checked_one_at_a_time(photos: ShotSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoded and hashed: what is held at once doesn't grow with the number of threads."""
+    busy, most, lock = 0, 0, threading.Lock()
+
+    def digest(image: Image.Image) -> bytes:
+        nonlocal busy, most
+        with lock:
+            busy += 1
+            most = max(most, busy)
+        time.sleep(0.02)
+        with lock:
+            busy -= 1
+        return image.tobytes()
+
+    monkeypatch.setattr(decoding, "LARGE_PIXELS", 10)
+    monkeypatch.setattr(drawing, "pixel_digest", digest)
+    monkeypatch.setattr(drawing.os, "cpu_count", lambda: 8)
+    make_shot_set(open_source(photos.source["path"]), 2, 1)
+    assert most == 1
+    monkeypatch.setattr(decoding, "LARGE_PIXELS", 1 << 30)
+    make_shot_set(open_source(photos.source["path"]), 2, 1)
+    assert most > 1  # small ones are not held up
 
 
 def test_the_bank_counts_what_pillow_holds() -> None:

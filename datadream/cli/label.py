@@ -61,7 +61,7 @@ def list_(json: JsonOption = False, home: HomeOption = None) -> None:
         typer.echo(json_text(found, indent=2))
         return
     for label, subjects in found.items():
-        typer.echo(f"{shown(label)}  {' '.join(subjects)}")
+        typer.echo(shown(f"{label}  {' '.join(subjects)}"))
     if not found:
         typer.echo("no tags yet: `datadream tag add ID WORD` puts one")
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import io
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from datadream.errors import UserError
 
 if TYPE_CHECKING:
     from PIL import Image
 
+T = TypeVar("T")
 MAX_PIXELS = 80_000_000  # below Pillow's own warning (89 million), so what Pillow would warn of is refused
 MAX_BYTES = 700_000_000  # of a file: as many pixels with 64 bits each, and some
 LARGE_PIXELS = 16_000_000  # above this, one at a time: a few kilobytes may become a gigabyte, in every thread at once
@@ -51,6 +52,13 @@ def decode(data: bytes, name: str) -> Image.Image:
     with `name` and the reason: not one of FORMATS, torn or broken, over MAX_PIXELS (judged by the header, before a
     pixel is decoded), or more than the memory that is left.
     """
+    return decoded(data, name, lambda image: image)
+
+
+def decoded(data: bytes, name: str, use: Callable[[Image.Image], T]) -> T:
+    """What `use` makes of the decoded image (see `decode`); of large images one at a time in all threads, `use`
+    included.
+    """
     from PIL import Image, ImageFile, UnidentifiedImageError
 
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have set it; a torn photo must not pass
@@ -62,7 +70,7 @@ def decode(data: bytes, name: str) -> Image.Image:
                 raise BadImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}", at=name, hint=hint)
             with _large if pixels > LARGE_PIXELS else nullcontext():
                 image.load()
-                return _upright(_rgb(image), _orientation(image))
+                return use(_upright(_rgb(image), _orientation(image)))
     except BadImage:
         raise
     except UnidentifiedImageError as error:

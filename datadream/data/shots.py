@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from datadream.canonical import canonical_json, short_id
-from datadream.data.decode import BadImage, decode
+from datadream.data.decode import BadImage, decode, decoded
 from datadream.data.listing import some
 from datadream.data.parts import PARTS, Entry, Part, Source
 from datadream.data.prompts import ClassInfo, prompt
@@ -238,7 +238,7 @@ def _fingerprints(source: Source, keys: Sequence[str]) -> dict[str, Fingerprint]
     def check(key: str) -> tuple[str, Fingerprint | UserError]:
         try:
             data = source.read(key)
-            pixels = pixel_digest(decode(data, key))
+            pixels = decoded(data, key, pixel_digest)
         except UserError as error:
             return key, error
         return key, Fingerprint(hashlib.sha256(data).hexdigest(), pixels)
