@@ -44,7 +44,7 @@ def show(
 
     recipe = load_recipe(name, load_backbone(backbone), override or [])
     check_overrides(override or [], [recipe])
-    content = recipe.model_dump(mode="json", exclude={"overrides"})
+    content = recipe.model_dump(mode="json", exclude={"overrides", "file"})
     if json:
         typer.echo(library.dumps(content, ensure_ascii=False, indent=2))
         return
