@@ -82,6 +82,11 @@ class RunFacts:
     left_out: int
     traits: Traits
 
+    @property
+    def shots_drawn(self) -> str:
+        """What stands for the shots alone; "" for a run that saw none."""
+        return self.draw.partition("-")[0]
+
 
 def what_of(home: Home, run: Run) -> What:
     """The part of a record that says what is run; the run's set is kept in `home`."""
@@ -138,7 +143,7 @@ def facts(home: Home, record: Record) -> RunFacts:
             overrides,
             {f"{stage}.{name}": value_text(value) for stage, part in values.items() for name, value in part.items()},
             {MODELS[stage]: _named(part.get("model")) for stage, part in stages.items()},
-            what["set"],
+            {**what["set"], "frame": what["frame"]},
         ),
     )
 

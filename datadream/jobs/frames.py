@@ -64,7 +64,8 @@ def frame_of(shots: ShotSet) -> Frame:
         "split seed": str(shots.split_seed),
         "classes": _listed([class_.prefix + class_.name for class_ in classes]),
         "prompts": _listed([shots.prompts[label] for label in order]),
-        **{f"{part} images": f"{len(shots.part(part)):,} ({parts[part][:ID_LENGTH]})" for part in ("test", "val")},
+        "test images": _counted(shots.test),
+        "val images": _counted(shots.val),
         "folder": shots.source.get("path", ""),
     }
     return Frame(frame, parts["train"][:WHOLE], len(classes), traits)
@@ -114,6 +115,11 @@ def _ranks(shots: ShotSet) -> list[int]:
     for rank, label in enumerate(order):
         ranks[label] = rank
     return ranks
+
+
+def _counted(refs: Sequence[ImageRef]) -> str:
+    """`719 (7f08f692)`: how many images, and a digest of their bytes whatever their classes are called."""
+    return f"{len(refs):,} ({digest(sorted(ref.sha256 for ref in refs))[:ID_LENGTH]})"
 
 
 def _listed(words: Sequence[str]) -> str:
