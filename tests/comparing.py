@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from datadream import durable
 from datadream.canonical import short_id
+from datadream.jobs import ask, plan
+from datadream.jobs.artifacts import publish
+from datadream.jobs.ask import Request
 from datadream.jobs.facts import RunFacts, Traits
+from datadream.jobs.home import Home
 from datadream.report.collect import Answered
 from datadream.report.judge import judge
 from datadream.report.rows import Run, rows
@@ -74,3 +82,48 @@ def compared(runs: Sequence[Made]) -> Compared:
     table = rows(runs)
     judged = judge(table.rows, {run.what.id: run.answers for run in runs})
     return Compared(table.rows, judged, table.notes)
+
+
+# Runs of a real home, finished without computing: only what a table reads is there.
+
+
+def pictures(root: Path, classes: Sequence[str] = ("cat", "dog"), test: int = 6, salt: str = "") -> Path:
+    """A folder with train, val and test images of each class; another `salt`, other images under the same names."""
+    for part, count in (("train", 4), ("val", 1), ("test", test)):
+        for label, class_ in enumerate(classes):
+            for i in range(count):
+                path = root / part / class_ / f"{i:02}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                colour = hashlib.sha256(f"{part}{label}{i}{salt}".encode()).digest()[:3]
+                Image.new("RGB", (8, 8), tuple(colour)).save(path)
+    return root
+
+
+def planned(home: Home, *requests: Request) -> list[plan.Run]:
+    """The runs of these requests, their sets kept."""
+    return [run for request in requests for run in ask.plan(home, request).runs]
+
+
+def finish(home: Home, run: plan.Run, wrong: Collection[int] = (), image_passes: int = 640) -> None:
+    """Record `run` as done; of the images of its split those numbered `wrong` are."""
+    shots = run.set.shots
+    for stage, spec in run.jobs.items():
+        if home.has(spec.kind, spec.id):
+            continue
+        staged = durable.make_dir(home.staging(spec.kind, spec.id))
+        if stage == "classify":
+            split = run.recipe.classify.evaluate
+            refs = shots.part(split)
+            lines = [
+                f"{ref.key},{ref.label},{(ref.label + (i in wrong)) % len(shots.classes)},0.9" for i, ref in enumerate(refs)
+            ]
+            text = "\n".join(["key,label,prediction,confidence", *lines, ""])
+            durable.write_text(staged / "predictions.csv", text)
+            n = [sum(ref.label == label for ref in refs) for label in range(len(shots.classes))]
+            right = len(refs) - len(set(wrong))
+            scores = {"split": split, "correct": right, "n": len(refs), "per_class": [[c, c] for c in n], "confusion": []}
+            durable.write_json(staged / "scores.json", scores)
+        steps = {"steps": 10, "image_passes": 0 if run.data == "none" else image_passes} if stage == "classify" else {}
+        origin = {"seconds": 1.0, "device": "cpu", "job": spec.id, **steps}
+        publish(home, spec.kind, spec.id, spec.model_dump(mode="json"), origin)
+    plan.record(home, run)
