@@ -99,7 +99,9 @@ def simulate(case: Case, tables: int, seed: int = 0) -> Found:
 
 def main(tables: int) -> None:
     """Print the table."""
-    print("| seeds | images | scatter of seeds | covers the truth | false alarms | width | false alarms, seeds as given |")
+    print(
+        "| seeds | images | scatter of seeds | covers the truth | false alarms | width | false alarms, seeds as given |"
+    )
     print("|--:|--:|--:|--:|--:|--:|--:|")
     for seeds in SEEDS:
         for images in IMAGES:

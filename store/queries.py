@@ -212,14 +212,18 @@ def comparison(registry: Registry, where: Sequence[Condition] = ()) -> list[dict
     with registry.reading() as session:
         connection = session.connection()
         rows = [dict(row) for row in connection.exec_driver_sql(text, (*values, *values)).mappings()]
-        traits = {str(id_): json.loads(found) for id_, found in connection.exec_driver_sql("SELECT id, content FROM trait")}
+        traits = {
+            str(id_): json.loads(found) for id_, found in connection.exec_driver_sql("SELECT id, content FROM trait")
+        }
     return [{**row, "traits": traits.get(row["traits"], {}), "replaced": bool(row["replaced"])} for row in rows]
 
 
 def untold(registry: Registry, where: Sequence[Condition] = ()) -> int:
     """How many runs have a number and no row of the comparison: what was run can't be told."""
     clause, values = _clause("run", where)
-    text = f"SELECT count(*) FROM run r {clause}{' AND' if clause else ' WHERE'} r.row_key = '' AND r.accuracy IS NOT NULL"  # noqa: S608
+    text = (
+        f"SELECT count(*) FROM run r {clause}{' AND' if clause else ' WHERE'} r.row_key = '' AND r.accuracy IS NOT NULL"  # noqa: S608
+    )
     with registry.reading() as session:
         return int(session.connection().exec_driver_sql(text, tuple(values)).scalar_one())
 

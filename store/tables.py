@@ -128,9 +128,9 @@ RUN_SORTS = (
 class Run(SQLModel, table=True):
     """One number of a comparison: a method on a set with a mix of data. Its accuracy and costs are its artifacts'.
 
-    Runs of equal `row_key` share a row of the comparison ("" for one of which can't be told what was run); rows of equal
-    `place` and shots are rivals; `draw` stands for the shots and `left_out` counts images left out; `traits` names a row
-    of `trait` (see datadream/jobs/facts.py, which fills these in).
+    Runs of equal `row_key` share a row of the comparison ("" for one of which can't be told what was run); rows of
+    equal `place` and shots are rivals; `draw` stands for the shots and `left_out` counts images left out; `traits`
+    names a row of `trait` (see datadream/jobs/facts.py, which fills these in).
     """
 
     __tablename__ = "run"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ DIGITS = {"frame": "digits", "classes": '"zero", "one"', "test images": "4 (7f08
 class Made(Run):
     """A run with its answers."""
 
-    answers: Answered = Answered("", np.zeros(0, dtype=np.bool_))
+    answers: Answered = field(default_factory=lambda: Answered("", np.zeros(0, dtype=np.bool_)))
 
 
 def make_run(
@@ -115,13 +115,20 @@ def finish(home: Home, run: plan.Run, wrong: Collection[int] = (), image_passes:
             split = run.recipe.classify.evaluate
             refs = shots.part(split)
             lines = [
-                f"{ref.key},{ref.label},{(ref.label + (i in wrong)) % len(shots.classes)},0.9" for i, ref in enumerate(refs)
+                f"{ref.key},{ref.label},{(ref.label + (i in wrong)) % len(shots.classes)},0.9"
+                for i, ref in enumerate(refs)
             ]
             text = "\n".join(["key,label,prediction,confidence", *lines, ""])
             durable.write_text(staged / "predictions.csv", text)
             n = [sum(ref.label == label for ref in refs) for label in range(len(shots.classes))]
             right = len(refs) - len(set(wrong))
-            scores = {"split": split, "correct": right, "n": len(refs), "per_class": [[c, c] for c in n], "confusion": []}
+            scores = {
+                "split": split,
+                "correct": right,
+                "n": len(refs),
+                "per_class": [[c, c] for c in n],
+                "confusion": [],
+            }
             durable.write_json(staged / "scores.json", scores)
         steps = {"steps": 10, "image_passes": 0 if run.data == "none" else image_passes} if stage == "classify" else {}
         origin = {"seconds": 1.0, "device": "cpu", "job": spec.id, **steps}

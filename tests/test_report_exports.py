@@ -30,7 +30,9 @@ def made(source: str = "digits") -> Pivot:
             [
                 of("real-only", "real", 1, "1" * 9 + "0"),
                 of("real-only", "real", 5, "1" * 8 + "00"),
-                of("datadream-cls", "real+synth", 1, "1" * 10, settings="adapt.rank=8", recipe=recipe, image_passes=320),
+                of(
+                    "datadream-cls", "real+synth", 1, "1" * 10, settings="adapt.rank=8", recipe=recipe, image_passes=320
+                ),
                 of("zero-shot", "none", 1, "1" + "0" * 9),
                 of("real-only", "real", 1, "1" * 10, shots=8, run_id="eight"),
             ]

@@ -10,9 +10,9 @@ import pytest
 from benchmarks.registry import fill
 from datadream.errors import UserError
 from datadream.jobs.home import Home
+from datadream.report.collect import answers, collected
 from datadream.report.curves import over_images, over_shots
 from datadream.report.judge import BEST, judge, wanted_runs
-from datadream.report.collect import answers, collected
 from datadream.report.pivot import NEVER, Pivot, parse_pivot, pivot
 from datadream.report.rows import rows
 from datadream.report.runs_diff import config_diff, two_runs

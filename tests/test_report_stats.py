@@ -95,7 +95,11 @@ def test_swapping_the_methods_turns_the_interval_round() -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(1, 4).flatmap(lambda s: st.lists(st.lists(st.sampled_from([-1, 0, 1]), min_size=s, max_size=s), min_size=1, max_size=40)))
+@given(
+    st.integers(1, 4).flatmap(
+        lambda s: st.lists(st.lists(st.sampled_from([-1, 0, 1]), min_size=s, max_size=s), min_size=1, max_size=40)
+    )
+)
 def test_an_interval_holds_its_estimate(images: list[list[int]]) -> None:
     seeds = range(len(images[0]))
     a = [[d[s] > 0 for d in images] for s in seeds]
@@ -105,7 +109,12 @@ def test_an_interval_holds_its_estimate(images: list[list[int]]) -> None:
 
 
 CASES = [
-    *(Case(seeds, images, scatter) for seeds in (1, 3, 5) for images in (36, 100, 2000) for scatter in (0, 0.005, 0.02)),
+    *(
+        Case(seeds, images, scatter)
+        for seeds in (1, 3, 5)
+        for images in (36, 100, 2000)
+        for scatter in (0, 0.005, 0.02)
+    ),
     *(Case(seeds, images, 0.02, gap=0.05) for seeds in (1, 3, 5) for images in (36, 719)),
     *(Case(3, images, 0.02, accuracy=accuracy) for accuracy in (0.6, 0.98) for images in (36, 719)),
 ]

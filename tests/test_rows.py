@@ -58,7 +58,9 @@ def test_an_override_typed_three_ways_is_one_run(home: Home, pets: Path) -> None
         finish(home, run)
     assert len(read_records(home)) == 1
     odd = [
-        planned(home, request(pets, recipe="name-only", data=("synth",), overrides=(f"generate.guidance_scale={x}",)))[0]
+        planned(home, request(pets, recipe="name-only", data=("synth",), overrides=(f"generate.guidance_scale={x}",)))[
+            0
+        ]
         for x in ("3", "3.0")
     ]
     assert len({run.id for run in odd}) == 1
@@ -79,7 +81,9 @@ def test_records_of_the_spellings_share_a_row_also_when_each_has_its_own(home: H
     assert table.warnings == []
 
 
-def test_a_recipe_that_was_edited_makes_another_row_named_by_what_changed(home: Home, pets: Path, tmp_path: Path) -> None:
+def test_a_recipe_that_was_edited_makes_another_row_named_by_what_changed(
+    home: Home, pets: Path, tmp_path: Path
+) -> None:
     recipe = tmp_path / "mine.toml"
     for seed, steps in ((1, 40), (5, 80)):
         recipe.write_text(f'extends = "real-only"\n[classify]\nsteps = {steps}\n')
@@ -246,7 +250,7 @@ def test_images_left_out_are_said_and_never_mixed_with_the_whole(home: Home, pet
         texts.append(run.settings)
     assert texts == ["without 1 marked", "without 2 marked"]
     table = compare_home(home)
-    assert [row.settings for row in table.rows][0] == ""
+    assert table.rows[0].settings == ""
     assert len(table.rows) == 3  # of one seed, twice: each has its row
     assert sorted(row.left_out for row in table.rows) == [[0], [1], [2]]
 
@@ -259,7 +263,9 @@ def test_asking_for_all_of_it_anew_says_that_numbers_were_replaced(home: Home, p
 
 
 @pytest.mark.parametrize("source", ["jobs", "manifests"])
-def test_records_that_do_not_say_what_was_run_are_completed_from_what_is_there(home: Home, pets: Path, source: str) -> None:
+def test_records_that_do_not_say_what_was_run_are_completed_from_what_is_there(
+    home: Home, pets: Path, source: str
+) -> None:
     runs = planned(home, request(pets, 1), request(pets, 1, "datadream-dset", data=("synth", "real+synth")))
     for run in runs:
         finish(home, run)
@@ -279,7 +285,9 @@ def test_one_record_that_cannot_be_read_costs_one_row(home: Home, pets: Path) ->
     durable.write_json(home.run(record["id"]), {**record, "recipe": 7})
     table = compare_home(home)
     assert [row.method for row in table.rows] == ["real-only"]
-    assert table.warnings == ["Left out: 1 run whose record, set or results can't be read; see `datadream registry check`."]
+    assert table.warnings == [
+        "Left out: 1 run whose record, set or results can't be read; see `datadream registry check`."
+    ]
 
 
 def test_a_run_id_is_of_what_is_run(home: Home, pets: Path) -> None:

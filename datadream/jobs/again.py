@@ -10,7 +10,7 @@ from typing import Any
 
 from datadream.errors import UserError
 from datadream.jobs.ask import Request
-from datadream.jobs.facts import MODELS, what_on_disk
+from datadream.jobs.facts import MODELS, overridden, what_on_disk
 from datadream.jobs.home import Home
 from datadream.jobs.sets import load_set
 from datadream.models.presets import Backbone, ModelRef, load_backbone, names
@@ -37,10 +37,10 @@ class Wanted:
 
 
 def request(home: Home, record: Record, wanted: Wanted) -> Request:
-    """What runs the method of `record` once more, with its values and models. Raises UserError when that can't be asked.
+    """What runs the method of `record` once more, with its values and models.
 
-    Values that have since changed in the recipe are set as they were; with other models only what was overridden is kept,
-    since the rest may not fit them.
+    Values that have since changed in the recipe are set as they were; with other models only what was overridden is
+    kept, since the rest may not fit them. Raises UserError when that can't be asked for.
     """
     what = record.get("what") or what_on_disk(home, record)
     recipe = record["recipe"]
@@ -48,11 +48,7 @@ def request(home: Home, record: Record, wanted: Wanted) -> Request:
     stages = what["stages"] if other is record else (other.get("what") or what_on_disk(home, other))["stages"]
     backbone, options = _models(str(other["backbone"]), stages)
     method = _recipe(recipe)
-    if other is record:
-        overrides = _overrides(recipe, load_recipe(method, backbone))
-    else:
-        overrides = {name: (recipe.get(name.partition(".")[0]) or {}).get(name.partition(".")[2], typed)
-                     for name, typed in (recipe.get("overrides") or {}).items()}  # fmt: skip
+    overrides = _overrides(recipe, load_recipe(method, backbone)) if other is record else overridden(recipe)
     if wanted.split and wanted.split != recipe["classify"]["evaluate"]:
         overrides["classify.evaluate"] = wanted.split
     data = wanted.data or str(record["data"])
@@ -80,13 +76,13 @@ def _recipe(recipe: Mapping[str, Any]) -> str:
     raise UserError(f"the file of the recipe {name!r} isn't recorded", hint="run your recipe's file with those seeds")
 
 
-def _models(backbone: str, stages: Mapping[str, Any]) -> tuple[Backbone, dict[str, str]]:
+def _models(backbone: str, stages: Mapping[str, Any]) -> tuple[Backbone, dict[str, Any]]:
     """The preset, and the options that ask for it and for the models that aren't its own."""
     preset = backbone.partition("+")[0]  # `load_backbone` adds the name of each model that replaces one
     if preset not in names():
         raise UserError(f"no backbone called {preset!r}", hint=f"one of {', '.join(names())}")
     shipped = _shipped(preset)
-    options = {"backbone": preset}
+    options: dict[str, Any] = {"backbone": preset}
     for part, own in (("clip", shipped.clip), ("diffusion", shipped.diffusion)):
         used = [stage["model"] for name, stage in stages.items() if MODELS[name] == part and stage.get("model")]
         if used and ModelRef.model_validate(used[0]).identity != own.identity:

@@ -25,7 +25,6 @@ from datadream.text import ID_LENGTH
 
 if TYPE_CHECKING:
     from datadream.jobs.plan import Run
-    from datadream.jobs.spec import JobSpec
 
 # Of a job's spec: what changes with the seed, or stands elsewhere in the key. All else, known here or not, counts.
 APART = ("stage", "settings", "model", "seed", "inputs", "repeat", "shard", "classes", "prompts", "excluded")
@@ -58,9 +57,9 @@ class Traits:
 class RunFacts:
     """A run's record, understood.
 
-    `key` is equal for runs that differ in seed and in the draw of their shots only. `place` is what rivals share besides
-    their shots: images, classes, prompts, CLIP, split. `draw` stands for the shots and the images left out, "" for a run
-    that depends on neither; `left_out` counts those images, and `images` the synthetic ones that were used.
+    `key` is equal for runs that differ in seed and in the draw of their shots only. `place` is what rivals share
+    besides their shots: images, classes, prompts, CLIP, split. `draw` stands for the shots and the images left out, ""
+    for a run that depends on neither; `left_out` counts those images, and `images` the synthetic ones that were used.
     """
 
     id: str
@@ -90,7 +89,9 @@ class RunFacts:
 
 def what_of(home: Home, run: Run) -> What:
     """The part of a record that says what is run; the run's set is kept in `home`."""
-    return _what(read_frame(home, run.set.id), {stage: spec.model_dump(mode="json") for stage, spec in run.jobs.items()})
+    return _what(
+        read_frame(home, run.set.id), {stage: spec.model_dump(mode="json") for stage, spec in run.jobs.items()}
+    )
 
 
 def is_like(home: Home, record: Record, run: Run) -> bool:
@@ -103,7 +104,10 @@ def is_like(home: Home, record: Record, run: Run) -> bool:
 
 
 def facts(home: Home, record: Record) -> RunFacts:
-    """What `record` is of. Raises one of UNTOLD when that can't be told: it is damaged, or old and its set or jobs are gone."""
+    """What `record` is of.
+
+    Raises one of UNTOLD when that can't be told: it is damaged, or old and its set or jobs are gone.
+    """
     jobs, recipe = record["jobs"], record["recipe"]
     what = record.get("what") or what_on_disk(home, record)
     stages: dict[str, dict[str, Any]] = what["stages"]
@@ -118,7 +122,7 @@ def facts(home: Home, record: Record) -> RunFacts:
         "stages": _stages(stages, recipe),
     }
     split = values["classify"]["evaluate"]
-    overrides = label(_overridden(recipe, values))
+    overrides = label({name: value for name, value in overridden(recipe).items() if name.partition(".")[0] in values})
     count = int(left_out["count"])
     images = recipe["generate"]["images_per_class"] * what["classes"] - count if "generate" in stages else 0
     return RunFacts(
@@ -205,13 +209,13 @@ def _values(stage: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         return {name: float(value) if type(value) is int else value for name, value in settings.items()}
 
 
-def _overridden(recipe: Mapping[str, Any], values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Overrides of the stages that ran, with the values these used."""
+def overridden(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded recipe's overrides by `section.key`, with the values that were used, however they were typed."""
     found = {}
     for name, typed in (recipe.get("overrides") or {}).items():
         section, _, key = name.partition(".")
-        if section in values:
-            found[name] = values[section].get(key, typed)
+        if recipe.get(section):
+            found[name] = _values(section, recipe[section]).get(key, typed)
     return found
 
 

@@ -84,8 +84,8 @@ def _kept(home: str, set_id: str) -> Frame:
 def places(home: Home, set_id: str, part: str, by: str = "class") -> Places:
     """Of a part (test, val) of a kept set; images are told apart by their bytes and their class.
 
-    `by` is `class` for what a class is called and prompted by, or `label` for its number, which pairs sets whose classes
-    were renamed. Raises UserError when the set can't be read.
+    `by` is `class` for what a class is called and prompted by, or `label` for its number, which pairs sets whose
+    classes were renamed. Raises UserError when the set can't be read.
     """
     return _places(str(home.path), set_id, part, by)
 

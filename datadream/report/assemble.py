@@ -1,4 +1,4 @@
-"""The whole comparison: runs, grouped, judged, and what a reader must know of them. The command line and the app ask here."""
+"""The whole comparison: runs, grouped, judged, and what a reader must know of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datadream.jobs import again, ask
 from datadream.jobs.facts import UNTOLD
 from datadream.jobs.home import Home
 from datadream.jobs.state import read_dict
-from datadream.report.collect import Collected, answers, collect
+from datadream.report.collect import answers, collect
 from datadream.report.judge import Ground, Judged, judge
 from datadream.report.notes import ungrounded
 from datadream.report.rows import Row, rows

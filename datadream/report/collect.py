@@ -90,7 +90,9 @@ def _indexed(row: Mapping[str, Any]) -> Run:
     more = ("classifier_id", "place", "draw", "settings", "images", "left_out")
     seconds = {stage: row[f"{stage}_seconds"] for stage in STAGES}
     return Run(
-        what=RunFacts(**{name: row[name] for name in (*same, *more)}, key=row["row_key"], traits=Traits(**row["traits"])),
+        what=RunFacts(
+            **{name: row[name] for name in (*same, *more)}, key=row["row_key"], traits=Traits(**row["traits"])
+        ),
         correct=row["correct"],
         total=row["total"],
         stage_seconds={stage: float(found) for stage, found in seconds.items() if found is not None},

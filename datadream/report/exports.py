@@ -192,7 +192,7 @@ def _svg(curves: Sequence[Curve], axis: str) -> str:
 
 
 def _csv(pivot: Pivot) -> str:
-    """A line a cell, so that nothing needs taking apart: its dimensions, numbers, mark, what it lacks, its comparison."""
+    """A line a cell, so that nothing needs taking apart: dimensions, numbers, mark, what it lacks, comparison."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     lines = flat(_entries(pivot))

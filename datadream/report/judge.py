@@ -1,7 +1,7 @@
 """Which rows are the best and which can't be told from them, and real+synth against real-only: on common ground only.
 
-Rivals share images, classes, prompts, CLIP, split and shots. What they are judged on are the seeds that every one of them
-has, with the same shots: a row's further seeds never move a mark.
+Rivals share images, classes, prompts, CLIP, split and shots. What they are judged on are the seeds that every one of
+them has, with the same shots: a row's further seeds never move a mark.
 """
 
 from __future__ import annotations
@@ -127,7 +127,9 @@ def comparisons(table: Sequence[Row], answers: Answers) -> list[Comparison]:
         usable = [base for base in real.get(row.rivals, []) if common[base.id]]
         if not usable:
             continue
-        base = min(usable, key=lambda base: (_training(base) != _training(row), bool(base.settings), -len(common[base.id])))
+        base = min(
+            usable, key=lambda base: (_training(base) != _training(row), bool(base.settings), -len(common[base.id]))
+        )
         difference = _difference(row, base, common[base.id], answers)
         if difference is not None:
             found.append(Comparison(row, base, common[base.id], difference))

@@ -64,7 +64,7 @@ def _sources(newest: Mapping[Key, RunFacts]) -> dict[Key, tuple[str, str]]:
 
 
 def _backbones(newest: Mapping[Key, RunFacts]) -> dict[Key, tuple[str, str]]:
-    """The same for the models. A row without a generator goes by its CLIP alone, and by the name of rows that use it."""
+    """The same for the models. A row without a generator goes by its CLIP, and by the name of rows that use that."""
     called: dict[tuple[str, str], RunFacts] = {}
     for run in sorted(newest.values(), key=_age):
         called[_models(run.traits)] = run
@@ -112,7 +112,7 @@ def _settings(groups: Sequence[tuple[str, int, Sequence[RunFacts]]], newest: Map
 
 
 def _family(run: RunFacts, overrides: str) -> tuple[str, ...]:
-    """Rows that would be called the same: one method with one set of overrides, and stages; these follow from its mix."""
+    """Rows that would be called the same: of one method, set of overrides, and stages (which follow from the mix)."""
     return run.method, overrides, *sorted({name.partition(".")[0] for name in run.traits.recipe})
 
 
@@ -146,7 +146,7 @@ def _unique(found: dict[Key, str], newest: Mapping[Key, RunFacts]) -> dict[Key, 
 
 
 def _differences(variants: Mapping[str, Texts], names: Sequence[str]) -> dict[str, str]:
-    """Of each variant the traits (all, or `names` in that order) whose values differ among them; "" for a single one."""
+    """Of each variant the traits (all, or `names` in that order) whose values differ; "" for a single one."""
     if len(variants) < 2:
         return dict.fromkeys(variants, "")
     ordered = names or sorted({name for traits in variants.values() for name in traits})

@@ -26,7 +26,9 @@ def meaning(rows: Sequence[Row]) -> list[str]:
     if any(len(row.seeds) > 1 for row in rows):
         found.append("± is the standard deviation over n seeds.")
     if any(len(row.seeds) == 1 for row in rows):
-        found.append("Brackets: 95 % Wilson interval (one seed), over the images alone; other shots may give another number.")
+        found.append(
+            "Brackets: 95 % Wilson interval (one seed), over the images alone; other shots may give another number."
+        )
     return found
 
 
@@ -42,7 +44,9 @@ def marks(judged: Judged) -> list[str]:
         found.append(f"{BEST} is the highest mean among {group}, over the seeds that all of them have.")
     if single and len(single) < len(marked):
         listed = ", ".join(sorted({f"{ground.rows[0].shots} shots" for ground in single}))
-        found.append(f"Of one seed ({listed}) {BEST} is the highest for this seed and these shots only; nothing is tested.")
+        found.append(
+            f"Of one seed ({listed}) {BEST} is the highest for this seed and these shots only; nothing is tested."
+        )
     elif single:
         found.append(f"{BEST} is the highest among {group}, for this seed and these shots only; nothing is tested.")
     if ALIKE in judged.marks.values():
@@ -51,7 +55,11 @@ def marks(judged: Judged) -> list[str]:
             "images and seeds, includes 0."
         )
     if judged.untested:
-        found.append(f"{judged.untested} rows aren't tested: their predictions can't be read.")
+        many = judged.untested > 1
+        found.append(
+            f"{judged.untested} row{'s are' if many else ' is'} not tested: {'their' if many else 'its'} predictions "
+            "can't be read."
+        )
     return found
 
 
@@ -75,7 +83,9 @@ def ground(judged: Judged, commands: Mapping[str, str], letters_: Mapping[str, s
             continue
         notes.append(f"{place}: no best is marked, its {rows} rows have no seed in common.")
         told = [
-            f"{called(row, letters_)} {row.data}, {place}, lacks {_listed(seeds)}: {commands.get(row.id, '')}".rstrip(": ")
+            f"{called(row, letters_)} {row.data}, {place}, lacks {_listed(seeds)}: {commands.get(row.id, '')}".rstrip(
+                ": "
+            )
             for row, seeds in lacking
         ]
         notes += _cut(told)

@@ -148,7 +148,7 @@ def parse_pivot(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def pivot(compared: Compared, rows: Sequence[str] = ROWS, columns: Sequence[str] = COLUMNS, note: str = "") -> Pivot:
-    """`compared` by `rows` and `columns`. Nothing is averaged over: a dimension that varies and isn't named is a column.
+    """`compared` by `rows` and `columns`; a dimension that varies and isn't named is a column, so nothing is averaged.
 
     A row without a generator stands under every backbone that has its CLIP.
     """

@@ -108,8 +108,8 @@ class Grouped:
 def rows(runs: Iterable[Run]) -> Grouped:
     """Grouped and ordered: source, split, shots, method, settings, data.
 
-    Of two runs with equal key, seed and draw the later counts. Another draw of the same seed has a row of its own. A run
-    that was judged on another number of images than its place has is left out.
+    Of two runs with equal key, seed and draw the later counts. Another draw of the same seed has a row of its own. A
+    run that was judged on another number of images than its place has is left out.
     """
     newest, notes = _newest(runs)
     groups: dict[tuple[str, int], list[Run]] = {}
@@ -124,7 +124,7 @@ def rows(runs: Iterable[Run]) -> Grouped:
 
 
 def _versions(runs: Sequence[Run]) -> list[tuple[Run, int]]:
-    """0 for runs on the draw of their seed that came up last; draws before it, of which there may be none, count from 1.
+    """0 for runs on the draw of their seed that came up last; draws before it, if there are any, count from 1.
 
     A draw has the same version in all rows of its place and number of shots, so that rivals stay on common shots.
     """

@@ -95,7 +95,7 @@ def two_runs(home: Home, a: str, b: str) -> TwoRuns:
 
 
 def _paired(home: Home, one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[Answered, Answered]:
-    """The answers of both in one order: images by their bytes and classes, or where these were renamed by their labels."""
+    """The answers of both in one order: by the images' bytes and classes, or labels where classes were renamed."""
     try:
         found = answers_of(home, one), answers_of(home, other)
         if found[0].images != found[1].images:

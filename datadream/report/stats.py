@@ -1,4 +1,4 @@
-"""Intervals and paired comparisons of exact counts. `docs/statistics.md` says what each is about and how it was checked."""
+"""Intervals and paired comparisons of exact counts; `docs/statistics.md` says what they are about, and the checks."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def crossed_interval(difference: npt.NDArray[np.int8]) -> tuple[npt.NDArray[np.f
 
 
 def student(freedom: int) -> float:
-    """97.5 % quantile of Student's t with `freedom` >= 1 degrees of freedom (beyond the table by Cornish and Fisher)."""
+    """97.5 % quantile of Student's t with `freedom` >= 1 degrees of freedom, beyond the table by Cornish and Fisher."""
     if freedom <= len(T):
         return T[freedom - 1]
     return Z + (Z**3 + Z) / (4 * freedom) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)

@@ -1,4 +1,4 @@
-"""Rows as a terminal table, JSON, CSV, Markdown and LaTeX, with their marks, and real+synth against real-only in words."""
+"""Rows as a terminal table, JSON, CSV, Markdown and LaTeX, with their marks and real+synth against real-only."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Compared:
     """All that a renderer shows: rows, their marks, and in words what else there is to know of these runs."""
 
     rows: Sequence[Row]
-    judged: Judged = Judged()
+    judged: Judged = field(default_factory=Judged)
     warnings: Sequence[str] = ()
     commands: Mapping[str, str] = field(default_factory=dict)  # of rows without common ground, what gets it
 
@@ -46,12 +46,12 @@ class Compared:
 
     @property
     def cautions(self) -> list[str]:
-        """What a number must not be read without: its letters, what its marks rest on, unequal compute, what is left out."""
+        """What a number must not be read without: what letters stand for, compute, what marks lack, what is left out."""
         return [*said.letters(said.texts(self.rows)), *said.equal(self.rows), *self.warned]
 
     @property
     def warned(self) -> list[str]:
-        """The part of `cautions` that isn't there when all is well: unequal compute, marks without common ground, runs left out."""
+        """What isn't there when all is well: unequal compute, marks without common ground, runs left out."""
         ground = said.ground(self.judged, self.commands, said.texts(self.rows))
         return [*said.unequal(self.rows), *ground, *self.warnings]
 
@@ -177,11 +177,13 @@ def flat(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             content |= {f"{stage}_seconds": stages.get(stage, "") for stage in STAGES}
         pair = content.pop("vs_real_only") or {}
         low, high = pair.get("interval", ("", ""))
-        significant = {True: "yes", False: "no"}.get(pair.get("significant"), "")
+        significant = {True: "yes", False: "no", None: ""}[pair.get("significant")]
         content |= {"vs_real_only": pair.get("difference", ""), "vs_real_only_low": low, "vs_real_only_high": high}
         content |= {"vs_real_only_seeds": pair.get("seeds", []), "vs_real_only_significant": significant}
         content |= {"vs_real_only_text": pair.get("text", "")}
-        found.append({key: " ".join(map(str, value)) if isinstance(value, list) else value for key, value in content.items()})
+        found.append(
+            {key: " ".join(map(str, value)) if isinstance(value, list) else value for key, value in content.items()}
+        )
     return found
 
 

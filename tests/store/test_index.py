@@ -71,7 +71,12 @@ def test_what_the_registry_says_is_what_compare_says(ran: Path) -> None:
     for run in runs:
         row = rows[run.what.id]
         assert row["accuracy"] == pytest.approx(100 * run.correct / run.total)
-        assert (row["method"], row["data"], row["shots"], row["total"]) == (run.what.method, run.what.data, 2, run.total)
+        assert (row["method"], row["data"], row["shots"], row["total"]) == (
+            run.what.method,
+            run.what.data,
+            2,
+            run.total,
+        )
         assert row["seconds"] == pytest.approx(sum(run.stage_seconds.values()), abs=0.02)
 
 

@@ -144,7 +144,9 @@ def test_a_comparison_holds_the_newest_of_every_key_seed_and_draw(runs: tuple[Re
     assert not any(row["replaced"] for row in rows)  # all are of one classifier
     assert queries.untold(registry) == 0
     row = next(iter(newest.values()))
-    assert {found["method"] for found in queries.page(registry, "run", parse_where(f"row={row.row_key}"))} == {row.method}
+    assert {found["method"] for found in queries.page(registry, "run", parse_where(f"row={row.row_key}"))} == {
+        row.method
+    }
 
 
 @given(st.sampled_from(["", *(f"{way}{name}" for way in ("", "-") for name in ("accuracy", "method", "shots", "id"))]))

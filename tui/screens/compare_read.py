@@ -11,7 +11,7 @@ from datadream.errors import UserError
 
 if TYPE_CHECKING:
     from datadream.jobs.ask import Plan, Request
-    from datadream.report.judge import Judged
+    from datadream.report.judge import Comparison, Judged
     from datadream.report.pivot import Pivot
     from datadream.report.rows import Row
     from datadream.report.tables import Compared
@@ -120,7 +120,9 @@ def compared(table: Sequence[Row], verdicts: Sequence[Verdicts], notes: Sequence
 
     first = best(table)
     order = {row.id: at for at, row in enumerate(table)}
-    marks, commands, pairs, untested = dict(first.marks), {}, [], 0
+    marks, untested = dict(first.marks), 0
+    commands: dict[str, str] = {}
+    pairs: list[Comparison] = []
     for found in verdicts:
         marks.update(found.judged.marks)
         commands.update(found.commands)

@@ -33,7 +33,7 @@ def head(view: str, pivot: Pivot | None, where: str) -> Text:
 
 def kind(cell: Cell) -> str:
     """How a Grid shows it."""
-    from datadream.report.pivot import ALIKE, BEST
+    from datadream.report.judge import ALIKE, BEST
 
     return "none" if cell.row is None else {BEST: "best", ALIKE: "alike"}.get(cell.mark, "")
 
@@ -53,8 +53,8 @@ def spans(pivot: Pivot, j: int) -> list[Span | None]:
 
 
 def of_cell(pivot: Pivot, i: int, j: int) -> Text:
-    """The cell under the cursor with its seeds, its difference from real-only, what its letters mean; what a reader must
-    know, warnings first.
+    """The cell under the cursor with its seeds, its difference from real-only, what its letters mean; then the notes,
+    warnings first.
     """
     cell = pivot.cells[i][j]
     text = Text(overflow="fold")

@@ -21,7 +21,7 @@ ABOUT = "Both are about these two classifiers, with their seeds and shots; they 
 
 
 def against_best(table: Sequence[Row], marks: Mapping[str, str], row: Row) -> tuple[str, str] | None:
-    """Runs of the best of its rivals and of `row`, of one seed and its shots; of the next best where they share none."""
+    """Runs of the best of its rivals and of `row`, of one seed and its shots; of the next best where none is shared."""
     from datadream.report.judge import BEST, common_seeds
 
     others = [other for other in table if other.rivals == row.rivals and other is not row]
