@@ -202,16 +202,18 @@ def comparison(registry: Registry, where: Sequence[Condition] = ()) -> list[dict
     listed = ", ".join(f"x.{name}" for name in COMPARED)
     clause, values = _clause("run", where)
     counted = f"FROM run r{clause}{' AND' if clause else ' WHERE'} r.accuracy IS NOT NULL AND"
+    same = "r.row_key = {0}.row_key AND r.seed = {0}.seed AND r.draw = {0}.draw"
     text = (
-        # SQLite takes a column that isn't grouped from the row of the one max(); all of them are in ix_run_comparison.
-        f"WITH newest AS (SELECT r.id AS id, max(r.created) AS created {counted} r.row_key <> '' "  # noqa: S608
-        f"GROUP BY r.row_key, r.seed, r.draw) SELECT {listed}, EXISTS (SELECT 1 {counted} r.row_key = x.row_key "
-        "AND r.seed = x.seed AND r.draw = x.draw AND r.classifier_id <> x.classifier_id) AS replaced "
-        "FROM newest n JOIN run x ON x.id = n.id ORDER BY x.created, x.id"
+        # Of two of one moment the greater id is the newer. All that is grouped and looked up is in ix_run_comparison.
+        f"WITH newest AS (SELECT r.row_key, r.seed, r.draw, max(r.created) AS created {counted} r.row_key <> '' "  # noqa: S608
+        f"GROUP BY r.row_key, r.seed, r.draw) SELECT {listed}, "
+        f"EXISTS (SELECT 1 {counted} {same.format('x')} AND r.classifier_id <> x.classifier_id) AS replaced "
+        f"FROM newest n JOIN run x ON x.id = (SELECT max(r.id) {counted} {same.format('n')} AND r.created = n.created) "
+        "ORDER BY x.created, x.id"
     )
     with registry.reading() as session:
         connection = session.connection()
-        rows = [dict(row) for row in connection.exec_driver_sql(text, (*values, *values)).mappings()]
+        rows = [dict(row) for row in connection.exec_driver_sql(text, tuple(values) * 3).mappings()]
         traits = {
             str(id_): json.loads(found) for id_, found in connection.exec_driver_sql("SELECT id, content FROM trait")
         }

@@ -46,7 +46,7 @@ class Compared:
 
     @property
     def cautions(self) -> list[str]:
-        """What a number must not be read without: what letters stand for, compute, what marks lack, what is left out."""
+        """What a number must not be read without: what letters stand for, compute, what marks lack, what is left."""
         return [*said.letters(said.texts(self.rows)), *said.equal(self.rows), *self.warned]
 
     @property
