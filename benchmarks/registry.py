@@ -27,11 +27,11 @@ POINTS = 10  # metric points a run
 TIMES = 7
 
 
-def traits(overrides: str) -> dict[str, object]:
+def traits(number: int) -> dict[str, object]:
     """As long as real ones."""
     recipe = {f"classify.setting_{i}": str(i) for i in range(35)}
-    about = {"classes": '"a", "b", "c", ... (10, 6edb4978)', "test images": "720 (7f08f692)"}
-    return {"overrides": overrides, "recipe": recipe, "models": {"clip": "bdfcafb2 mini/clip"}, "set": about}
+    about = {"classes": '"a", "b", "c", ... (10, 6edb4978)', "test images": "720 (7f08f692)", "frame": f"data{number % 10}"}
+    return {"overrides": f"a={number % 40}", "recipe": recipe, "models": {"clip": "bdfcafb2 mini/clip"}, "set": about}
 
 
 def fill(registry: Registry, runs: int) -> None:
@@ -86,11 +86,11 @@ def fill(registry: Registry, runs: int) -> None:
                  "source": f"data{i % 10}", "shots": (1, 4, 16)[i % 3], "seed": i % 5, "split_seed": 0, "backbone": "mini",
                  "created": moment[i], "set_id": sets[i % 60], "classifier_id": ids[i], "split": "test",
                  "accuracy": i % 720 / 7.2, "correct": i % 720, "total": 720, "row_key": f"{i % 120:016x}", "place": f"{i % 10:016x}",
-                 "draw": f"{i % 60:016x}", "traits": f"{i % 120:016x}", "image_passes": 640, "steps": 10, "classify_seconds": 1.5}
+                 "draw": f"{i % 30:016x}", "traits": f"{i % 120:016x}", "image_passes": 640, "steps": 10, "classify_seconds": 1.5}
                 for i in numbers
             ],
         )  # fmt: skip
-        put(Trait, [{"id": f"{i:016x}", "content": traits(f"a={i % 40}")} for i in range(120)])
+        put(Trait, [{"id": f"{i:016x}", "content": traits(i)} for i in range(120)])
         put(
             Job,
             [

@@ -19,7 +19,7 @@ from tui.screens import compare_texts as texts
 from tui.screens.compare_choose import PREFS, chosen_last
 from tui.screens.compare_export import Exporting
 from tui.screens.compare_queue import NOTHING_RUN, Queueing
-from tui.screens.compare_two import against_best, side_by_side
+from tui.screens.compare_two import ABOUT, against_best, side_by_side
 from tui.screens.run import Reading
 from tui.widgets.chart import Chart
 from tui.widgets.grid import Grid
@@ -218,7 +218,7 @@ class CompareScreen(Queueing, Exporting):
         elif self._view == "against":
             text.append("v shows the next view; escape goes back to the table", "dim")
         else:
-            text.append("left and right: the first and the second run; escape goes back to the table", "dim")
+            text.append(ABOUT, "dim")
         self.query_one("#compare-foot", Static).update(text)
 
     # Reading more

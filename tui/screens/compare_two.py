@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datadream.report.runs_diff import TwoRuns
 
 WIDE = 100
-ABOUT = "Both are about these two classifiers, with their seeds and shots; they test nothing about the methods."
+ABOUT = "of these two classifiers only: nothing is tested about their methods"
 
 
 def against_best(table: Sequence[Row], marks: Mapping[str, str], row: Row) -> tuple[str, str] | None:
@@ -60,9 +60,9 @@ def _numbers(found: TwoRuns) -> RenderableType:
     else:
         from datadream.report.judge import interval_text
 
-        images = f"{found.difference.images:,} images"
-        lines.append(Text(f"B {glyphs.DASH} A: {interval_text(found.difference)} points (95 % interval over {images})"))
-        lines.append(Text(f"Exact McNemar p = {found.p:.3g}. {ABOUT}", "dim"))
+        images = f"95 % over {found.difference.images:,} images"
+        text = f"B {glyphs.DASH} A: {interval_text(found.difference)} points ({images}); McNemar p = {found.p:.3g}"
+        lines.append(Text(text))
     return Group(*lines)
 
 
