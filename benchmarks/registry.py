@@ -30,7 +30,11 @@ TIMES = 7
 def traits(number: int) -> dict[str, object]:
     """As long as real ones."""
     recipe = {f"classify.setting_{i}": str(i) for i in range(35)}
-    about = {"classes": '"a", "b", "c", ... (10, 6edb4978)', "test images": "720 (7f08f692)", "frame": f"data{number % 10}"}
+    about = {
+        "classes": '"a", "b", "c", ... (10, 6edb4978)',
+        "test images": "720 (7f08f692)",
+        "frame": f"data{number % 10}",
+    }
     return {"overrides": f"a={number % 40}", "recipe": recipe, "models": {"clip": "bdfcafb2 mini/clip"}, "set": about}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from datadream import durable
 from datadream.canonical import short_id
 from datadream.errors import UserError
 from datadream.jobs import state
-from datadream.jobs.events import Tail
+from datadream.jobs.events import Tail, metrics
 from datadream.jobs.facts import UNTOLD, facts
 from datadream.jobs.home import Home
 from datadream.jobs.labels import read_labels
@@ -33,9 +34,7 @@ from store.tables import (
     Transition,
 )
 
-NOT_METRICS = {"step", "seq", "attempt", "seconds", "next"}
 Row = Any
-LONG = 1 << 62
 
 
 def artifact_rows(home: Home, kind: str, artifact_id: str) -> list[Row]:
@@ -191,12 +190,8 @@ def metric_points(home: Home, job_id: str, offset: int) -> tuple[dict[tuple[str,
     points: dict[tuple[str, int], float] = {}
     records, bad = tail.records_and_bad()
     for event in records:
-        step = event.get("step")
-        if event.get("kind") != "metric" or not isinstance(step, int) or not 0 <= step < LONG:
-            continue
-        for name, value in event.items():
-            if name not in NOT_METRICS and isinstance(value, int | float) and not isinstance(value, bool):
-                points[name, step] = float(value)
+        step, values = metrics(event) or (0, {})
+        points |= {(name, step): value for name, value in values.items() if math.isfinite(value)}
     return points, bad, tail.offset
 
 
