@@ -15,7 +15,7 @@ from typing import Any
 # Characters that steer a terminal or the direction of text, or that aren't characters at all.
 UNSHOWN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 TIMES = ("created", "submitted", "started", "ended")
-IDS = ("id", "set", "adapter", "synth", "classifier")
+IDS = ("id", "set", "adapter", "synth", "classifier", "row")
 ID_LENGTH = 8  # of an id, as listings show it
 JOINERS = "\u200c\u200d"  # inside words of several scripts and in emoji
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # what spreadsheets take for the start of one

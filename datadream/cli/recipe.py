@@ -42,7 +42,7 @@ def show(
 
     recipe = load_recipe(name, load_backbone(backbone), override or [])
     check_overrides(override or [], [recipe])
-    content = recipe.model_dump(mode="json", exclude={"overrides"})
+    content = recipe.model_dump(mode="json", exclude={"overrides", "file"})
     if json:
         typer.echo(json_text(content, indent=2))
         return

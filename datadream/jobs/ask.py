@@ -220,9 +220,14 @@ def preview_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> l
 def next_repeat(home: Home, planned: Callable[[int], list[Run]]) -> int:
     """How often these runs were asked for already."""
     repeat = 1
-    while any(home.run(entry.id).exists() for entry in planned(repeat)):
+    while any(_asked_before(home, entry) for entry in planned(repeat)):
         repeat += 1
     return repeat
+
+
+def _asked_before(home: Home, run: Run) -> bool:
+    job = run.jobs["classify"].id  # older records of runs with overrides have ids of their own
+    return home.run(run.id).exists() or home.job(job).exists() or home.has("classifier", job)
 
 
 @functools.lru_cache(maxsize=64)

@@ -14,6 +14,7 @@ from datadream.data.image_folders import image_folders
 from datadream.data.prompts import ClassInfo
 from datadream.errors import UserError
 from datadream.jobs.artifacts import read_manifest
+from datadream.jobs.facts import settings_text, what_of
 from datadream.jobs.home import Home
 from datadream.jobs.sets import NamedSet, source_label
 from datadream.jobs.spec import JobSpec
@@ -34,14 +35,15 @@ class Run:
 
     @property
     def id(self) -> str:
-        """Hash of method, mix and the classifier job, which hashes everything before it."""
-        return short_id([self.recipe.name, self.recipe.label, self.data, self.jobs["classify"].id])
+        """Hash of method, mix and the classifier job, which hashes everything before it: of what is run, however it was
+        asked for. (The empty text keeps the ids of older records of recipes as shipped.)
+        """
+        return short_id([self.recipe.name, "", self.data, self.jobs["classify"].id])
 
     @property
     def settings(self) -> str:
         """What sets it apart from the recipe as shipped: overrides, and images left out."""
-        count = len(self.jobs["classify"].excluded)
-        return f"{self.recipe.label} without {count} marked".strip() if count else self.recipe.label
+        return settings_text(self.recipe.label, len(self.jobs["classify"].excluded))
 
 
 Excluded = Callable[[JobSpec], tuple[str, ...]]  # of a generate job: which of its images to leave out
@@ -166,6 +168,7 @@ def record(home: Home, run: Run) -> None:
             "backbone": run.backbone.name,
             "recipe": run.recipe.model_dump(mode="json"),
             "jobs": {stage: spec.id for stage, spec in run.jobs.items()},
+            "what": what_of(home, run),
             "created": datetime.now(UTC).isoformat(timespec="microseconds"),
         },
     )

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from datadream.report.curves import over_images, over_shots
-from datadream.report.pivot import ALIKE, BEST, Cell, Pivot
+from datadream.report.judge import ALIKE, BEST
+from datadream.report.pivot import Cell, Pivot
+from datadream.report.rows import unequal_passes
+from datadream.report.tables import flat, paired
 from datadream.text import csv_cell, html, json_text, latex, markdown, shown
 
 if TYPE_CHECKING:
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from datadream.report.curves import Curve
 
 FORMATS = {"csv": "CSV", "tex": "LaTeX (booktabs)", "md": "Markdown", "png": "Picture", "html": "HTML report"}
-PLAIN = str.maketrans({"≈": "~", "–": "-", "·": "|"})  # signs that Pillow's own font lacks
+PLAIN = str.maketrans({"≈": "~", "–": "-", "·": "|", "−": "-"})  # signs that Pillow's own font lacks
 INKS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # told apart by the colour-blind too
 STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;color:#1f2430;background:#fff;margin:2rem auto;max-width:75rem;padding:0 1rem}
@@ -52,12 +55,8 @@ def rich_pivot(pivot: Pivot) -> Table:
     from rich.text import Text
 
     head, *body = grid(pivot)
-    table = Table(
-        box=SIMPLE_HEAD,
-        caption=Text("\n".join(map(shown, pivot.notes()))),
-        caption_justify="left",
-        padding=(0, 1, 0, 0),
-    )
+    caption = Text("\n".join(map(shown, [*pivot.notes(), *pivot.compared.against])))
+    table = Table(box=SIMPLE_HEAD, caption=caption, caption_justify="left", padding=(0, 1, 0, 0))
     for number, name in enumerate(head):
         table.add_column(
             Text(shown(name)), justify="right" if number else "left", overflow="fold", no_wrap=bool(number)
@@ -76,7 +75,7 @@ def picture(pivot: Pivot, title: str) -> bytes:
 
     font, bold, small = (ImageFont.load_default(size=size) for size in (15, 18, 13))
     lines = [[shown(" ".join(text.translate(PLAIN).split())) for text in line] for line in grid(pivot)]
-    notes = [shown(" ".join(note.translate(PLAIN).split())) for note in pivot.notes()]
+    notes = [shown(" ".join(note.translate(PLAIN).split())) for note in [*pivot.notes(), *pivot.compared.against]]
     title = shown(" ".join(title.translate(PLAIN).split()))
     widths = [max(int(font.getlength(line[j])) for line in lines) + 24 for j in range(len(lines[0]))]
     width = max(sum(widths), int(bold.getlength(title))) + 2 * EDGE
@@ -120,6 +119,9 @@ def report(pivot: Pivot, title: str) -> str:
         parts.append(f"<tr><td>{html(line[0])}</td>{row}</tr>")
     parts.append("</tbody></table>")
     parts += [f"<p><small>{html(note)}</small></p>" for note in pivot.notes()]
+    if pairs := pivot.compared.against:
+        parts += [f"<h2>{html(pairs[0].rstrip(':'))}</h2>", "<ul>"]
+        parts += [*(f"<li>{html(pair)}</li>" for pair in pairs[1:]), "</ul>"]
     for name, axis, curves in (
         ("Accuracy over shots", "shots", over_shots(pivot.table)),
         ("Accuracy over images a class", "images a class", over_images(pivot.table)),
@@ -132,7 +134,7 @@ def report(pivot: Pivot, title: str) -> str:
     ]
     for entry in pivot.table:
         name = f"{entry.method} {entry.data}, {entry.shots} shots, {entry.source}, {entry.backbone}, {entry.split}"
-        name += f", {entry.settings}" if entry.settings else ""
+        name += "".join(f", {text}" for text in (entry.settings, entry.differs) if text)
         numbers = ", ".join(
             f"{seed}: {100 * value:.2f}" for seed, value in zip(entry.seeds, entry.accuracy, strict=True)
         )
@@ -181,14 +183,13 @@ def _svg(curves: Sequence[Curve], axis: str) -> str:
 
 
 def _csv(pivot: Pivot) -> str:
-    """A line a cell, so that nothing needs taking apart: its dimensions, numbers, mark and what it lacks."""
+    """A line a cell, so that nothing needs taking apart: dimensions, numbers, mark, what it lacks, comparison."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    names = ("method", "settings", "data", "shots", "source", "backbone", "split")
-    writer.writerow((*names, "mean", "std", "n", "n_test", "seeds", "lacks", "mark", "runs"))
-    for entry in _entries(pivot):
-        values = [entry[name] for name in (*names, "mean", "std", "n", "n_test", "seeds", "lacks", "mark", "runs")]
-        writer.writerow(csv_cell(" ".join(map(str, v)) if isinstance(v, list) else v) for v in values)
+    lines = flat(_entries(pivot))
+    if lines:
+        writer.writerow(lines[0])
+    writer.writerows(map(csv_cell, line.values()) for line in lines)
     return out.getvalue()
 
 
@@ -198,22 +199,29 @@ def _json(pivot: Pivot) -> str:
 
 def _entries(pivot: Pivot) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
+    odd = {row.id for row in unequal_passes(pivot.table)}
+    seeds = {row.id: ground.seeds for ground in pivot.judged.grounds for row in ground.rows}
+    pairs = {pair.row.id: pair for pair in pivot.judged.comparisons}
     for i, line in enumerate(pivot.cells):
         for j, cell in enumerate(line):
             of = pivot.values(i, j)
-            method, settings = of["method"]
+            (method, settings), (source, source_note), (backbone, backbone_note) = (
+                of[name] for name in ("method", "source", "backbone")
+            )
             row = cell.row
             found.append(
                 {
-                    **{"method": method, "settings": settings},
-                    **{name: of[name] for name in ("data", "shots", "source", "backbone", "split")},
-                    **{
-                        "mean": row.mean if row else "",
-                        "std": row.std if row else "",
-                        "n": len(row.seeds) if row else 0,
-                    },
-                    **{"n_test": row.n_test if row else "", "seeds": list(row.seeds) if row else []},
-                    **{"lacks": list(cell.lacks), "mark": cell.mark, "runs": list(row.run_ids) if row else []},
+                    **{"method": method, "settings": settings, "data": of["data"], "shots": of["shots"]},
+                    **{"source": source, "backbone": backbone, "split": of["split"]},
+                    **{"mean": row.mean if row else "", "std": row.std if row else ""},
+                    **{"n": len(row.seeds) if row else 0, "n_test": row.n_test if row else ""},
+                    **{"seeds": list(row.seeds) if row else [], "lacks": list(cell.lacks), "mark": cell.mark},
+                    **{"runs": list(row.run_ids) if row else [], "row": row.id if row else ""},
+                    "differs": "; ".join(filter(None, [source_note, backbone_note])),
+                    "judged_seeds": list(seeds.get(row.id, ())) if row else [],
+                    "image_passes": row.image_passes if row else "",
+                    "unequal_compute": row.id in odd if row else "",
+                    "vs_real_only": paired(pairs.get(row.id)) if row else None,
                 }
             )
     return found
@@ -228,14 +236,15 @@ def _markdown(pivot: Pivot) -> str:
             for text, cell in zip(line[1:], cells, strict=True)
         ]
         lines.append("| " + " | ".join([markdown(line[0]), *texts]) + " |")
-    return "\n".join([*lines, "", *(f"- {markdown(note)}" for note in pivot.notes())])
+    notes = [*pivot.notes(), *pivot.compared.against]
+    return "\n".join([*lines, "", *(f"- {markdown(note)}" for note in notes)])
 
 
 def _latex(pivot: Pivot) -> str:
     """A `table` that needs the package booktabs; the notes are its caption."""
-
     head, *body = grid(pivot)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{latex(' '.join(pivot.notes()))}}}"]
+    caption = latex(" ".join([*pivot.notes(), *pivot.compared.against]))
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}"]
     lines += [
         rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
         r"\toprule",

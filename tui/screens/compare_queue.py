@@ -46,7 +46,7 @@ class Queueing(HomeScreen):
             return "the cell is still being read"
         if action == "images":
             return "" if self._cell.synth else "there are no synthetic images behind this cell"
-        return self._cell.why
+        return self._cell.why_missing if action == "missing" else self._cell.why_more
 
     def _queue_line(self, action: str) -> str:
         """The equal `datadream run`."""
@@ -58,15 +58,15 @@ class Queueing(HomeScreen):
     def do_missing(self) -> None:
         """Queue what the cell lacks."""
         assert self._cell is not None and self._cell.missing is not None
-        self._offer(self._cell.missing, self._cell.recipe)
+        self._offer(self._cell.missing, self._cell.record)
 
     def do_seeds(self) -> None:
         """Queue two more seeds."""
         assert self._cell is not None and self._cell.more is not None
-        self._offer(self._cell.more, self._cell.recipe)
+        self._offer(self._cell.more, self._cell.record)
 
-    def _offer(self, request: Request, recipe: Mapping[str, Any] | None) -> None:
-        self.ask("offer", lambda data: read.offer(data, request, recipe), self._confirm, on_top=True)
+    def _offer(self, request: Request, record: Mapping[str, Any] | None) -> None:
+        self.ask("offer", lambda data: read.offer(data, request, record), self._confirm, on_top=True)
 
     def _confirm(self, offer: read.Offer) -> None:
         from datadream.text import shown_lines
