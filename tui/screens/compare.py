@@ -312,7 +312,7 @@ class CompareScreen(Queueing, Exporting):
         if action == "images" and self._cell is not None and self._cell.synth:
             return f"datadream synth show {self._cell.synth}"
         if action == "open" and self._view == "table" and self._at().row is not None:
-            return f"datadream runs ls --where {read.quoted(self._where_of())}"
+            return f"datadream runs ls --where {bash_word(self._where_of())}"
         return ""
 
     def do_view(self) -> None:

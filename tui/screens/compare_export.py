@@ -62,7 +62,7 @@ def compare_line(rows: Sequence[str], columns: Sequence[str], where: str, table:
     """`datadream compare` with these rows, columns and filter; `table` is what they leave."""
     line = f"datadream compare --pivot {'+'.join(rows)},{'+'.join(columns)}"
     if where:
-        line += f" --where {read.quoted(where)}"
+        line += f" --where {bash_word(where)}"
     if table and table[0].split != "test" and not read.names_split(where):
         line += f" --split {table[0].split}"  # the command shows no other split unasked
     return line

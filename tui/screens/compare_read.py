@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -228,11 +227,6 @@ def line(request: Request) -> str:
     from datadream.jobs import ask
 
     return ask.command(request).replace("datadream run", "datadream run --detach", 1)
-
-
-def quoted(text: str) -> str:
-    """As one word of a shell, or of a filter."""
-    return shlex.quote(text)
 
 
 def queue(data: Data, plan: Plan) -> tuple[list[str], list[str]]:

@@ -14,7 +14,6 @@ A list names its noun and says what its details are:
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -107,7 +106,7 @@ class ListScreen(Labelling, HomeScreen):
         """`datadream ... ls` as it stands here, or `show` for what is open."""
         if action in ("filter", "sort", "reverse", "columns"):
             parts = ["datadream", self.CLI, "ls"]
-            parts += ["--where", shlex.quote(self.where)] if self.where else []
+            parts += ["--where", bash_word(self.where)] if self.where else []
             parts += ["--sort", self.sort] if self.sort != self.SORT else []
             parts += ["--columns", ",".join(self.columns())] if action == "columns" else []
             return " ".join(parts)
