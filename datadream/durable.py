@@ -13,6 +13,7 @@ import os
 import shutil
 import stat
 import struct
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -269,6 +270,41 @@ class Appender:
     def close(self) -> None:
         """Close the file; further appends fail."""
         os.close(self._fd)
+
+
+class Scratch:
+    """A file without a name, in `folder`'s file system: bytes appended and read by place, gone with the process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.size = 0
+        try:
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - lives as long as this object
+        except OSError as error:
+            raise user_error(error, folder) from error
+
+    def append(self, data: bytes) -> None:
+        """Put `data` at the end."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                written = os.pwrite(self._file.fileno(), rest, self.size)
+                self.size, rest = self.size + written, rest[written:]
+        except OSError as error:
+            raise user_error(error, self._folder) from error
+
+    def read(self, start: int, size: int) -> bytes:
+        """`size` bytes from `start` on."""
+        data = b""
+        try:
+            while len(data) < size:
+                more = os.pread(self._file.fileno(), size - len(data), start + len(data))
+                if not more:
+                    raise OSError(errno.EIO, "the file has been cut", str(self._folder))
+                data += more
+        except OSError as error:
+            raise user_error(error, self._folder) from error
+        return data
 
 
 def publish_dir(staged: Path, final: Path) -> bool:

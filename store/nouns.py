@@ -100,6 +100,7 @@ NOUNS: dict[str, Noun] = {
                 "classifier": "classifier_id",
                 "synth": "synthetic_id",
                 "adapter": "adapter_id",
+                "row": "row_key",
             }.items()
         },
     ),

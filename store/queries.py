@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -187,39 +188,47 @@ def problems(registry: Registry) -> list[tuple[str, str]]:
         return [(str(path), str(what)) for path, what in rows]
 
 
-def comparison(registry: Registry, where: Sequence[Condition] = ()) -> list[dict[str, Any]]:
-    """Accuracy by method, data and shots: mean and sample deviation over seeds, in percent; the newest of a seed.
+COMPARED = (
+    *("id", "created", "method", "data", "shots", "seed", "source", "backbone", "split", "set_id", "classifier_id"),
+    *("row_key", "place", "draw", "settings", "images", "left_out", "traits", "correct", "total", "steps"),
+    *("image_passes", "adapt_seconds", "generate_seconds", "classify_seconds"),
+)
 
-    `ids`, `correct` and `total` are of the runs that count, in the order of `seeds`.
+
+def comparison(registry: Registry, where: Sequence[Condition] = ()) -> list[dict[str, Any]]:
+    """The runs that count: of each row key, seed and draw the newest with a number, whole; `traits` is their content.
+
+    `replaced` says whether another classifier stood in its place before.
     """
+    listed = ", ".join(f"x.{name}" for name in COMPARED)
     clause, values = _clause("run", where)
-    key = ("source", "backbone", "split", "shots", "method", "settings", "data")
-    listed = ", ".join(f"r.{name}" for name in key)
-    glue = " AND" if clause else " WHERE"
-    bare = ", ".join(key)
+    counted = f"FROM run r{clause}{' AND' if clause else ' WHERE'} r.accuracy IS NOT NULL AND"
+    same = "r.row_key = {0}.row_key AND r.seed = {0}.seed AND r.draw = {0}.draw"
     text = (
-        f"WITH newest AS (SELECT {listed}, r.seed, r.accuracy, r.id, r.correct, r.total, max(r.created) "  # noqa: S608
-        f"FROM run r{clause}{glue} r.accuracy IS NOT NULL GROUP BY {listed}, r.seed) "
-        f"SELECT {bare}, group_concat(seed || ' ' || id || ' ' || correct || ' ' || total), count(*), avg(accuracy), "
-        "sum(accuracy * accuracy) FROM newest "
-        f"GROUP BY {bare} ORDER BY {bare}"
+        # Of two of one moment the greater id is the newer. All that is grouped and looked up is in ix_run_comparison.
+        f"WITH newest AS (SELECT r.row_key, r.seed, r.draw, max(r.created) AS created {counted} r.row_key <> '' "  # noqa: S608
+        f"GROUP BY r.row_key, r.seed, r.draw) SELECT {listed}, "
+        f"EXISTS (SELECT 1 {counted} {same.format('x')} AND r.classifier_id <> x.classifier_id) AS replaced "
+        f"FROM newest n JOIN run x ON x.id = (SELECT max(r.id) {counted} {same.format('n')} AND r.created = n.created) "
+        "ORDER BY x.created, x.id"
     )
     with registry.reading() as session:
-        rows = session.connection().exec_driver_sql(text, tuple(values)).all()
-    return [_cell(dict(zip(key, row[: len(key)], strict=True)), *row[len(key) :]) for row in rows]
+        connection = session.connection()
+        rows = [dict(row) for row in connection.exec_driver_sql(text, tuple(values) * 3).mappings()]
+        traits = {
+            str(id_): json.loads(found) for id_, found in connection.exec_driver_sql("SELECT id, content FROM trait")
+        }
+    return [{**row, "traits": traits.get(row["traits"], {}), "replaced": bool(row["replaced"])} for row in rows]
 
 
-def _cell(group: dict[str, Any], runs: str, n: int, mean: float, squares: float) -> dict[str, Any]:
-    """A cell from its runs and sums. The sample variance is (Σx² - n·mean²) / (n - 1)."""
-    variance = max(0.0, squares - n * mean * mean) / (n - 1) if n > 1 else 0.0
-    found = sorted(
-        (int(seed), id_, int(correct), int(total)) for seed, id_, correct, total in map(str.split, runs.split(","))
+def untold(registry: Registry, where: Sequence[Condition] = ()) -> int:
+    """How many runs have a number and no row of the comparison: what was run can't be told."""
+    clause, values = _clause("run", where)
+    text = (
+        f"SELECT count(*) FROM run r {clause}{' AND' if clause else ' WHERE'} r.row_key = '' AND r.accuracy IS NOT NULL"  # noqa: S608
     )
-    seeds, ids_, correct, total = (list(column) for column in zip(*found, strict=True))
-    return {
-        **group,
-        **{"seeds": seeds, "ids": ids_, "correct": correct, "total": total, "mean": mean, "std": math.sqrt(variance)},
-    }
+    with registry.reading() as session:
+        return int(session.connection().exec_driver_sql(text, tuple(values)).scalar_one())
 
 
 def _check(noun: str, name: str, sort: bool = False) -> None:
@@ -245,7 +254,7 @@ def _clause(noun: str, where: Sequence[Condition]) -> tuple[str, list[str]]:
         column = found.columns[condition.name]
         if condition.op != "~":
             _check_value(noun, condition)
-        begins = condition.name in TIMES or (condition.name == "id" and SHORT_ID.fullmatch(condition.value))
+        begins = condition.name in TIMES or (condition.name in ("id", "row") and SHORT_ID.fullmatch(condition.value))
         if condition.op == "=" and begins:  # a day holds its hours, and the start of an id stands for it
             parts.append(f"substr({column}, 1, length(?)) = ?")
             values += [condition.value, condition.value]

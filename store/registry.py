@@ -23,7 +23,7 @@ from datadream import durable
 from datadream.errors import UserError
 from store import tables  # noqa: F401 - fills SQLModel's metadata
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 REVISION = REVISIONS[-1]
 BUSY_MS = 30_000
 REMOTE = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "afs")

@@ -30,8 +30,13 @@ UPDATE run SET
     correct = (SELECT correct FROM classifier c WHERE c.id = run.classifier_id),
     total = (SELECT total FROM classifier c WHERE c.id = run.classifier_id),
     accuracy = (SELECT 100.0 * correct / nullif(total, 0) FROM classifier c WHERE c.id = run.classifier_id),
+    steps = coalesce((SELECT steps FROM classifier c WHERE c.id = run.classifier_id), 0),
+    image_passes = coalesce((SELECT image_passes FROM classifier c WHERE c.id = run.classifier_id), 0),
     seconds = (SELECT round(sum(a.seconds), 2) FROM artifact a
-               WHERE a.id IN (run.classifier_id, run.synthetic_id, run.adapter_id))
+               WHERE a.id IN (run.classifier_id, run.synthetic_id, run.adapter_id)),
+    adapt_seconds = (SELECT a.seconds FROM artifact a WHERE a.id = run.adapter_id),
+    generate_seconds = (SELECT a.seconds FROM artifact a WHERE a.id = run.synthetic_id),
+    classify_seconds = (SELECT a.seconds FROM artifact a WHERE a.id = run.classifier_id)
 WHERE {} = ?
 """
 
@@ -156,7 +161,7 @@ def remove_experiment(session: Session, experiment_id: str) -> None:
 
 
 def mend_references(session: Session) -> None:
-    """What is referred to and isn't there gets a stub; a stub nobody refers to any more goes."""
+    """What is referred to and isn't there gets a stub; a stub nobody refers to any more goes, and so do traits."""
     stubs: dict[str, str] = {}
     for table, column, kind in reversed(REFERENCES):
         role = "role" if not kind else f"'{kind}'"
@@ -172,3 +177,4 @@ def mend_references(session: Session) -> None:
         for table, column, _ in REFERENCES
     )
     sql(session, f"DELETE FROM artifact WHERE NOT present AND NOT EXISTS ({used})")  # noqa: S608
+    sql(session, "DELETE FROM trait WHERE NOT EXISTS (SELECT 1 FROM run WHERE run.traits = trait.id)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Iterator
@@ -68,10 +67,7 @@ def test_the_batch_script_asks_for_what_was_said_and_quotes_what_was_named(
     resources = resources_for(home, name, "adapt", {})
     evil = "'; touch /tmp/x; \n#SBATCH --uid=0 $(touch x) \x1b[2J"
     job = psij.Job(describe(name, Path("/home of/mine"), "a" * 16, 3, resources, evil))
-    executor = Cluster(name, home)._executor
-    script = io.StringIO()
-    executor.generate_submit_script(job, executor._create_script_context(job), script)
-    text = script.getvalue()
+    text = Cluster(name, home).script(job)
     assert "--uid=0 $(" not in text
     assert "\x1b" not in text
     assert not [line for line in text.splitlines() if line.startswith("#SBATCH --uid")]

@@ -146,7 +146,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("run", "confusion", "C", "Classes", "Only accuracy by class and confusion map, or everything"),
     Action("run", "lineage", "L", "Lineage", "From its shots to its number"),
     *_labels("run"),
-    Action("compare", "view", "v", "View", "Table, curves over shots, curves over images, two runs"),
+    Action("compare", "view", "v", "View", "Table, against real-only, curves over shots, over images, two runs"),
     Action("compare", "rows", "r", "Rows", "Choose what rows and columns are", footer=False),
     Action("compare", "filter", "slash", "Filter", "Which runs count, in the command line's syntax", footer=False),
     Action("compare", "missing", "m", "Missing", "Queue what this cell lacks, and nothing else"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import signal
 import threading
 import time
@@ -26,6 +25,7 @@ from textual.screen import Screen
 
 from datadream.errors import UserError
 from datadream.jobs.home import Home, default_home, open_home
+from datadream.jobs.quoting import bash_word
 from datadream.text import shown
 from tui import glyphs, themes
 from tui.actions import ACTIONS, SCREENS, actions, bindings, key_names
@@ -345,7 +345,7 @@ class DataDreamApp(Trouble):
                     lines.append((action.label, line))
         lines += [(f"done: {text}", line) for text, line in reversed(self.log_of_commands)]
         if self.data.home.path != default_home().absolute():
-            lines.insert(0, ("first", f"export DATADREAM_HOME={shlex.quote(str(self.data.home.path))}"))
+            lines.insert(0, ("first", f"export DATADREAM_HOME={bash_word(str(self.data.home.path))}"))
         self.push_screen(Commands(lines or [("compare", "datadream compare")], self.copy))
 
     def copy(self, text: str) -> None:

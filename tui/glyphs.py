@@ -6,6 +6,8 @@ import os
 
 from rich.text import Text
 
+from datadream.text import shown
+
 
 def _is_ascii() -> bool:
     """Whether the locale's own variables promise no UTF-8 (Python makes LC_CTYPE=C.UTF-8 of a C locale, PEP 538)."""
@@ -38,7 +40,7 @@ def state_text(state: str, paused: bool = False) -> Text:
     """`✓ done`, styled."""
     name = "paused" if paused and state in ("queued", "blocked") else state
     glyph, plain, style = STATES.get(name, ("?", "?", ""))
-    return Text(f"{plain if ASCII else glyph} {name}", style)
+    return Text(f"{plain if ASCII else glyph} {shown(name)}", style)
 
 
 def bar(part: float, width: int) -> str:
@@ -49,12 +51,12 @@ def bar(part: float, width: int) -> str:
 
 def spark(values: tuple[float, ...], width: int) -> str:
     """The last `width` finite values as blocks."""
-    shown = [value for value in values if value == value and abs(value) != float("inf")][-width:]
-    if not shown:
+    finite = [value for value in values if value == value and abs(value) != float("inf")][-width:]
+    if not finite:
         return ""
-    low, high = min(shown), max(shown)
+    low, high = min(finite), max(finite)
     top = len(BLOCKS) - 1
-    return "".join(BLOCKS[round((value - low) / (high - low) * top) if high > low else 0] for value in shown)
+    return "".join(BLOCKS[round((value - low) / (high - low) * top) if high > low else 0] for value in finite)
 
 
 def duration(seconds: float | None) -> str:

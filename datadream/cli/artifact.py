@@ -37,9 +37,8 @@ def noun_app(noun: str, about: str, completion: complete.Complete, empty: str) -
         json: JsonOption = False,
         home: HomeOption = None,
     ) -> None:
-        import json as library
-
         from datadream.jobs.home import open_home
+        from datadream.text import json_text
         from store import queries
 
         opened = open_home(home)
@@ -50,7 +49,7 @@ def noun_app(noun: str, about: str, completion: complete.Complete, empty: str) -
         finally:
             registry.close()
         if json:
-            typer.echo(library.dumps(content, ensure_ascii=False, indent=2))
+            typer.echo(json_text(content, indent=2))
         else:
             _print(content)
 
@@ -77,7 +76,7 @@ def describe(home: Home, registry: Registry, noun: str, found: str) -> dict[str,
 
 
 def _print(content: dict[str, Any]) -> None:
-    from datadream.text import cell, shown
+    from datadream.text import IDS, cell, shown
 
     for name, value in content.items():
         if name == "files" and value:
@@ -85,12 +84,12 @@ def _print(content: dict[str, Any]) -> None:
         elif name in ("ancestors", "descendants", "runs") and isinstance(value, list):
             for entry in value:
                 words = " ".join(f"{entry[key]}" for key in entry if key not in ("depth", "id", "present"))
-                typer.echo(f"{name[:-1]:<20} {entry['id']}  {shown(words)}")
+                typer.echo(shown(f"{name[:-1]:<20} {entry['id']}  {words}"))
         elif isinstance(value, dict):
             for key, part in value.items():
-                typer.echo(f"{name + '.' + key:<20} {shown(str(part))[:200]}")
+                typer.echo(shown(f"{name + '.' + str(key):<20} {str(part)[:200]}"))
         elif value not in (None, "", []):
-            text = str(value) if name in ("id", "set", "adapter", "synth", "classifier") else cell(name, value)
+            text = shown(str(value)) if name in IDS else cell(name, value)
             typer.echo(f"{name:<20} {text}")
 
 

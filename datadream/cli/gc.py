@@ -16,12 +16,11 @@ def gc(
     home: HomeOption = None,
 ) -> None:
     """List what nothing needs: leftovers, and artifacts that no run, name, tag or note keeps."""
-    import json as library
     from dataclasses import asdict
 
     from datadream.jobs import gc as library_gc
     from datadream.jobs.home import open_home
-    from datadream.text import size
+    from datadream.text import json_text, shown, size
 
     opened = open_home(home)
     found = library_gc.plan(opened, jobs)
@@ -29,9 +28,9 @@ def gc(
         found = library_gc.apply(opened, found)
     if json:
         content = {"applied": apply, "bytes": sum(item.size for item in found), "items": [asdict(i) for i in found]}
-        typer.echo(library.dumps(content, ensure_ascii=False, indent=2))
+        typer.echo(json_text(content, indent=2))
         return
     for item in found:
-        typer.echo(f"{size(item.size):>10}  {item.path}: {item.why}")
+        typer.echo(shown(f"{size(item.size):>10}  {item.path}: {item.why}"))
     total = size(sum(item.size for item in found))
     typer.echo(f"{total} {'freed' if apply else 'would be freed; --apply does it'}" if found else "nothing can go")

@@ -15,12 +15,11 @@ app = typer.Typer(no_args_is_help=True, help="The home: the folder everything is
 @app.command()
 def show(json: JsonOption = False, home: HomeOption = None) -> None:
     """Show its path, rights and size."""
-    import json as library
     import shutil
     import stat
 
     from datadream.jobs.home import open_home
-    from datadream.text import size
+    from datadream.text import json_text, size
 
     opened = open_home(home)
     parts = {}
@@ -30,7 +29,7 @@ def show(json: JsonOption = False, home: HomeOption = None) -> None:
     mode = stat.filemode(opened.path.stat().st_mode)
     free = shutil.disk_usage(opened.path).free
     if json:
-        typer.echo(library.dumps({"path": str(opened.path), "mode": mode, "bytes": parts, "free": free}, indent=2))
+        typer.echo(json_text({"path": str(opened.path), "mode": mode, "bytes": parts, "free": free}, indent=2))
         return
     typer.echo(f"{shown(str(opened.path))}  {mode}  {size(free)} free")
     for name, count in parts.items():

@@ -45,11 +45,9 @@ add_list(
 @app.command()
 def show(job: OneId, json: JsonOption = False, home: HomeOption = None) -> None:
     """Show a job: what it does, how it came to where it is, and the end of its log."""
-    import json as library
-
     from datadream.jobs import follow, state
     from datadream.jobs.home import open_home
-    from datadream.text import shown
+    from datadream.text import json_text, shown
 
     opened = open_home(home)
     job_id = state.find_job(opened, job)
@@ -63,19 +61,20 @@ def show(job: OneId, json: JsonOption = False, home: HomeOption = None) -> None:
             "environment": state.read_dict(opened.job(job_id) / "environment.json"),
             "folder": str(opened.job(job_id)),
         }
-        typer.echo(library.dumps(content, ensure_ascii=False, indent=2))
+        typer.echo(json_text(content, indent=2))
         return
     typer.echo(f"{job_id}  {shown(status.title)}")
     typer.echo(f"{status.state}{': ' + shown(status.reason) if status.reason else ''}")
-    typer.echo(f"makes {status.kind} {spec.id}; {status.done}/{status.total} {status.unit}, attempt {status.attempts}")
+    progress = shown(f"{status.done}/{status.total} {status.unit}")
+    typer.echo(f"makes {status.kind} {spec.id}; {progress}, attempt {status.attempts}")
     for role, parent in sorted(spec.inputs.items()):
-        typer.echo(f"from {role} {parent}")
+        typer.echo(shown(f"from {role} {parent}"))
     for line in lines:
-        reason = f"  {shown(str(line.get('reason', '')))}" if line.get("reason") else ""
-        typer.echo(f"{line['seq']:>4}  {str(line['at'])[:19]}  {line['state']}{reason}")
+        reason = f"  {line['reason']}" if line.get("reason") else ""
+        typer.echo(shown(f"{line['seq']:>4}  {str(line['at'])[:19]}  {line['state']}{reason}"))
     for text in follow.last_lines(opened, job_id):
         typer.echo(f"  | {shown(text)}")
-    typer.echo(f"folder {opened.job(job_id)}")
+    typer.echo(shown(f"folder {opened.job(job_id)}"))
 
 
 @app.command()

@@ -10,7 +10,8 @@ import typer
 
 from datadream.cli.options import HomeOption, JsonOption
 from datadream.errors import UserError
-from datadream.text import cell
+from datadream.text import cell, json_text
+from datadream.text import shown as shown_text
 from store.where import EXAMPLES
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def registry_of(home: Home) -> Registry:
     """The home's registry, up to date; what there is to say of it goes to stderr."""
     from datadream.jobs.index import open_registry
 
-    return open_registry(home, None, lambda text: typer.echo(text, err=True))
+    return open_registry(home, None, lambda text: typer.echo(shown_text(text), err=True))
 
 
 def add_list(app: typer.Typer, noun: str, shown: Sequence[str], about: str, empty: str, by: str = "") -> None:
@@ -66,8 +67,6 @@ def _list(
     empty: str,
 ) -> None:
     """Print a page of `noun`: whole rows as JSON, else the columns `shown` or asked for."""
-    import json as library
-
     from datadream.jobs.home import open_home
     from store import nouns, queries
     from store.where import parse_where
@@ -88,7 +87,7 @@ def _list(
         )
     if json:
         listed = [{name: row[name] for name in chosen} for row in rows] if columns else rows
-        typer.echo(library.dumps(listed, ensure_ascii=False, indent=2))
+        typer.echo(json_text(listed, indent=2))
     elif rows:
         print_rows(rows, chosen)
     elif total:

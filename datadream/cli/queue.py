@@ -19,10 +19,9 @@ app = typer.Typer(no_args_is_help=True, help="The queue: device slots, pause and
 @app.command()
 def show(json: JsonOption = False, home: HomeOption = None) -> None:
     """Show slots, what has them, and what waits."""
-    import json as library
-
     from datadream.jobs import leader, queue
     from datadream.jobs.home import open_home
+    from datadream.text import json_text, shown
 
     opened = open_home(home)
     settings = queue.read_settings(opened)
@@ -37,13 +36,13 @@ def show(json: JsonOption = False, home: HomeOption = None) -> None:
         counts[status.state] = counts.get(status.state, 0) + 1
     if json:
         content = {"runner": leader.is_led(opened), **settings.model_dump(mode="json"), "slots": slots, "jobs": counts}
-        typer.echo(library.dumps(content, indent=2))
+        typer.echo(json_text(content, indent=2))
         return
     away = "away, `datadream job watch` starts it" if statuses and not settings.paused else "not needed"
     typer.echo(f"runner {'alive' if leader.is_led(opened) else away}; queue {'paused' if settings.paused else 'open'}")
     for slot in slots:
         holder = slot["job"] or ("held by a process that outlives its job" if slot["taken"] else "free")
-        typer.echo(f"{slot['slot']:<10} {holder}")
+        typer.echo(shown(f"{slot['slot']:<10} {holder}"))
     typer.echo(", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no open jobs")
 
 

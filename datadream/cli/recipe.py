@@ -15,19 +15,18 @@ app = typer.Typer(no_args_is_help=True, help="Recipes: a method's settings.")
 @app.command("ls")
 def list_(json: JsonOption = False, backbone: BackboneOption = "mini") -> None:
     """List the built-in recipes."""
-    import json as library
-
     from datadream.models.presets import load_backbone
     from datadream.recipes.recipe import built_in_names, load_recipe
+    from datadream.text import json_text
 
     loaded = load_backbone(backbone)
     recipes = [load_recipe(name, loaded) for name in built_in_names()]
     if json:
         rows = [{"name": recipe.name, "about": recipe.about, "data": list(recipe.data)} for recipe in recipes]
-        typer.echo(library.dumps(rows, ensure_ascii=False, indent=2))
+        typer.echo(json_text(rows, indent=2))
         return
     for recipe in recipes:
-        typer.echo(f"{recipe.name:<15} {recipe.about}")
+        typer.echo(shown(f"{recipe.name:<15} {recipe.about}"))
 
 
 @app.command()
@@ -40,10 +39,9 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show every value a recipe runs with, for a backbone."""
-    import json as library
-
     from datadream.models.presets import load_backbone
     from datadream.recipes.recipe import SECTIONS, check_overrides, load_recipe
+    from datadream.text import json_text
 
     loaded = load_backbone(backbone, diffusion, clip)
     if loaded.given:
@@ -54,14 +52,15 @@ def show(
             typer.echo(shown(said), err=True)
     recipe = load_recipe(name, loaded, override or [])
     check_overrides(override or [], [recipe])
-    content = recipe.model_dump(mode="json", exclude={"overrides"})
+    content = recipe.model_dump(mode="json", exclude={"overrides", "file"})
     if json:
-        typer.echo(library.dumps(content, ensure_ascii=False, indent=2))
+        typer.echo(json_text(content, indent=2))
         return
-    typer.echo(f"{recipe.name} on {shown(loaded.name)}: {recipe.about}\ndata = {', '.join(recipe.data)}")
+    typer.echo(shown(f"{recipe.name} on {loaded.name}: {recipe.about}"))
+    typer.echo(f"data = {', '.join(recipe.data)}")
     for section, model in SECTIONS.items():
         if content[section] is not None:
             typer.echo(f"\n[{section}]")
             for key, value in content[section].items():
                 note = model.model_fields[key].description
-                typer.echo(f"{key} = {library.dumps(value)}" + (f"  # {note}" if note else ""))
+                typer.echo(f"{key} = {json_text(value)}" + (f"  # {note}" if note else ""))

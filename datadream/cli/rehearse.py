@@ -28,8 +28,6 @@ def rehearse(
     home: HomeOption = None,
 ) -> None:
     """Queue jobs that only count: they go through slots, checkpoints and retries as real ones do."""
-    import json as library
-
     from datadream.cli.run import follow_jobs
     from datadream.jobs import spawn
     from datadream.jobs.home import open_home
@@ -37,6 +35,7 @@ def rehearse(
     from datadream.jobs.spec import JobSpec
     from datadream.jobs.submit import submit
     from datadream.stages.settings import RehearseSettings
+    from datadream.text import json_text
 
     check_launcher(launcher)
     opened = open_home(home)
@@ -64,4 +63,4 @@ def rehearse(
     else:
         follow_jobs(opened, queued, quiet or json)
     if json:
-        typer.echo(library.dumps({"jobs": queued}))
+        typer.echo(json_text({"jobs": queued}))

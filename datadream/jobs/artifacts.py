@@ -63,6 +63,14 @@ def manifest_digest(manifest: Manifest) -> str:
     return digest({name: value for name, value in manifest.items() if name not in UNBOUND})
 
 
+def amend_origin(home: Home, kind: Kind, artifact_id: str, more: dict[str, Any]) -> None:
+    """Add to what a finished artifact's manifest says of its making; its spec, files and content stay as they are."""
+    manifest = read_manifest(home, kind, artifact_id)
+    origin = {**manifest["origin"], **more}
+    if origin != manifest["origin"]:
+        durable.write_json(home.artifact(kind, artifact_id) / "manifest.json", {**manifest, "origin": origin})
+
+
 def read_manifest(home: Home, kind: Kind, artifact_id: str) -> Manifest:
     """A finished artifact's manifest. Raises UserError when there is none, or it isn't as it was written."""
     path = home.artifact(kind, artifact_id) / "manifest.json"

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import functools
-import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 
-from datadream.data.shots import ShotSet, make_shot_set
+from datadream.data.seen import Seen, remarks
+from datadream.data.shots import ShotSet, draw_shot_set, make_shot_set
 from datadream.data.source import Listed, open_source
+from datadream.data.twins import Fingerprint
 from datadream.errors import UserError
 from datadream.jobs import experiments, marks
 from datadream.jobs import plan as plans
@@ -22,11 +23,13 @@ from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.home import Home
 from datadream.jobs.launchers import check_launcher
 from datadream.jobs.plan import Run
-from datadream.jobs.sets import NamedSet, add_set, default_name, find_set, free_name, load_set
+from datadream.jobs.quoting import command_line
+from datadream.jobs.sets import NamedSet, default_name, find_set, free_name, keep, load_set, told_of
 from datadream.jobs.spec import JobSpec
 from datadream.jobs.state import is_id
 from datadream.models.makes import check_models
 from datadream.models.presets import SECTIONS, Backbone, ModelRef, Part, check_fit, load_backbone, pinned
+from datadream.models.tokens import Tokens, clip_tokens, diffusion_tokens
 from datadream.models.verify import checked
 from datadream.recipes.recipe import DATA, Data, Recipe, check_overrides, load_recipe
 
@@ -97,7 +100,7 @@ def demo_request(shots: Sequence[int] = (4,), seeds: Sequence[int] = (1,)) -> Re
 
 def command(request: Request) -> str:
     """The exactly equal command line; only what isn't the default."""
-    return shlex.join(["datadream", "run", *_words(request)])
+    return command_line(["datadream", "run", *_words(request)])
 
 
 def check(request: Request, *, dry: bool = False) -> Methods:
@@ -194,6 +197,31 @@ def models_of(plan: Plan) -> list[tuple[str, str]]:
     return found
 
 
+def told(home: Home, planned: Plan) -> list[str]:
+    """Notes and warnings on a plan: what occurs twice in its sets, and prompts that its models don't tell apart.
+
+    Of models that aren't on this machine, and of sets a `dry` plan would make, nothing is known yet.
+    """
+    lines = dict.fromkeys([*(f"note: {text}" for text in planned.notes), *told_of(home, planned.sets)])
+    asked: dict[tuple[str, Tokens], list[ShotSet]] = {}
+    for run in planned.runs:
+        readers = [("CLIP", clip_tokens(run.backbone.clip))]
+        if "generate" in run.jobs:
+            readers.append(("the diffusion model", diffusion_tokens(run.backbone.diffusion)))
+        for who, tokens in readers:
+            if tokens is not None:
+                asked.setdefault((who, tokens), []).append(run.set.shots)
+    for (who, tokens), sets in asked.items():
+        for classes, prompts in dict.fromkeys((shots.classes, shots.prompts) for shots in sets):
+            texts = remarks(who, tokens.limit, functools.partial(_seen, tokens), classes, prompts)
+            lines |= dict.fromkeys(f"warning: {text}" for text in texts)
+    return list(lines)
+
+
+def _seen(tokens: Tokens, texts: Sequence[str]) -> list[Seen]:
+    return [Seen(*found) for found in tokens.read(texts)]
+
+
 def submit(home: Home, asked: Request | Plan) -> list[str]:
     """Record the runs and queue the jobs they lack, inputs first; the jobs' ids. The runner isn't started here.
 
@@ -233,11 +261,9 @@ def submit(home: Home, asked: Request | Plan) -> list[str]:
 def make_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> list[NamedSet]:
     """The sets for every (shots, seed), kept; reads and checks the source once."""
     opened = open_source(source)
-    made = []
-    for number, (shots, seed) in enumerate(asked):
-        drawn = make_shot_set(opened, shots, seed, check="used" if number else "all")
-        made.append(add_set(home, drawn, None, free=True))
-    return made
+    known: dict[str, Fingerprint] = {}
+    drawn = [draw_shot_set(opened, shots, seed, known=known) for shots, seed in asked]
+    return [keep(home, opened, entry, free=True) for entry in drawn]
 
 
 def preview_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> list[NamedSet]:
@@ -253,9 +279,14 @@ def preview_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> l
 def next_repeat(home: Home, planned: Callable[[int], list[Run]]) -> int:
     """How often these runs were asked for already."""
     repeat = 1
-    while any(home.run(entry.id).exists() for entry in planned(repeat)):
+    while any(_asked_before(home, entry) for entry in planned(repeat)):
         repeat += 1
     return repeat
+
+
+def _asked_before(home: Home, run: Run) -> bool:
+    job = run.jobs["classify"].id  # older records of runs with overrides have ids of their own
+    return home.run(run.id).exists() or home.job(job).exists() or home.has("classifier", job)
 
 
 @functools.lru_cache(maxsize=64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from datadream import durable
 PROGRESS_SECONDS = 0.2  # progress closer together than this is dropped; metrics never are
 SILENCE_SECONDS = 120.0  # a job promises a word within this, or longer when its words have come slower
 FIRST_SILENCE_SECONDS = 900.0  # until the first step: models may load over a slow network
+STEPS_MAX = 1 << 62  # what a database holds
+NOT_METRICS = ("kind", "step", "seq", "at", "attempt", "seconds", "next")
 
 
 class Journal:
@@ -113,6 +116,18 @@ class Tail(Lines):
             if isinstance(event, dict):
                 found.append(event)
         return found, len(lines) - len(found)
+
+
+def metrics(event: Mapping[str, Any]) -> tuple[int, dict[str, float]] | None:
+    """The step of a metric event and its values by name; None for any other event, or a step that is none."""
+    step = event.get("step")
+    if event.get("kind") != "metric" or type(step) is not int or not 0 <= step < STEPS_MAX:
+        return None
+    return step, {
+        name: float(value)
+        for name, value in event.items()
+        if name not in NOT_METRICS and isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 def in_words(event: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ PREDICTIONS, SCORES, MANIFEST = "predictions.csv", "scores.json", "manifest.json
 LOGITS = "logits.safetensors"
 FILES = (PREDICTIONS, SCORES)
 CACHED_SETS = 16
-MARKED = re.compile(r" ?without \d+ marked")
+MARKED = re.compile(r" ?without [\d,]+ marked")
 AGAIN = "remove that folder, then run the same command again to make it"
 RECORD = "run the same command again, which writes it anew"
 
@@ -94,8 +94,8 @@ def check_links(home: Home, record: dict[str, Any]) -> None:
         chain["adapt"] = read_manifest(home, "adapter", jobs["adapt"])["spec"]
     shots = _set(home, spec["inputs"]["set"])
     left_out = len(spec.get("excluded") or ())
-    tail = f" without {left_out} marked" if left_out else ""
-    settings = [f"{label}{tail}".strip() for label in _labels(record["recipe"]["overrides"])]
+    tails = {f" without {left_out} marked", f" without {left_out:,} marked"} if left_out else {""}
+    settings = [f"{label}{tail}".strip() for label in _labels(record["recipe"]["overrides"]) for tail in tails]
     facts = (shots.shots, shots.seed, shots.split_seed)
     parents = (chain["classify"]["inputs"].get("synthetic"), chain.get("generate", {}).get("inputs", {}).get("adapter"))
     fits = (

@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from datadream.errors import UserError
+from datadream.jobs import quoting
 from datadream.jobs.home import Home
 
 CLUSTERS = ("slurm", "pbs", "lsf", "flux")
@@ -18,7 +19,10 @@ NativeState = Literal["pending", "running", "gone"]
 
 
 class Resources(BaseModel):
-    """What one job asks for. `cluster.toml` in the home gives defaults, for all stages and for each."""
+    """What one job asks for. `cluster.toml` in the home gives defaults, for all stages and for each.
+
+    All of it goes into lines of a script: what could end such a line or the quotes in it is no value.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     gpus: int = Field(1, ge=0)
@@ -28,6 +32,25 @@ class Resources(BaseModel):
     queue: str | None = Field(None, description="partition or queue")
     account: str | None = None
     extra: dict[str, str] = Field({}, description="the scheduler's own options, as qos = 'low' for --qos=low")
+
+    @field_validator("queue", "account")
+    @classmethod
+    def _word(cls, value: str | None) -> str | None:
+        if value is not None and not quoting.is_word(value):
+            raise ValueError(f"{value!r} is not one word of letters, digits and @%+=:,./-")
+        return value
+
+    @field_validator("extra")
+    @classmethod
+    def _options(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not quoting.is_option(name):
+                raise ValueError(f"{name!r} is no name of an option")
+            if not quoting.is_directive_value(text):
+                raise ValueError(
+                    f"the value of {name} must not be empty, nor hold double quotes, backslashes or controls"
+                )
+        return value
 
 
 class Remote(Protocol):
@@ -85,4 +108,5 @@ def resources_for(home: Home, name: str, stage: str, asked: Mapping[str, Any]) -
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"[resources] {where}: {first['msg']}", at=path, hint="see docs/cluster.md") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"[resources] {where}: {said}", at=path, hint="see docs/cluster.md") from error

@@ -94,14 +94,16 @@ def unmark(home: Home, synth_id: str, names: Iterable[str]) -> Marks:
 
 
 def names_of(home: Home, synth_id: str, words: Sequence[str]) -> list[str]:
-    """What `CLASS` and `CLASS/INDEX` mean in a synthetic set; a class by its folder or its name.
+    """What `CLASS` and `CLASS/INDEX` mean in a synthetic set; a class by folder (there or in the source) or name.
 
     Raises UserError for a class or image it hasn't.
     """
-    spec = read_manifest(home, "synthetic", synth_id)["spec"]
-    folders = {str(class_["folder"]): str(class_["folder"]) for class_ in spec["classes"]}
-    known = {**{str(class_["name"]): str(class_["folder"]) for class_ in spec["classes"]}, **folders}
-    count = int(spec["settings"]["images_per_class"])
+    spec = JobSpec.model_validate(read_manifest(home, "synthetic", synth_id)["spec"])
+    folders = spec.image_folders
+    known = {class_.name: folder for class_, folder in zip(spec.classes, folders, strict=True)}
+    known |= {class_.folder: folder for class_, folder in zip(spec.classes, folders, strict=True)}
+    known |= {folder: folder for folder in folders}
+    count = int(spec.settings["images_per_class"])
     found = []
     for word in words:
         class_, slash, index = (word, "", "") if word in known else word.rpartition("/")
@@ -130,7 +132,7 @@ def excluded(home: Home, synthetic: JobSpec) -> tuple[str, ...]:
     if not marks:
         return ()
     count = int(synthetic.settings["images_per_class"])
-    return marks.bad(f"{class_.folder}/{image_name(index)}" for class_ in synthetic.classes for index in range(count))
+    return marks.bad(f"{folder}/{image_name(index)}" for folder in synthetic.image_folders for index in range(count))
 
 
 def _texts(found: dict[str, Any]) -> dict[str, str]:

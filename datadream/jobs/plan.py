@@ -11,9 +11,12 @@ from typing import Any
 
 from datadream import durable
 from datadream.canonical import short_id
+from datadream.data.image_folders import image_folders
+from datadream.data.prompts import ClassInfo
 from datadream.errors import UserError
 from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.evidence import check_record, sealed
+from datadream.jobs.facts import settings_text, what_of
 from datadream.jobs.home import Home
 from datadream.jobs.sets import NamedSet, source_label
 from datadream.jobs.spec import JobSpec
@@ -35,14 +38,15 @@ class Run:
 
     @property
     def id(self) -> str:
-        """Hash of method, mix and the classifier job, which hashes everything before it."""
-        return short_id([self.recipe.name, self.recipe.label, self.data, self.jobs["classify"].id])
+        """Hash of method, mix and the classifier job, which hashes everything before it: of what is run, however it was
+        asked for. (The empty text keeps the ids of older records of recipes as shipped.)
+        """
+        return short_id([self.recipe.name, "", self.data, self.jobs["classify"].id])
 
     @property
     def settings(self) -> str:
         """What sets it apart from the recipe as shipped: overrides, and images left out."""
-        count = len(self.jobs["classify"].excluded)
-        return f"{self.recipe.label} without {count} marked".strip() if count else self.recipe.label
+        return settings_text(self.recipe.label, len(self.jobs["classify"].excluded))
 
 
 # Of a record, what a run can't have in two ways; its labels may stem from another request for the same run.
@@ -94,6 +98,7 @@ def plan(
             prompts=shots.prompts,
             repeat=repeat,
             corrected=corrections.of_generating(backbone.diffusion, recipe.generate.scheduler),
+            folders=_other_folders(shots.classes),
         )
         images = recipe.generate.images_per_class
     jobs["classify"] = JobSpec(
@@ -174,7 +179,7 @@ def record(home: Home, run: Run) -> None:
         if all(old.get(name) == content[name] for name in BOUND):
             return
     durable.make_dir(path.parent)
-    durable.write_json(path, sealed(content))
+    durable.write_json(path, sealed({**content, "what": what_of(home, run)}))
 
 
 def read_records(home: Home) -> list[dict[str, Any]]:
@@ -193,6 +198,13 @@ def stage_origin(home: Home, stage: str, artifact_id: str) -> dict[str, Any]:
     origin = read_manifest(home, kinds[stage], artifact_id)["origin"]
     assert isinstance(origin, dict)
     return origin
+
+
+def _other_folders(classes: Sequence[ClassInfo]) -> tuple[str, ...]:
+    """The folders of a synthetic set's images; () where the classes' own will do."""
+    own = tuple(class_.folder for class_ in classes)
+    found = image_folders(own)
+    return () if found == own else found
 
 
 def _dump(settings: Settings) -> dict[str, Any]:

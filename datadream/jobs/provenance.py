@@ -21,6 +21,7 @@ from typing import Any, TextIO
 
 from datadream import __version__
 from datadream.canonical import Stamp, sha256_known, stamp
+from datadream.text import log_text
 
 PACKAGES = (
     *("torch", "torchvision", "diffusers", "transformers", "peft", "open_clip_torch", "accelerate", "safetensors"),
@@ -60,8 +61,8 @@ class Masked(io.TextIOBase):
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write it, masked; whole lines are masked whole."""
-        self._stream.write(masked(text))
+        """Write it, masked, and without what would steer a terminal that shows the log."""
+        self._stream.write(log_text(masked(text)))
         return len(text)
 
     def flush(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from datadream.canonical import short_id
 from datadream.errors import UserError
 from datadream.jobs import state
 from datadream.jobs.artifacts import what_is_wrong
-from datadream.jobs.events import Tail
+from datadream.jobs.events import Tail, metrics
+from datadream.jobs.facts import UNTOLD, facts
 from datadream.jobs.home import Home
 from datadream.jobs.labels import read_labels
 from store.tables import (
@@ -29,12 +31,11 @@ from store.tables import (
     ShotSetRow,
     SyntheticRow,
     Tag,
+    Trait,
     Transition,
 )
 
-NOT_METRICS = {"step", "seq", "attempt", "seconds", "next"}
 Row = Any
-LONG = 1 << 62
 
 
 def artifact_rows(home: Home, kind: str, artifact_id: str) -> list[Row]:
@@ -132,7 +133,10 @@ def _classifier(
 
 
 def run_rows(home: Home, run_id: str) -> list[Row]:
-    """A run's record; its accuracy is filled in from its classifier."""
+    """A run's record, and in words what is run; its accuracy is filled in from its classifier.
+
+    A run of which can't be told what was run is listed, but takes no part in a comparison.
+    """
     from datadream.jobs.evidence import check_links, check_record
 
     record = _read(home.run(run_id))
@@ -143,24 +147,30 @@ def run_rows(home: Home, run_id: str) -> list[Row]:
     except UserError as error:
         raise ValueError(error.message) from error
     jobs = _part(record, "jobs")
-    return [
-        Run(
-            id=run_id,
-            method=str(record["method"]),
-            settings=str(record["settings"]),
-            data=str(record["data"]),
-            source=str(record["source"]),
-            shots=int(record["shots"]),
-            seed=int(record["seed"]),
-            split_seed=int(record["split_seed"]),
-            backbone=str(record["backbone"]),
-            created=str(record["created"]),
-            set_id=str(record["set"]),
-            classifier_id=str(jobs["classify"]),
-            synthetic_id=jobs.get("generate"),
-            adapter_id=jobs.get("adapt"),
-        )
-    ]
+    row = Run(
+        id=run_id,
+        method=str(record["method"]),
+        settings=str(record["settings"]),
+        data=str(record["data"]),
+        source=str(record["source"]),
+        shots=int(record["shots"]),
+        seed=int(record["seed"]),
+        split_seed=int(record["split_seed"]),
+        backbone=str(record["backbone"]),
+        created=str(record["created"]),
+        set_id=str(record["set"]),
+        classifier_id=str(jobs["classify"]),
+        synthetic_id=jobs.get("generate"),
+        adapter_id=jobs.get("adapt"),
+    )
+    try:
+        found = facts(home, {**record, "id": run_id})
+    except UNTOLD:
+        return [row]
+    row.row_key, row.place, row.draw = found.key, found.place, found.draw
+    row.settings, row.images, row.left_out = found.settings, found.images, found.left_out
+    row.traits = found.traits.id
+    return [row, Trait(id=row.traits, content=found.traits.to_json())]
 
 
 def job_rows(home: Home, job_id: str) -> tuple[list[Row], bool]:
@@ -188,12 +198,8 @@ def metric_points(home: Home, job_id: str, offset: int) -> tuple[dict[tuple[str,
     points: dict[tuple[str, int], float] = {}
     records, bad = tail.records_and_bad()
     for event in records:
-        step = event.get("step")
-        if event.get("kind") != "metric" or not isinstance(step, int) or not 0 <= step < LONG:
-            continue
-        for name, value in event.items():
-            if name not in NOT_METRICS and isinstance(value, int | float) and not isinstance(value, bool):
-                points[name, step] = float(value)
+        step, values = metrics(event) or (0, {})
+        points |= {(name, step): value for name, value in values.items() if math.isfinite(value)}
     return points, bad, tail.offset
 
 

@@ -5,37 +5,47 @@ from __future__ import annotations
 import difflib
 import itertools
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from datadream import durable
 from datadream.canonical import short_id
-from datadream.data.shots import ShotSet, make_shot_set
-from datadream.data.source import open_source
+from datadream.data.listing import some
+from datadream.data.parts import left_out
+from datadream.data.shots import Drawn, ShotSet, draw_shot_set
+from datadream.data.source import Source, open_source
+from datadream.data.twins import Found, find_twins, read_found, sentence
 from datadream.errors import UserError
-from datadream.jobs.artifacts import AGAIN_SET, publish, read_manifest
+from datadream.jobs.artifacts import AGAIN_SET, amend_origin, publish, read_manifest
 from datadream.jobs.home import Home
 from datadream.jobs.lease import lease
 
 FILE = "set.json"
+TWINS = "twins"  # in a set's manifest: what occurs more than once in it
 Check = Literal["all", "used"]
 
 
 @dataclass(frozen=True)
 class NamedSet:
-    """A user's name and the set it stands for."""
+    """A user's name and the set it stands for. `notes` is what there was to say while it was made."""
 
     name: str
     id: str
     shots: ShotSet
+    notes: tuple[str, ...] = ()
 
 
-def add_set(home: Home, shots: ShotSet, name: str | None, *, free: bool = False) -> NamedSet:
+def add_set(
+    home: Home, shots: ShotSet, name: str | None, found: Found | None = None, *, free: bool = False
+) -> NamedSet:
     """Keep `shots` and give it `name` (default: source, shots and seed). The same set again is found, not remade; it is
     read from where it was asked for last.
 
-    Raises UserError when the name stands for another set; with `free` it gets a number instead.
+    `found` (what occurs more than once in it) is recorded beside it, for `warnings_of`. Raises UserError when the name
+    stands for another set; with `free` it gets a number instead.
     """
     name = name or default_name(shots)
     if not name.strip() or not _is_text(name):
@@ -51,6 +61,7 @@ def add_set(home: Home, shots: ShotSet, name: str | None, *, free: bool = False)
             durable.write_bytes(durable.make_dir(staged) / FILE, shots.to_json_bytes())
             spec: dict[str, Any] = {"source": shots.source, "shots": shots.shots, "seed": shots.seed}
             publish(home, "set", shots.id, spec, {})
+        _record(home, shots.id, found)
         if load_set(home, shots.id).source != shots.source:  # the same images, now in another place
             place = home.place(shots.id)
             durable.make_dir(place.parent)
@@ -72,6 +83,44 @@ def _held(home: Home, name: str) -> str:
     return str(json.loads(durable.read_bytes(path))["id"]) if path.exists() else ""
 
 
+def _record(home: Home, set_id: str, found: Found | None) -> None:
+    """Keep what was found, unless more was looked at before."""
+    if found is None:
+        return
+    old = _recorded(home, set_id)
+    if old is None or found.spare or not old.spare:
+        amend_origin(home, "set", set_id, {TWINS: found.model_dump(mode="json")})
+
+
+def _recorded(home: Home, set_id: str) -> Found | None:
+    return read_found(read_manifest(home, "set", set_id)["origin"].get(TWINS))
+
+
+def warnings_of(home: Home, set_id: str) -> list[str]:
+    """A sentence for each kind of picture that occurs more than once in a set: count, example, effect on the number.
+
+    By decoded pixels, as recorded when the set was made; of sets made before that was recorded, by bytes. Empty when
+    the set is gone or can't be read.
+    """
+    with suppress(UserError, KeyError, TypeError, AttributeError, OSError):
+        found = _recorded(home, set_id) or find_twins(load_set(home, set_id))
+        return [sentence(twins) for twins in found.twins]
+    return []
+
+
+def told_of(home: Home, sets: Sequence[NamedSet]) -> list[str]:
+    """Lines for whoever made or uses these sets: notes and warnings, each once; which of several sets it is about."""
+    names: dict[str, list[str]] = {}
+    several = len(sets) > 1
+    for entry in sets:
+        for line in (
+            *(f"note: {text}" for text in entry.notes),
+            *(f"warning: {text}" for text in warnings_of(home, entry.id)),
+        ):
+            names.setdefault(line, []).append(entry.name)
+    return [f"{line} [{some(of, 3)}]" if several else line for line, of in names.items()]
+
+
 def _is_text(name: str) -> bool:
     try:
         name.encode("utf-8")
@@ -85,7 +134,14 @@ def make_set(
 ) -> NamedSet:
     """Draw a few-shot set from `source` (digits, or a folder) and keep it."""
     opened = open_source(source)
-    return add_set(home, make_shot_set(opened, shots, seed, split_seed=split_seed, check=check), name)
+    return keep(home, opened, draw_shot_set(opened, shots, seed, split_seed=split_seed, check=check), name)
+
+
+def keep(home: Home, source: Source, drawn: Drawn, name: str | None = None) -> NamedSet:
+    """`add_set` of what was drawn from `source`, with notes on what the source left out."""
+    made = add_set(home, drawn.shots, name, drawn.found)
+    skipped = left_out(source)
+    return replace(made, notes=(skipped,)) if skipped else made
 
 
 def default_name(shots: ShotSet) -> str:

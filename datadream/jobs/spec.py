@@ -33,7 +33,7 @@ def id_of(content: Mapping[str, Any]) -> str:
     """
     found = dict(content)
     found["model"] = ModelRef.model_validate(found["model"]).identity if found["model"] else None
-    for name in ("shard", "repeat", "excluded", "corrected"):  # left out of the hash when they aren't used
+    for name in ("shard", "repeat", "excluded", "corrected", "folders"):  # left out of the hash when they aren't used
         if not found.get(name):
             found.pop(name, None)
     return short_id(found)
@@ -45,8 +45,8 @@ class JobSpec(BaseModel):
     `shard` (i, n) draws every n-th part of a synthetic set, from the i-th; `repeat` counts how often the same was
     asked for anew; `excluded` names the synthetic images (`<class folder>/<file>`, sorted) a classifier leaves out;
     `corrected` names the mended faults (`datadream.models.corrections`) that change what this model gives here, so that
-    a result from before keeps its id and is not taken for the right one. All four are left out of the hash when they
-    aren't used.
+    a result from before keeps its id and is not taken for the right one; `folders` are the class folders of a synthetic
+    set where their own names won't do. All five are left out of the hash when they aren't used.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,11 +64,17 @@ class JobSpec(BaseModel):
     repeat: int = 0
     excluded: tuple[str, ...] = ()
     corrected: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
 
     @cached_property
     def id(self) -> str:
         """Hash of the canonical spec; where a model's folder lies does not matter, what is in it does."""
         return id_of(self.model_dump(mode="json"))
+
+    @property
+    def image_folders(self) -> tuple[str, ...]:
+        """The folders of the images it draws, one a class."""
+        return self.folders or tuple(class_.folder for class_ in self.classes)
 
     @property
     def kind(self) -> Kind:

@@ -153,7 +153,9 @@ def _judge(failure: Exception, folder: Path) -> tuple[str, str, int]:
             failure = durable.user_error(failure, folder)
         return "storage", str(failure), EXIT_STORAGE
     if _is_memory(failure):
-        return "infrastructure", "out of memory: lower that stage's batch_size with -o", EXIT_FAILED
+        known = isinstance(failure, UserError)  # it names the image that there was no memory for
+        text = f"out of memory: {failure}" if known else "out of memory: lower that stage's batch_size with -o"
+        return "infrastructure", text, EXIT_FAILED
     if _is_network(failure):
         return "infrastructure", str(failure), EXIT_FAILED
     if isinstance(failure, UserError):
@@ -315,7 +317,8 @@ def _stage(
             known |= {name: str(entry["sha256"]) for name, entry in files.items()}
         generate(
             *(settings, spec.model, spec.classes, spec.prompts, adapter, adapter_id, spec.seed, staged, emit),
-            spec.shard,
+            shard=spec.shard,
+            folders=spec.folders,
             checkpoint=checkpoint,
             known=known,
         )
@@ -325,11 +328,15 @@ def _stage(
         shots = load_set(home, spec.inputs["set"])
         synthetic_id = spec.inputs.get("synthetic")
         synthetic = home.artifact("synthetic", synthetic_id) if synthetic_id else None
+        folders: tuple[str, ...] = ()
+        if synthetic_id:
+            folders = JobSpec.model_validate(read_manifest(home, "synthetic", synthetic_id)["spec"]).image_folders
         images = spec.images_per_class or 0
         assert spec.data is not None
         return classify(
             *(settings, spec.model, shots, spec.data, synthetic, images, spec.seed, staged, checkpoint, emit),
             excluded=spec.excluded,
+            folders=folders,
         )
     return {}
 

@@ -10,12 +10,13 @@ from typing import Any
 from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs.evidence import check_run
+from datadream.jobs.facts import UNTOLD, facts
 from datadream.jobs.home import Home
 from datadream.jobs.state import read_dict
-from datadream.report.collect import read_predictions
+from datadream.report.collect import Answered, answers_of
 from datadream.report.stats import Difference, mcnemar, paired_difference
 
-IGNORED = ("id", "jobs", "created", "digest", "recipe.about", "recipe.overrides")
+IGNORED = ("id", "jobs", "created", "digest", "recipe.about", "recipe.overrides", "recipe.file", "settings", "what")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,10 @@ class ClassPair:
 
 @dataclass(frozen=True)
 class TwoRuns:
-    """`p` (exact McNemar) and `difference` (b minus a) are None where the runs were judged on different images."""
+    """`p` (exact McNemar) and `difference` (b minus a) are None where the runs were judged on different images.
+
+    Both are about these two classifiers on other images of the same kind; one seed each tests nothing about a method.
+    """
 
     a: Mapping[str, Any]
     b: Mapping[str, Any]
@@ -68,13 +72,10 @@ def two_runs(home: Home, a: str, b: str) -> TwoRuns:
     """Read both. Raises UserError when one is gone or has no number yet."""
     one, other = _record(home, a), _record(home, b)
     scores = [_scores(home, record) for record in (one, other)]
-    answers = [
-        read_predictions(home.artifact("classifier", record["jobs"]["classify"]) / "predictions.csv")
-        for record in (one, other)
-    ]
-    (keys_a, right_a), (keys_b, right_b) = answers
+    one_right, other_right = _paired(home, one, other)
     names = [_class_names(home, record) for record in (one, other)]
-    same = keys_a == keys_b
+    same = one_right.images == other_right.images
+    right_a, right_b = one_right.correct, other_right.correct
     pairs: tuple[ClassPair, ...] = ()
     if names[0] == names[1]:
         pairs = tuple(
@@ -85,13 +86,34 @@ def two_runs(home: Home, a: str, b: str) -> TwoRuns:
         a=one,
         b=other,
         classes=pairs,
-        accuracy=(sum(right_a) / len(right_a), sum(right_b) / len(right_b)),
+        accuracy=(int(right_a.sum()) / len(right_a), int(right_b.sum()) / len(right_b)),
         n_test=(len(right_a), len(right_b)),
         p=mcnemar(right_a, right_b) if same else None,
         difference=paired_difference([right_b], [right_a]) if same else None,
-        settings=config_diff(one, other),
+        settings=config_diff({**one, "models": _models(home, one)}, {**other, "models": _models(home, other)}),
         why="" if same else "they were judged on different images, so no test can pair them",
     )
+
+
+def _paired(home: Home, one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[Answered, Answered]:
+    """The answers of both in one order: by the images' bytes and classes, or labels where classes were renamed."""
+    try:
+        found = answers_of(home, one), answers_of(home, other)
+        if found[0].images != found[1].images:
+            found = answers_of(home, one, "label"), answers_of(home, other, "label")
+    except UserError:
+        raise
+    except UNTOLD as error:
+        raise UserError("the answers of a run can't be read", hint="run it again to have them") from error
+    return found
+
+
+def _models(home: Home, record: Mapping[str, Any]) -> dict[str, str]:
+    """The models a run used, by their contents and places."""
+    try:
+        return dict(facts(home, record).traits.models)
+    except UNTOLD:
+        return {}
 
 
 def _record(home: Home, run_id: str) -> dict[str, Any]:

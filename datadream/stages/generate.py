@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from datadream.stages.emit import Emit, heed_stop
 from datadream.stages.failing import not_finite
 from datadream.stages.kept import Finished
 from datadream.stages.settings import GenerateSettings
+from datadream.stages.told import warn_of_diffusion
 
 WRITERS = 2
 PENDING_MAX = 256  # encoded images waiting for a writer: bounds memory when the disk is slower than the model
@@ -65,12 +66,14 @@ def generate(
     out: Path,
     emit: Emit,
     shard: tuple[int, int] | None = None,
+    folders: tuple[str, ...] = (),
     *,
     checkpoint: Path | None = None,
     known: Mapping[str, str] | None = None,
 ) -> None:
     """Write `out` as an image folder (torchvision and Hugging Face): README.md, data/train/<class>/<i>.png and
     data/train/metadata.jsonl. A shard (i, n) holds the images of every n-th run from the i-th, and nothing else.
+    `folders` name the class folders where the classes' own won't do.
 
     Complete runs already in `out` are kept while each image has the sha256 that `checkpoint` remembers or `known` (by
     name in `out`) says; all others are drawn again.
@@ -79,6 +82,11 @@ def generate(
     Stopped when asked to.
     """
     train = out / "data" / "train"
+    true_folders = [class_.folder for class_ in classes] if folders else None
+    if folders:
+        classes = tuple(
+            class_.model_copy(update={"folder": folder}) for class_, folder in zip(classes, folders, strict=True)
+        )
     for class_ in classes:
         durable.make_dir(train / class_.folder)
     first, step = shard or (0, 1)
@@ -90,10 +98,10 @@ def generate(
     finally:
         finished.close()
     if shard is None:
-        rows = metadata(settings, classes, prompts, adapter_id, seed, train)
+        rows = metadata(settings, classes, prompts, adapter_id, seed, train, true_folders)
         text_rows = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
         durable.write_text(train / "metadata.jsonl", text_rows)
-        durable.write_text(out / "README.md", CARD)
+        durable.write_text(out / "README.md", CARD + RENAMED if folders else CARD)
 
 
 def _files(train: Path, classes: tuple[ClassInfo, ...], run: Run) -> list[Path]:
@@ -119,6 +127,7 @@ def _draw(
 ) -> None:
     """The images of those runs in `mine` that aren't all there."""
     sd = load_diffusion(backbone)
+    warn_of_diffusion(sd, classes, prompts, emit)
     merger = Merger({"unet": sd.unet, "text_encoder": sd.text_encoder})
     total = sum(run.stop - run.start for run in mine)
     done = 0
@@ -233,8 +242,12 @@ def metadata(
     adapter_id: str | None,
     seed: int,
     train: Path,
+    true_folders: Sequence[str] | None = None,
 ) -> Iterator[dict[str, str | int | float]]:
-    """One row an image, the same keys in every row; `file_name` is relative to `train`."""
+    """One row an image, the same keys in every row; `file_name` is relative to `train`.
+
+    `true_folders` are the source's, told where the classes' folders here are called otherwise.
+    """
     for label, class_ in enumerate(classes):
         heed_stop()
         for index in range(settings.images_per_class):
@@ -251,6 +264,7 @@ def metadata(
                 "scheduler": settings.scheduler,
                 "adapter": adapter_id or "",
                 "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                **({"folder": true_folders[label]} if true_folders else {}),
             }
 
 
@@ -276,4 +290,8 @@ prompt, seed, index, guidance scale, steps, scheduler, adapter and sha256.
 - torchvision: `ImageFolder("data/train")`
 - Hugging Face: `load_dataset("imagefolder", ...)` through this card: `default` gives `image` and `label`, `prompts`
   gives the metadata.
+"""
+RENAMED = """
+Class folders whose names such tools skip, or another system can't have, are called `class-NNNNN-...` here: in
+`metadata.jsonl`, `label` is the class's name and `folder` the source's folder.
 """

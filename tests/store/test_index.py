@@ -66,13 +66,18 @@ def test_what_the_registry_says_is_what_compare_says(ran: Path) -> None:
     registry = index.open_registry(home)
     rows = {row["id"]: row for row in queries.page(registry, "run", limit=100)}
     registry.close()
-    runs = collect(home)
+    runs = collect(home).runs
     assert len(runs) == len(rows) == 8
     for run in runs:
-        row = rows[run.run_id]
-        assert row["accuracy"] == pytest.approx(100 * run.accuracy)
-        assert (row["method"], row["data"], row["shots"], row["total"]) == (run.method, run.data, 2, len(run.keys))
-        assert row["seconds"] == pytest.approx(run.seconds, abs=0.02)
+        row = rows[run.what.id]
+        assert row["accuracy"] == pytest.approx(100 * run.correct / run.total)
+        assert (row["method"], row["data"], row["shots"], row["total"]) == (
+            run.what.method,
+            run.what.data,
+            2,
+            run.total,
+        )
+        assert row["seconds"] == pytest.approx(sum(run.stage_seconds.values()), abs=0.02)
 
 
 def test_lineage_goes_both_ways(ran: Path) -> None:

@@ -32,6 +32,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "gallery": ("5", "enter"),
     "runs": ("6",),
     "compare": ("7",),
+    "against": ("7", "v"),
     "new": ("8",),
     "lineage": ("9",),
     "help": ("7", "question_mark"),

@@ -235,7 +235,7 @@ def devices(snapshot: Snapshot) -> RenderableType:
         row("memory", host.memory_used / max(1, host.memory_total), _of(host.memory_used, host.memory_total))
         disk = 1 - host.disk_free / max(1, host.disk_total)
         row("disk", disk, f"{glyphs.size(host.disk_free)} free")
-    table.add_row("slots", " ".join(snapshot.slots))
+    table.add_row("slots", Text(shown(" ".join(snapshot.slots))))
     table.add_row("runner", "alive" if snapshot.led else "not needed" if not snapshot.open_jobs else "away")
     return table
 

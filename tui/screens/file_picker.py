@@ -41,11 +41,11 @@ def read_folder(path: Path) -> Listing:
     from datadream.data.listing import scan
 
     try:
-        folders, others = scan(path)
+        found = scan(path)
     except UserError as error:
         return Listing(path, (), trouble=error.message)
-    images = sum(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in others)
-    return Listing(path, tuple(folders[:LISTED_MAX]), images, max(0, len(folders) - LISTED_MAX))
+    images = sum(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in found.others)
+    return Listing(path, tuple(found.folders[:LISTED_MAX]), images, max(0, len(found.folders) - LISTED_MAX))
 
 
 def nearest_folder(text: str) -> Path:

@@ -310,10 +310,11 @@ class GalleryScreen(HomeScreen):
         return name in self.album.marks.images or name in self.album.marks.classes
 
     def _mark_command(self, name: str) -> str:
-        import shlex
+        from datadream.jobs.quoting import bash_word
 
         undo = " --undo" if self._is_marked(name) else ""
-        return f"datadream synth mark {self.artifact_id} {shlex.quote(name)}{undo}"
+        dash = "-- " if name.startswith("-") else ""  # else it would pass for an option
+        return f"datadream synth mark{undo} {self.artifact_id} {dash}{bash_word(name)}"
 
     def _mark(self, name: str) -> None:
         from datadream.jobs import marks

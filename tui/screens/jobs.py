@@ -55,12 +55,13 @@ class JobsScreen(JobDeeds, ListScreen):
 
         job_id = str(row["id"])
         names = ("title", "reason", "experiment", "attempts", "slot", "priority", "submitted", "started", "ended")
-        head = Text.assemble(glyphs.state_text(str(row["state"])), f"  {row['stage']} makes {row['kind']} {job_id}")
+        makes = shown(f"  {row['stage']} makes {row['kind']} {job_id}")
+        head = Text.assemble(glyphs.state_text(str(row["state"])), makes)
         if row["total"]:
-            head.append(f"  {row['done']:,} of {row['total']:,} {row['unit']}")
+            head.append(shown(f"  {row['done']:,} of {row['total']:,} {row['unit']}"))
         parts: list[RenderableType] = [head, facts(row, names, note=read_labels(data.home, job_id).note)]
         for change in queries.history(data.registry(), job_id)[-CHANGES:]:
-            line = Text(f"{str(change['at'])[:19].replace('T', ' ')}  ", "dim")
+            line = Text(shown(f"{str(change['at'])[:19].replace('T', ' ')}  "), "dim")
             line.append_text(glyphs.state_text(str(change["state"])))
             line.append(f"  {shown(str(change['reason']))}" if change["reason"] else "")
             parts.append(line)

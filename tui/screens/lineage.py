@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Static
 
+from datadream.text import shown
 from tui import glyphs
 from tui.actions import bindings
 from tui.base import HomeScreen
@@ -59,7 +60,7 @@ class LineageScreen(HomeScreen):
             about += f" {glyphs.DOT} {tree.more:,} more below it are not drawn: the lists have them"
         if self._before:
             about += f" {glyphs.DOT} escape goes back to {self._before[-1][:8]}"
-        self.query_one("#about", Static).update(Text(about, "dim", no_wrap=True, overflow="ellipsis"))
+        self.query_one("#about", Static).update(Text(shown(about), "dim", no_wrap=True, overflow="ellipsis"))
         self.tell()
 
     def crumb(self) -> str:

@@ -14,7 +14,6 @@ A list names its noun and says what its details are:
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -25,7 +24,7 @@ from textual.containers import Container, Vertical, VerticalScroll
 from textual.timer import Timer
 from textual.widgets import Input, Static
 
-from datadream.text import shown
+from datadream.text import shown, shown_lines
 from store.where import EXAMPLES
 from tui import glyphs
 from tui.base import HomeScreen
@@ -33,6 +32,7 @@ from tui.screens.listing_filter import FilterBox, Found, draft, read
 from tui.screens.listing_labels import Labelling
 from tui.widgets.table import VirtualTable
 from tui.widgets.table_columns import DESCENDING, Column, Row, column
+from tui.widgets.visible import Visible
 
 if TYPE_CHECKING:
     from tui.services.data import Data
@@ -106,7 +106,7 @@ class ListScreen(Labelling, HomeScreen):
         """`datadream ... ls` as it stands here, or `show` for what is open."""
         if action in ("filter", "sort", "reverse", "columns"):
             parts = ["datadream", self.CLI, "ls"]
-            parts += ["--where", shlex.quote(self.where)] if self.where else []
+            parts += ["--where", bash_word(self.where)] if self.where else []
             parts += ["--sort", self.sort] if self.sort != self.SORT else []
             parts += ["--columns", ",".join(self.columns())] if action == "columns" else []
             return " ".join(parts)
@@ -119,7 +119,7 @@ class ListScreen(Labelling, HomeScreen):
     def body(self) -> ComposeResult:
         """Filter, rows, details, and a line that says what is seen."""
         with Vertical(id="filtering"):
-            yield FilterBox(placeholder=EXAMPLES[self.NOUN], id="filter", select_on_focus=False)
+            yield FilterBox(placeholder=EXAMPLES[self.NOUN], id="filter", select_on_focus=False, highlighter=Visible())
             yield Static(id="filter-note", markup=False)
         with Container(id="listing"):
             with Vertical(id="rows"):
@@ -354,8 +354,3 @@ class ListScreen(Labelling, HomeScreen):
         if line != self._said:
             self._said = line
             self.query_one("#status", Static).update(Text(line, overflow="ellipsis", no_wrap=True), layout=False)
-
-
-def shown_lines(text: str) -> str:
-    """Each line made safe to look at."""
-    return "\n".join(shown(line) for line in text.split("\n"))

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
+from datadream.jobs.quoting import bash_word, command_line
 from datadream.text import ID_LENGTH
 from tui.base import HomeScreen
 
@@ -89,7 +90,7 @@ class Labelling(HomeScreen):
             data.sync()
 
         lines = [
-            f"datadream tag {verb} {subject} {shlex.join(sorted(words))}"
+            f"datadream tag {verb} {subject} {command_line(sorted(words))}"
             for verb, words in (("add", add), ("rm", remove))
             for subject in known
             if words
@@ -129,7 +130,7 @@ class Labelling(HomeScreen):
                 note(data.home, subject, old.note)
             data.sync()
 
-        ending = shlex.quote(text) if text else "--clear"
+        ending = bash_word(text) if text else "--clear"
         command = "\n".join(f"datadream note {subject} {ending}" for subject in known)
         what = "note on" if text else "no note any more on"
         self.act(f"{what} {self._whose(known)}", write, self._written, undo, command)

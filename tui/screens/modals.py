@@ -14,7 +14,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
+from datadream.text import shown, shown_lines
 from tui.widgets.ticks import Ticks
+from tui.widgets.visible import Visible
 
 ESCAPE = Binding("escape", "leave", "Back", show=False)
 
@@ -35,9 +37,9 @@ class Confirm(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         """Question, loss, two buttons."""
         with Vertical(classes="dialog"):
-            yield Label(Text(self._question), classes="dialog-title")
+            yield Label(Text(shown_lines(self._question)), classes="dialog-title")
             if self._loss:
-                yield Static(Text(self._loss), classes="dialog-text")
+                yield Static(Text(shown_lines(self._loss)), classes="dialog-text")
             yield Button(f"{self._yes} (y)", id="yes", variant="error", compact=True)
             yield Button("No (n)", id="no", compact=True)
 
@@ -70,8 +72,8 @@ class AskText(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """Title, input, hint."""
         with Vertical(classes="dialog"):
-            yield Label(Text(self._title), classes="dialog-title")
-            yield Input(self._value, id="text", select_on_focus=False)
+            yield Label(Text(shown_lines(self._title)), classes="dialog-title")
+            yield Input(self._value, id="text", select_on_focus=False, highlighter=Visible())
             yield Static(
                 Text(self._hint or "enter keeps it, escape leaves it as it was"), id="hint", classes="dialog-text"
             )
@@ -79,7 +81,8 @@ class AskText(ModalScreen[str | None]):
     def on_input_changed(self, event: Input.Changed) -> None:
         """Say what is wrong while it is typed."""
         wrong = self._check(event.value)
-        self.query_one("#hint", Static).update(Text(wrong or self._hint or "enter keeps it", "yellow" if wrong else ""))
+        said = shown_lines(wrong or self._hint or "enter keeps it")
+        self.query_one("#hint", Static).update(Text(said, "yellow" if wrong else ""))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Keep it, if it can be."""
@@ -110,13 +113,14 @@ class Choose(ModalScreen["str | list[str] | None"]):
     def compose(self) -> ComposeResult:
         """Title and list."""
         with Vertical(classes="dialog"):
-            yield Label(Text(self._title), classes="dialog-title")
+            yield Label(Text(shown_lines(self._title)), classes="dialog-title")
             if self._many:
                 yield Ticks([(key, "" if label == key else label) for key, label in self._options], id="choices")
                 yield Static("space toggles, enter keeps, escape leaves", classes="dialog-text")
             else:
                 yield OptionList(
-                    *(Option(Text(label), id=f"o{i}") for i, (_, label) in enumerate(self._options)), id="choices"
+                    *(Option(Text(shown(label)), id=f"o{i}") for i, (_, label) in enumerate(self._options)),
+                    id="choices",
                 )
 
     def on_mount(self) -> None:
@@ -172,10 +176,10 @@ class Panel(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """Title, text, foot."""
         with Vertical(classes="dialog panel"):
-            yield Label(Text(self._title), classes="dialog-title")
+            yield Label(Text(shown_lines(self._title)), classes="dialog-title")
             with VerticalScroll(id="panel-scroll"):
                 yield Static(self._content)
-            yield Static(Text(self._foot), classes="dialog-text")
+            yield Static(Text(shown_lines(self._foot)), classes="dialog-text")
 
     def on_mount(self) -> None:
         """The text has the focus, so arrows scroll it."""
@@ -208,7 +212,7 @@ class Commands(ModalScreen[None]):
         with Vertical(classes="dialog panel"):
             yield Label("The same from the command line", classes="dialog-title")
             options = [
-                Option(Text.assemble((f"{what}  ", "bold"), line), id=f"c{i}")
+                Option(Text.assemble((f"{shown(what)}  ", "bold"), shown_lines(line)), id=f"c{i}")
                 for i, (what, line) in enumerate(self._lines)
             ]
             yield OptionList(*options, id="choices")

@@ -21,6 +21,7 @@ from tui.screens import new_form
 from tui.screens.job_deeds import unqueue
 from tui.screens.new_form import Choices, Form, Outlook
 from tui.widgets.ticks import Ticks
+from tui.widgets.visible import Visible
 
 DEBOUNCE_SECONDS = 0.3
 MIXES = (
@@ -199,15 +200,17 @@ class NewScreen(HomeScreen):
         form, line = self.form(), self.command("queue" if paused else "start")
         self._starting = True
 
-        def done(jobs: list[str] | str | Exception) -> None:
+        def done(found: new_form.Started | str | Exception) -> None:
             self._starting = False
-            if isinstance(jobs, Exception):
-                self.dream.trouble(jobs)
+            if isinstance(found, Exception):
+                self.dream.trouble(found)
                 return
-            if isinstance(jobs, str):
-                self.dream.say(jobs, "error")
+            if isinstance(found, str):
+                self.dream.say(found, "error")
                 return
-            queued = list(jobs)
+            jobs = queued = list(found.jobs)
+            for told_line in found.told:
+                self.dream.say(told_line, "warning")
             undo = (lambda data: unqueue(data.home, queued)) if queued else None
             count = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} queued"
             text = count + (", the queue is paused: P on the dashboard lets it go on" if paused else "")
@@ -220,7 +223,9 @@ class NewScreen(HomeScreen):
 
 
 def _field(name: str, label: str, hint: str, value: str) -> Horizontal:
-    return Horizontal(Label(label), Input(value, placeholder=hint, compact=True, id=name), classes="field")
+    return Horizontal(
+        Label(label), Input(value, placeholder=hint, compact=True, id=name, highlighter=Visible()), classes="field"
+    )
 
 
 def told(outlook: Outlook | None) -> RenderableType:
@@ -243,7 +248,7 @@ def told(outlook: Outlook | None) -> RenderableType:
         table.add_row("time", outlook.time)
         table.add_row("disk", f"{outlook.disk}; {glyphs.size(outlook.free)} free")
         lines.append(table)
-        lines += [Text(shown(note), "yellow") for note in outlook.notes]
+        lines += [Text(f"! {shown(line)}", "yellow") for line in outlook.told]
     if outlook.command:
         lines += [Text(shown(outlook.command), "bold", overflow="fold")]
     lines.append(

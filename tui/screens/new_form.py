@@ -55,7 +55,15 @@ class Outlook:
     disk: str = ""
     free: int = 0
     models: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Started:
+    """Jobs that weren't queued before, and notes and warnings on the plan."""
+
+    jobs: tuple[str, ...]
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,7 @@ def look(data: Data, form: Form) -> Outlook:
             disk=found.disk_text(),
             free=shutil.disk_usage(data.home.path).free // FREE_STEP * FREE_STEP,
             models=tuple(ask.models_of(plan)),
-            notes=plan.notes,
+            told=tuple(ask.told(data.home, plan)),
         )
     except UserError as error:
         return Outlook(form, wrong=str(error), command=command)
@@ -133,10 +141,8 @@ def look(data: Data, form: Form) -> Outlook:
         return Outlook(form, wrong=f"{type(error).__name__}: {error}", failure=error, command=command)
 
 
-def start(data: Data, form: Form, paused: bool) -> list[str]:
+def start(data: Data, form: Form, paused: bool) -> Started:
     """Queue what the form asks for, and start the runner; or with `paused`, pause the queue first and start nothing.
-
-    The jobs that weren't queued before.
 
     Raises UserError before anything is changed, but for the sets of a source, which are kept.
     """
@@ -151,7 +157,7 @@ def start(data: Data, form: Form, paused: bool) -> list[str]:
     jobs = ask.submit(data.home, plan)
     if not paused:
         spawn.ensure_runner(data.home)
-    return [job_id for job_id in jobs if job_id not in waiting]
+    return Started(tuple(job_id for job_id in jobs if job_id not in waiting), tuple(ask.told(data.home, plan)))
 
 
 def choices(_: Data) -> Choices:
@@ -208,7 +214,7 @@ def _whole(text: str) -> int:
         raise UserError(f"the priority needs a whole number, not {text!r}", hint="higher goes first") from error
 
 
-def started(data: Data, form: Form, paused: bool) -> list[str] | str | Exception:
+def started(data: Data, form: Form, paused: bool) -> Started | str | Exception:
     """`start`, or the sentence that says why it can't be, or what went wrong; raises nothing."""
     try:
         return start(data, form, paused)

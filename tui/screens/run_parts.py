@@ -90,7 +90,7 @@ def read_run(data: Data, row: Row) -> RunFacts:
 def pane(run: RunFacts, width: int) -> RenderableType:
     """For the pane of a list: numbers and worst and best classes, side by side where there is room."""
     left = Group(head(run), about(run), settings(run))
-    bars = class_bars(run.names, run.per_class, 12) if run.per_class else Text(run.no_scores, "dim")
+    bars = class_bars(run.names, run.per_class, 12) if run.per_class else Text(shown(run.no_scores), "dim")
     if width < BESIDE:
         return Group(left, Text(), bars)
     grid = Table.grid(padding=(0, 3), expand=True)
@@ -109,7 +109,7 @@ def head(run: RunFacts) -> Text:
     text.append(f"\n{row['accuracy']:.2f}%")
     if run.interval is not None:
         text.append(f" [{run.interval[0]:.1f}, {run.interval[1]:.1f}]")
-    return text.append(f"  {row['correct']:,} of {row['total']:,} {row['split']} images", "dim")
+    return text.append(f"  {row['correct']:,} of {row['total']:,} {shown(str(row['split']))} images", "dim")
 
 
 def about(run: RunFacts) -> RenderableType:
@@ -146,13 +146,13 @@ def config(run: RunFacts) -> RenderableType:
         for key, value in part.items():
             set_ = f"{stage}.{key}" in by_hand
             said = Text(shown(" ".join(map(str, value)) if isinstance(value, list) else str(value)), "bold" * set_)
-            table.add_row(f"  {key}", said.append("  set by hand", "dim") if set_ else said)
+            table.add_row(Text(shown(f"  {key}")), said.append("  set by hand", "dim") if set_ else said)
     return table
 
 
 def classes(run: RunFacts) -> RenderableType:
     """A bar for every class, worst first."""
-    return class_bars(run.names, run.per_class) if run.per_class else Text(run.no_scores, "dim")
+    return class_bars(run.names, run.per_class) if run.per_class else Text(shown(run.no_scores), "dim")
 
 
 def confusion(run: RunFacts) -> RenderableType:
@@ -161,7 +161,7 @@ def confusion(run: RunFacts) -> RenderableType:
 
     n = len(run.confusion)
     if not n:
-        return Text(run.no_scores, "dim")
+        return Text(shown(run.no_scores), "dim")
     names = [run.names[i] if i < len(run.names) else f"class {i}" for i in range(n)]
     counts: RenderableType = confusion_text(run.confusion, [shown(name) for name in names])
     return counts if n <= WHOLE_MAX or n > HEAT_MAX else Group(heat(run.confusion, names), Text(), counts)

@@ -33,7 +33,7 @@ class Frozen:
 
 @dataclass(frozen=True)
 class Class:
-    """One class: its folder, its name, its prompt, and the real images a method may train on."""
+    """One class: the folder of its images, its name, its prompt, and the real images a method may train on."""
 
     folder: str
     name: str
@@ -72,6 +72,7 @@ def read_synth(data: Data, synth_id: str) -> Album:
 
     home = data.home
     spec = read_manifest(home, "synthetic", synth_id)["spec"]
+    own = [str(entry["folder"]) for entry in spec["classes"]]
     adapter = spec["inputs"].get("adapter")
     set_id, no_shots = _set_of(data, synth_id, adapter)
     shots: dict[str, list[Frozen]] = {}
@@ -83,8 +84,10 @@ def read_synth(data: Data, synth_id: str) -> Album:
     settings = spec["settings"]
     whose = f"adapter {adapter[:8]}" if adapter else "no adapter"
     classes = tuple(
-        Class(str(entry["folder"]), str(entry["name"]), str(prompt), tuple(shots.get(str(entry["folder"]), ())))
-        for entry, prompt in zip(spec["classes"], spec["prompts"], strict=True)
+        Class(str(drawn), str(entry["name"]), str(prompt), tuple(shots.get(folder, ())))
+        for drawn, folder, entry, prompt in zip(
+            spec.get("folders") or own, own, spec["classes"], spec["prompts"], strict=True
+        )
     )
     return Album(
         kind="synth",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
 from datadream.jobs import state
-from datadream.jobs.events import Tail
+from datadream.jobs.events import Tail, metrics
 from tui.services.data import Data
 from tui.services.log_index import last_lines
 from tui.widgets.braille import Series, thinned
@@ -26,7 +26,6 @@ LAST_LINES = 5
 RECHECK_SECONDS = 3.0  # a lease that is let go changes no file
 FILES = ("spec.json", "request.json", "control.json", "history.jsonl", "events.jsonl", "error.json", "result.json",
          "environment.json", "attempts", "log.txt")  # fmt: skip
-NOT_METRICS = ("seq", "at", "attempt", "kind", "seconds", "next", "step")
 
 
 @dataclass(frozen=True)
@@ -146,10 +145,9 @@ class JobFiles:
         if self._tail is None or size < self._tail.offset:
             self._tail, self._points, self._worked = Tail(path), {}, None
         for event in self._tail.records():
-            if event.get("kind") == "metric" and _is_number(event.get("step")):
-                for name, value in event.items():
-                    if name not in NOT_METRICS and _is_number(value):
-                        self._points.setdefault(name, {})[float(event["step"])] = float(value)
+            if (found := metrics(event)) is not None:
+                for name, value in found[1].items():
+                    self._points.setdefault(name, {})[float(found[0])] = value
             elif event.get("kind") == "progress":
                 self._take_progress(event)
 
@@ -219,10 +217,6 @@ def _flat(content: Mapping[str, Any], before: str = "") -> tuple[tuple[str, str]
 def _history_line(line: Mapping[str, Any]) -> str:
     reason = f"  {line['reason']}" if line.get("reason") else ""
     return f"{str(line.get('at', ''))[:19]}  {line.get('state')}{reason}"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

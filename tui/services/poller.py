@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
 from datadream.jobs import leader, queue, state
-from datadream.jobs.events import Tail
+from datadream.jobs.events import Tail, metrics
 from tui.services.data import Data
 from tui.services.snapshot import Device, Host, JobRow, LiveJob, Snapshot
 
@@ -234,8 +234,8 @@ class Poller:
         if isinstance(attempt, int) and attempt != known.attempt:
             known.attempt = attempt
             known.steps.clear()
-        if event.get("kind") == "metric" and isinstance(event.get("loss"), int | float):
-            known.losses.append(float(event["loss"]))
+        if (found := metrics(event)) is not None:
+            known.losses += [found[1]["loss"]] if "loss" in found[1] else []
         elif event.get("kind") == "progress" and isinstance(event.get("seconds"), int | float):
             done = event.get("done")
             if isinstance(done, int):

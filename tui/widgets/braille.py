@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from datadream.text import shown
+
 AXIS, TEXT = -1, -2
 Piece = tuple[str, int]  # text and whose it is: the number of a curve, AXIS or TEXT
 Line = list[Piece]
@@ -264,7 +266,7 @@ def _legend(series: Sequence[Series], curves: Sequence[Sequence[float]], width: 
     for whose, (curve, ys) in enumerate(zip(series, curves, strict=True)):
         last = next((y for y in reversed(ys) if math.isfinite(y)), None)
         letter = f"{LETTERS[whose % 26]} " if len(series) > 1 else ""
-        pieces.append((f"{letter}{curve.name} {number(last) if last is not None else '-'}  ", whose))
+        pieces.append((f"{letter}{shown(curve.name)} {number(last) if last is not None else '-'}  ", whose))
     if out:
         pieces.append((f"{out:,} not finite{' or not above 0' if look.log else ''}  ", TEXT))
     room, fitted = width, []

@@ -103,7 +103,7 @@ class Cards(ScrollView, can_focus=True):
         pointer = ">" if number == self._at else " "
         if part == 0:
             head = Text.assemble(f"{pointer} ", glyphs.state_text(job.state, job.paused), f"  {job.id[:8]}  ")
-            tail = f"  {job.slot}" if job.slot else ""
+            tail = f"  {shown(job.slot)}" if job.slot else ""
             tail += f"  priority {job.priority}" if job.priority else ""
             room = max(8, width - head.cell_len - len(tail))
             title = Text(shown(job.title or job.stage), overflow="ellipsis", no_wrap=True)
