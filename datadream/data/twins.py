@@ -59,8 +59,8 @@ class Twins(BaseModel):
     count: int = Field(ge=1)
     first: str
     second: str
-    shots: int = Field(0, ge=0)
-    tests: int = Field(0, ge=0)
+    shots: int = Field(default=0, ge=0)
+    tests: int = Field(default=0, ge=0)
 
 
 class Found(BaseModel):

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from datadream.jobs.plan import Run
 
 # Of a job's spec: what changes with the seed, or stands elsewhere in the key. All else, known here or not, counts.
-APART = ("stage", "settings", "model", "seed", "inputs", "repeat", "shard", "classes", "prompts", "excluded")
-APART += ("folders",)  # and what files are called
+APART = (
+    *("stage", "settings", "model", "seed", "inputs", "repeat", "shard", "classes", "prompts", "excluded"),
+    "folders",  # what files are called
+)
 MODELS = {"adapt": "diffusion", "generate": "diffusion", "classify": "clip"}
 UNTOLD = (UserError, KeyError, TypeError, ValueError, AttributeError)  # what a damaged or old record may lead to
 Record = Mapping[str, Any]

@@ -137,9 +137,9 @@ def make_set(
     return keep(home, opened, draw_shot_set(opened, shots, seed, split_seed=split_seed, check=check), name)
 
 
-def keep(home: Home, source: Source, drawn: Drawn, name: str | None = None) -> NamedSet:
+def keep(home: Home, source: Source, drawn: Drawn, name: str | None = None, *, free: bool = False) -> NamedSet:
     """`add_set` of what was drawn from `source`, with notes on what the source left out."""
-    made = add_set(home, drawn.shots, name, drawn.found)
+    made = add_set(home, drawn.shots, name, drawn.found, free=free)
     skipped = left_out(source)
     return replace(made, notes=(skipped,)) if skipped else made
 

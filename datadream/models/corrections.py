@@ -70,8 +70,9 @@ def _scheduler(model: ModelRef) -> tuple[str, Mapping[str, Any]]:
     """Class and configuration of a local model's scheduler; ("", {}) when they can't be read."""
     read = _read(model)
     entry, config = read("model_index.json").get("scheduler"), read("scheduler/scheduler_config.json")
-    known = config and isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str)
-    return (entry[1], config) if known else ("", {})
+    if config and isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str):
+        return entry[1], config
+    return "", {}
 
 
 def _prompt_length(model: ModelRef) -> tuple[str, ...]:

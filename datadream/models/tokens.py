@@ -106,14 +106,14 @@ def _open_clip() -> Path:
 def _openai() -> Any:
     """The tokenizer of OpenAI's CLIP, from the merges that open_clip brings."""
     merges = gzip.decompress((_open_clip() / "bpe_simple_vocab_16e6.txt.gz").read_bytes()).decode().split("\n")
-    pairs = [tuple(line.split()) for line in merges[1 : OPENAI_WORDS + 1]]
+    pairs = [(first, second) for first, second in map(str.split, merges[1 : OPENAI_WORDS + 1])]
     letters = _byte_letters()
     words = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in pairs)]
     words += [OPENAI_START, OPENAI_END]
     return _bpe({word: number for number, word in enumerate(words)}, pairs, OPENAI_START, OPENAI_END)
 
 
-def _bpe(vocab: dict[str, int], merges: Sequence[tuple[str, ...]], start: str, end: str) -> Any:
+def _bpe(vocab: dict[str, int], merges: Sequence[tuple[str, str]], start: str, end: str) -> Any:
     """CLIP's byte pairs: lower case, pieces of letters, single digits or signs, each ending in </w>."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -143,7 +143,10 @@ def _from_file(path: Path) -> Any:
 
 def _merges(path: Path) -> list[tuple[str, ...]]:
     lines = path.read_text(encoding="utf-8").split("\n")
-    return [tuple(line.split()) for line in lines if line.strip() and not line.startswith("#version")]
+    return [
+        (first, second)
+        for first, second in (line.split() for line in lines if line.strip() and not line.startswith("#version"))
+    ]
 
 
 def _byte_letters() -> list[str]:
