@@ -141,12 +141,10 @@ def _from_file(path: Path) -> Any:
     return found
 
 
-def _merges(path: Path) -> list[tuple[str, ...]]:
+def _merges(path: Path) -> list[tuple[str, str]]:
     lines = path.read_text(encoding="utf-8").split("\n")
-    return [
-        (first, second)
-        for first, second in (line.split() for line in lines if line.strip() and not line.startswith("#version"))
-    ]
+    pairs = (line.split() for line in lines if line.strip() and not line.startswith("#version"))
+    return [(first, second) for first, second in pairs]
 
 
 def _byte_letters() -> list[str]:
