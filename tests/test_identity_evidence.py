@@ -52,8 +52,8 @@ def of(home: Home, method: str, data: str) -> dict[str, Any]:
 
 
 def collected(home: Home) -> tuple[set[str], list[str]]:
-    said: list[str] = []
-    return {run.run_id for run in collect(home, notices=said.append)}, said
+    found = collect(home)
+    return {run.what.id for run in found.runs}, found.notes
 
 
 def rewrite(path: Path, change: Callable[[Any], None]) -> None:
@@ -162,7 +162,7 @@ def test_a_classifier_that_was_tampered_with_costs_its_own_run_alone(
     found, said = collected(old)
     assert whole - found == {record["id"]}
     assert len(said) == 1
-    assert said[0].startswith(f"the run {record['id'][:8]} (name-only synth) is left out: ")
+    assert said[0].startswith(f"Left out: the run {record['id'][:8]} (name-only synth): ")
     assert "\n" not in said[0]
     with pytest.raises(UserError):
         two_runs(old, record["id"], of(old, "zero-shot", "none")["id"])
@@ -181,7 +181,7 @@ def test_a_classifier_that_was_tampered_with_costs_its_own_run_alone(
 
 def shown(registry: Registry) -> set[str]:
     """The runs that the app's table and its exports are made of."""
-    return {run_id for group in queries.comparison(registry) for run_id in group["ids"]}
+    return {str(run["id"]) for run in queries.comparison(registry)}
 
 
 FORGED = {

@@ -68,7 +68,10 @@ def amend_origin(home: Home, kind: Kind, artifact_id: str, more: dict[str, Any])
     manifest = read_manifest(home, kind, artifact_id)
     origin = {**manifest["origin"], **more}
     if origin != manifest["origin"]:
-        durable.write_json(home.artifact(kind, artifact_id) / "manifest.json", {**manifest, "origin": origin})
+        amended: Manifest = {**manifest, "origin": origin}
+        if "digest" in manifest:  # the first version wrote none
+            amended["digest"] = manifest_digest(amended)
+        durable.write_json(home.artifact(kind, artifact_id) / "manifest.json", amended)
 
 
 def read_manifest(home: Home, kind: Kind, artifact_id: str) -> Manifest:

@@ -31,7 +31,7 @@ from datadream.jobs import experiments, labels, marks, state, submit
 from datadream.jobs.home import Home, open_home
 from datadream.jobs.provenance import Masked
 from datadream.jobs.sets import make_set
-from datadream.models.presets import WEIGHTS
+from datadream.models.presets import HERE
 from datadream.report.exports import FORMATS
 from datadream.text import csv_cell, html, json_text, latex, log_text, markdown, shown
 from tests.conftest import TINY, run_cli
@@ -66,7 +66,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Home:
             Image.new("RGB", (9, 9), (40 * i, 90 * label, 7)).save(pictures / name / f"-{i}{EVIL}.png")
     model = root / f"+model{EVIL}"
     for part in ("sd", "clip"):
-        shutil.copytree(WEIGHTS / "mini" / part, model / f"{part}{EVIL}")
+        shutil.copytree(HERE / "weights" / "mini" / part, model / f"{part}{EVIL}")
     recipe = root / f"@recipe{EVIL}.toml"
     words = {"extends": "name-only", "name": METHOD, "about": f"=about{EVIL}"}
     head = "".join(f"{key} = {json.dumps(value)}\n" for key, value in words.items())
@@ -459,11 +459,10 @@ def test_the_app_shows_text_only(size: tuple[int, int], foreign: Home) -> None:
 
 def test_the_app_exports_text_only(foreign: Home) -> None:
     from datadream.report import pivot as pivots
-    from datadream.report.collect import collect
+    from datadream.report.assemble import compare_home
     from datadream.report.exports import export
-    from datadream.report.rows import rows
 
-    found = pivots.pivot(rows(collect(foreign)))
+    found = pivots.pivot(compare_home(foreign))
     for format_ in FORMATS:
         data = export(found, format_, f"=title{EVIL}")
         if format_ != "png":

@@ -18,7 +18,7 @@ from datadream import durable
 from datadream.cli.compare import turned_table
 from datadream.jobs.ask import Request
 from datadream.jobs.home import Home, open_home
-from datadream.models.presets import WEIGHTS
+from datadream.models.presets import HERE
 from datadream.report.assemble import compare_home
 from datadream.report.exports import FORMATS, export
 from datadream.report.pivot import pivot
@@ -64,7 +64,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Home:
         del other["what"]
         durable.write_json(home.run(other["id"]), other)
     for number, name in enumerate(("runA", "runB")):
-        folder = Path(shutil.copytree(WEIGHTS / "mini" / "clip", root / name / "final"))
+        folder = Path(shutil.copytree(HERE / "weights" / "mini" / "clip", root / name / "final"))
         weights = folder / "open_clip_model.safetensors"
         tensors = load_file(weights)
         tensors["text_projection"] = tensors["text_projection"] * (number + 2)
