@@ -297,7 +297,14 @@ def test_a_checkpoint_of_the_first_version_is_gone_on_from(home: Home, capfd: py
 
 def loop(folder: Path) -> Loop:
     parameters = {"w": nn.Parameter(torch.zeros(8)), "b": nn.Parameter(torch.zeros(()))}
-    return Loop(parameters, Schedule(9, 0.1, 0), weight_decay=0.0, max_grad_norm=1.0, checkpoint=folder)
+    return Loop(
+        parameters,
+        Schedule(9, 0.1, 0),
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        checkpoint=folder,
+        blame=lambda what, where: UserError(f"{what} {where}"),
+    )
 
 
 def step(training: Loop) -> None:

@@ -19,9 +19,10 @@ from datadream import canonical
 from datadream.errors import UserError
 from datadream.jobs import ask
 from datadream.jobs.ask import Request
-from datadream.models import digests, headers, hub, zoo
+from datadream.models import digests, hub, zoo
 from datadream.models.clip import load_clip
 from datadream.models.diffusion import load_diffusion
+from datadream.models.diffusion_folder import describe_diffusion
 from datadream.models.presets import Backbone, ModelRef, load_backbone, pinned, resolve
 from datadream.models.verify import check_unchanged, checked
 
@@ -84,7 +85,7 @@ def test_what_lies_behind_links_is_part_of_a_model(sd: Path, tmp_path: Path) -> 
     assert digest(sd) not in (after, plain)
     (tmp_path / "elsewhere" / WEIGHTS).write_bytes(b"torn")
     with pytest.raises(UserError, match="empty or cut off"):
-        headers.check_folder(sd)
+        describe_diffusion(sd)
 
 
 def test_links_in_circles_end(sd: Path) -> None:
@@ -251,7 +252,9 @@ def test_a_weights_file_is_known_by_its_bytes_and_its_architecture(
     ("part", "location", "said"),
     [
         ("clip", "{}/w.safetensors", "write NAME:FILE"),
-        ("diffusion", "{}/w.safetensors", "a single file doesn't say what model it is"),
+        ("clip", "{}/w.pt", "only safetensors are read"),
+        ("diffusion", "{}/w.safetensors", "this is a single-file checkpoint, and a folder is needed"),
+        ("diffusion", "{}/w.pt", "this is a pickled single-file checkpoint"),
         ("clip", "ViT-B-16:{}/none.safetensors", "there is no such weights file"),
         ("clip", "ViT-B-16:{}/w.pt", "only safetensors are read"),
         ("clip", "ViT-B16:{}/w.safetensors", "did you mean 'ViT-B-16'"),

@@ -16,7 +16,7 @@ from datadream.jobs import ask
 from datadream.jobs.ask import Request
 from datadream.jobs.home import Home
 from datadream.models import zoo
-from datadream.models.presets import Backbone, kind_of, load_backbone, resolve
+from datadream.models.presets import Backbone, Part, check_fit, kind_of, load_backbone, resolve
 from tui.screens import new_form
 from tui.screens.new_form import Form
 from tui.services.data import Data
@@ -42,7 +42,8 @@ def sd2(mini: Backbone, tmp_path: Path) -> str:
     """Stable Diffusion 2.1 base, by its configuration."""
     unet = {"cross_attention_dim": 1024, "sample_size": 64, "block_out_channels": [320, 640, 1280, 1280]}
     vae = {"block_out_channels": [128, 256, 512, 512]}
-    return edited(mini.diffusion.location, tmp_path / "sd2", {"unet/config.json": unet, "vae/config.json": vae})
+    files = {"unet/config.json": unet, "vae/config.json": vae, "text_encoder/config.json": {"hidden_size": 1024}}
+    return edited(mini.diffusion.location, tmp_path / "sd2", files)
 
 
 @pytest.fixture
@@ -140,7 +141,8 @@ def test_one_part_alone_never_meets_the_miniatures_other_one(sd2: str, b16: str,
 
 
 def test_what_nobody_can_tell_is_refused_until_a_backbone_says_it(mini: Backbone, tmp_path: Path) -> None:
-    for part, name in (("diffusion", "unet/config.json"), ("clip", "open_clip_config.json")):
+    named: dict[Part, str] = {"diffusion": "unet/config.json", "clip": "open_clip_config.json"}
+    for part, name in named.items():
         folder = shutil.copytree(
             mini.diffusion.location if part == "diffusion" else mini.clip.location, tmp_path / part
         )
@@ -148,10 +150,14 @@ def test_what_nobody_can_tell_is_refused_until_a_backbone_says_it(mini: Backbone
             (folder / name).unlink() if content is None else (folder / name).write_text(content)
             backbone = load_backbone("mini", **{part: str(folder)})
             assert not {"adapt", "generate"} <= set(backbone.defaults) or "classify" not in backbone.defaults
-            with pytest.raises(UserError, match=f"can't tell what model --{part} is") as caught:
+            with pytest.raises(UserError, match=r"not valid JSON|must hold a JSON object|is missing") as caught:
                 methods("name-only", **{part: str(folder)})
-            assert str(folder / name) in str(caught.value)
-            assert "--backbone" in str(caught.value)
+            assert str((folder / name).parent) in str(caught.value)
+            assert Path(name).name in str(caught.value)
+        backbone = load_backbone("mini", **{part: "hf-hub:nobody/nothing" if part == "clip" else "nobody/nothing"})
+        with pytest.raises(UserError, match=f"can't tell what model --{part} is") as caught:
+            check_fit(backbone, [part])
+        assert "--backbone" in str(caught.value)
 
 
 def test_what_a_model_reads_elsewhere_is_said(b16: str, sd2: str) -> None:

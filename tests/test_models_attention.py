@@ -27,6 +27,7 @@ from datadream.stages.classify import classify
 from datadream.stages.emit import silent
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.settings import ClassifySettings
+from tests.test_models_folders import ref_to
 
 ALL = ("q", "k", "v", "out")
 TOWERS = {
@@ -113,7 +114,7 @@ def clip_with(clip: Path, **sections: dict[str, Any] | None) -> ModelRef:
         clip / "open_clip_model.safetensors",
     )
     load_clip.cache_clear()
-    return ModelRef(location=str(clip), digest="x")
+    return ref_to(clip)
 
 
 @pytest.fixture

@@ -22,13 +22,12 @@ from datadream.models.configs import AGAIN
 from datadream.models.digests import FOLDER, weights_file
 from datadream.models.fetch import clip_folder, clip_pair
 from datadream.models.loading import check_finite, check_loaded, check_shapes, hub_refusal, refusal, shapes_of
-from datadream.models.presets import ModelRef, check_pair
+from datadream.models.presets import HINTS, ModelRef, check_pair
 from datadream.models.verify import LoadedOnce
 from datadream.models.weights import Shape
 
 PROJECTIONS = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "out_proj"}
 SHORTAGE = (MemoryError, torch.OutOfMemoryError)
-GIVE = "give an open_clip folder, hf-hub:ORG/NAME, or NAME:WEIGHTS such as ViT-B-16-quickgelu:openai"
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,9 @@ def load_clip(ref: ModelRef) -> Clip:
     size = model.visual.image_size
     sides = {int(side) for side in (size if isinstance(size, tuple | list) else (size,))}
     if len(sides) != 1:
-        raise UserError(f"the CLIP reads images of {size}, and only square ones are made", at=ref.location, hint=GIVE)
+        raise UserError(
+            f"the CLIP reads images of {size}, and only square ones are made", at=ref.location, hint=HINTS["clip"]
+        )
     means, stds = _colours(model.visual.preprocess_cfg, ref.location)
     return Clip(model, tokenizer, sides.pop(), means, stds)
 
@@ -185,7 +186,7 @@ def _from_zoo(ref: ModelRef) -> tuple[Any, Any]:
     except Exception as error:
         if "loading state_dict" in str(error):
             what = "the CLIP's weights are not those of the architecture its configuration describes"
-            raise UserError(what, at=ref.location, hint=GIVE) from error
+            raise UserError(what, at=ref.location, hint=HINTS["clip"]) from error
         raise hub_refusal("the CLIP model", ref.location, error) from error
 
 

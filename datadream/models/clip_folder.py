@@ -25,6 +25,15 @@ class ClipFolder:
     shapes: dict[str, Shape]
 
 
+def refuse_file(path: Path) -> UserError:
+    """Why a single file, without an architecture or of another format, can't be a CLIP."""
+    if path.suffix != ".safetensors":
+        hint = "save the weights as safetensors where you trust them"
+        return UserError("only safetensors are read, as a pickle can run any code", at=path, hint=hint)
+    hint = f"write NAME:FILE with open_clip's name of its architecture, as ViT-B-16:{path}"
+    return UserError("a single file doesn't say what model it is", at=path, hint=hint)
+
+
 def describe_clip(folder: Path, *, trained: bool = False) -> ClipFolder:
     """What the CLIP in `folder` is. Raises UserError when it is another model, or not whole.
 
@@ -36,9 +45,7 @@ def describe_clip(folder: Path, *, trained: bool = False) -> ClipFolder:
 
 def describe_weights(name: str, path: Path, *, trained: bool = False) -> ClipFolder:
     """What the weights in `path` are for open_clip's architecture `name`. Raises UserError as `describe_clip` does."""
-    config = zoo.config(name)
-    if config is None:
-        raise UserError(f"open_clip has no architecture {name!r}", at=path, hint=WANTED)
+    config = zoo.known_config(name)
     _check_config(config, path, trained)
     return ClipFolder(config, path, _shapes(path))
 

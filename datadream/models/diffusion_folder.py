@@ -58,11 +58,8 @@ class DiffusionFolder:
     weights: dict[str, Weights]
 
 
-def refuse_file(path: Path, part: str = "diffusion") -> UserError:
-    """Why a single file can't be a model by itself; `part` is diffusion or clip."""
-    if part == "clip":
-        hint = f"write NAME:FILE with open_clip's name of its architecture, as ViT-B-16:{path}"
-        return UserError("a single file doesn't say what model it is", at=path, hint=hint)
+def refuse_file(path: Path) -> UserError:
+    """Why a single file can't be a diffusion model."""
     kind = "pickled " if path.suffix.lower() in PICKLES else ""
     return UserError(f"this is a {kind}single-file checkpoint, and a folder is needed", at=path, hint=CONVERT)
 

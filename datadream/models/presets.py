@@ -11,8 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from datadream.errors import UserError
-from datadream.models import digests, hub, kinds, zoo
-from datadream.models.diffusion_folder import refuse_file
+from datadream.models import clip_folder, diffusion_folder, digests, hub, kinds, zoo
 from datadream.models.digests import FOLDER, HUB
 from datadream.models.hub import HubId
 from datadream.models.kinds import Kind
@@ -170,7 +169,7 @@ def resolve(location: str, part: Part) -> ModelRef:
     if part == "clip" and (given := digests.weights_file(location)) is not None:
         return _weights(*given)
     if folder.exists():
-        raise refuse_file(folder, part)
+        raise (diffusion_folder if part == "diffusion" else clip_folder).refuse_file(folder)
     if location.startswith((".", "/", "~", PACKED, FOLDER)):
         raise UserError("no such model folder", at=folder, hint="give a diffusers or open_clip folder, or a hub id")
     if part == "clip" and ":" in location and not location.startswith(HUB):
@@ -185,11 +184,11 @@ def resolve(location: str, part: Part) -> ModelRef:
 
 def _weights(name: str, path: Path) -> ModelRef:
     """open_clip's architecture `name` with the weights in a file."""
-    _check_architecture(name)
+    zoo.known_config(name)
     if not path.is_file():
         raise UserError("there is no such weights file", at=path, hint="check the path after the colon")
     if path.suffix != ".safetensors":
-        raise UserError("only safetensors are read, as a pickle can run any code", at=path, hint="convert it first")
+        raise clip_folder.refuse_file(path)
     place = f"{name}:{path.resolve()}"
     return ModelRef(location=place, digest=digests.digest(place))
 
@@ -197,17 +196,10 @@ def _weights(name: str, path: Path) -> ModelRef:
 def check_pair(location: str) -> None:
     """Raise UserError unless `location` is one of open_clip's own pairs of architecture and weights."""
     name, _, tag = location.partition(":")
-    _check_architecture(name)
+    zoo.known_config(name)
     if zoo.repository(name, tag) is None:
         hint = f"it has {', '.join(zoo.tags(name)) or 'none'}; a weights file is given by its path"
         raise UserError(f"open_clip has no weights {tag!r} for {name}", hint=hint)
-
-
-def _check_architecture(name: str) -> None:
-    if zoo.config(name) is None:
-        near = difflib.get_close_matches(name, zoo.names(), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else HINTS["clip"]
-        raise UserError(f"open_clip has no architecture {name!r}", hint=hint)
 
 
 def _fitted(backbone: Backbone) -> Backbone:
@@ -240,8 +232,9 @@ def _preset(name: str) -> dict[str, Any]:
 
 
 def _unknown(part: Part, ref: ModelRef) -> UserError:
-    """Nobody can tell what that model is."""
+    """Nobody can tell what that model of the hub is; a folder is looked into before."""
     name = {"diffusion": "unet/config.json", "clip": "open_clip_config.json"}[part]
-    where = Path(ref.location) / name if ref.digest else ref.location
     hint = "say with --backbone whose values to use, as --backbone sd2.1-base"
-    return UserError(f"can't tell what model --{part} is: there is no {name} that can be read", at=where, hint=hint)
+    return UserError(
+        f"can't tell what model --{part} is: there is no {name} that can be read", at=ref.location, hint=hint
+    )

@@ -9,13 +9,14 @@ import functools
 import gzip
 import html
 import importlib.util
-import json
 import string
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datadream.models.presets import ModelRef
+from datadream.models import kinds
+from datadream.models.configs import read_config
+from datadream.models.presets import HUB, ModelRef
 
 CLIP_TOKENS = 77  # what open_clip takes where a model doesn't say
 OPENAI_WORDS = 49152 - 256 - 2  # merges of the vocabulary that OpenAI's CLIP was trained with
@@ -50,13 +51,13 @@ def diffusion_tokens(ref: ModelRef) -> Tokens | None:
     if not ref.digest:
         return None
     try:
-        told = _json(folder / "tokenizer_config.json").get("model_max_length")
-        most = _json(Path(ref.location) / "text_encoder" / "config.json").get("max_position_embeddings")
+        told = read_config(folder / "tokenizer_config.json").get("model_max_length")
+        most = read_config(Path(ref.location) / "text_encoder" / "config.json").get("max_position_embeddings")
         limits = [value for value in (told, most) if isinstance(value, int) and 2 < value < 1 << 20]
         if (folder / "tokenizer.json").is_file():
             tokenizer = _from_file(folder / "tokenizer.json")
         else:
-            tokenizer = _bpe(_json(folder / "vocab.json"), _merges(folder / "merges.txt"), START, END)
+            tokenizer = _bpe(read_config(folder / "vocab.json"), _merges(folder / "merges.txt"), START, END)
     except Exception:  # noqa: BLE001 - the library raises plain exceptions, and a foreign file may make it raise anything
         return None
     return Tokens(lambda text: tokenizer.encode(text).ids, min(limits, default=CLIP_TOKENS), None)
@@ -85,13 +86,10 @@ def clip_tokens(ref: ModelRef) -> Tokens | None:
 
 
 def _text_config(ref: ModelRef) -> dict[str, Any] | None:
-    """`text_cfg` of a folder, or of a name that open_clip knows."""
-    if ref.digest:
-        return dict(_json(Path(ref.location) / "open_clip_config.json")["model_cfg"]["text_cfg"])
-    if ":" in ref.location and not ref.location.startswith("hf-hub:"):
-        path = _open_clip() / "model_configs" / f"{Path(ref.location.partition(':')[0]).name}.json"
-        return dict(_json(path)["text_cfg"])
-    return None
+    """`text_cfg` of a folder, or of a name that open_clip knows; a model of the hub isn't looked at."""
+    if ref.location.startswith(HUB):
+        return None
+    return kinds.clip_config(ref.location, None).get("text_cfg")
 
 
 def _open_clip() -> Path:
@@ -162,10 +160,3 @@ def _cleaned(text: str, how: str) -> str:
         text = text.replace("_", " ").translate(str.maketrans("", "", string.punctuation)).lower()
         return " ".join(text.split())
     return text.lower() if how == "lower" else text
-
-
-def _json(path: Path) -> dict[str, Any]:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict):
-        raise TypeError(path)
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import sys
@@ -10,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from datadream.errors import UserError
 from datadream.models.configs import read_config
 
 HEAVY = "safetensors.torch"
@@ -37,6 +39,16 @@ def config(name: str) -> dict[str, Any] | None:
     """The configuration of an architecture (`model_cfg`); None when there is none of that name."""
     path = next((path for path in _configs() if path.stem == _clean(name)), None)
     return read_config(path) if path else None
+
+
+def known_config(name: str) -> dict[str, Any]:
+    """The configuration of an architecture. Raises UserError for an unknown one, naming the nearest."""
+    found = config(name)
+    if found is None:
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "open_clip.list_models() lists those it has"
+        raise UserError(f"open_clip has no architecture {name!r}", hint=hint)
+    return found
 
 
 def _clean(name: str) -> str:
