@@ -21,13 +21,13 @@ from sqlmodel import Session, SQLModel, create_engine
 
 from datadream import durable
 from datadream.errors import UserError
+from datadream.storage import MOUNTS, mount_of
 from store import tables  # noqa: F401 - fills SQLModel's metadata
 
 REVISIONS = ("0001", "0002", "0003")
 REVISION = REVISIONS[-1]
 BUSY_MS = 30_000
 REMOTE = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "afs")
-MOUNTS = Path("/proc/self/mountinfo")
 Notice = Callable[[str], None]
 
 
@@ -217,20 +217,7 @@ def install(partial: Path, path: Path) -> None:
 
 def is_remote(path: Path, mounts: Path = MOUNTS) -> bool:
     """Whether `path` lies on a network file system, where SQLite's WAL doesn't work (proc_pid_mountinfo(5))."""
-    best, kind = -1, ""
-    try:
-        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return False
-    for line in lines:
-        left, _, right = line.partition(" - ")
-        fields = left.split()
-        if len(fields) < 5 or not right:
-            continue
-        root = Path(fields[4].replace("\\040", " "))
-        if (path == root or root in path.parents) and len(root.parts) > best:
-            best, kind = len(root.parts), right.split()[0]
-    return kind in REMOTE
+    return mount_of(path, mounts).kind in REMOTE
 
 
 def _engine(path: Path, journal: str) -> Engine:

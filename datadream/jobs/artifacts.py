@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from datadream import __version__, durable
 from datadream.canonical import digest, sha256_file
 from datadream.errors import UserError
+from datadream.jobs import trash, whole
 from datadream.jobs.home import Home, Kind
 
 HASHED_BYTES = 256 << 20
@@ -20,9 +22,16 @@ def publish(home: Home, kind: Kind, artifact_id: str, spec: dict[str, Any], orig
     """Hash what is staged, write its manifest, rename it into place.
 
     `content` is one digest over names and hashes of the files: equal for equal results. `origin` (times, machine,
-    code version) is beside it, not in it.
+    code version) is beside it, not in it. A whole artifact that was there first stays, and what is staged goes; one
+    that isn't whole, by its manifest and every hash, goes to the trash, and that is said on stderr.
     """
     staged, final = home.staging(kind, artifact_id), home.artifact(kind, artifact_id)
+
+    def aside(ruin: Path) -> None:
+        why = whole.fault(ruin, kind, artifact_id)
+        entry = trash.discard(home, ruin)
+        sys.stderr.write(f"{ruin} was no whole {kind} ({why}): it is in the trash now, as {entry.path}\n")
+
     files = {
         path.relative_to(staged).as_posix(): {"sha256": sha256_file(path), "size": path.stat().st_size}
         for path in sorted(staged.rglob("*"))
@@ -39,7 +48,7 @@ def publish(home: Home, kind: Kind, artifact_id: str, spec: dict[str, Any], orig
         "origin": {"version": __version__, "created": datetime.now(UTC).isoformat(timespec="seconds"), **origin},
     }
     durable.write_json(staged / "manifest.json", manifest)
-    durable.publish_dir(staged, final)
+    durable.publish_dir(staged, final, lambda folder: not whole.fault(folder, kind, artifact_id), aside)
     return read_manifest(home, kind, artifact_id)
 
 

@@ -137,7 +137,8 @@ def _jobs(home: Home) -> Iterator[Finding]:
             what = error.message if isinstance(error, UserError) else str(error)
             yield _unreadable(home, path, error, what, f"remove it with `datadream job rm {path.name}`")
             continue
-        if status.state == "done" and status.reason:
+        ruin = (home.path / "artifacts" / status.kind / status.id).exists()  # named above, with what it lacks
+        if status.state == "done" and status.reason and not ruin:
             yield _finding(home, path, "missing", status.reason, "nothing, unless you need it: its run makes it again")
     for path in sorted(home.queue.iterdir()) if home.queue.is_dir() else []:
         if not (home.job(path.name) / "spec.json").is_file():

@@ -3,6 +3,8 @@
 $DATADREAM_HOME/
   registry.db         an index of all the rest, which can be made again
   registry.lock       held by whoever writes the registry
+  hosts/              what each host found its file systems able to do
+  trash/              what was removed, for a week
   jobs/<id>/          spec.json    what to do; its hash is the id
                       request.json who asked, how urgent, how often to try
                       control.json what was asked of it since: cancel, pause, priority, retry
@@ -29,12 +31,14 @@ import os
 import pwd
 import shutil
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from datadream import durable
 from datadream.errors import UserError
+from datadream.jobs.whole import is_whole
 
 Kind = Literal["set", "adapter", "synthetic", "shard", "classifier", "rehearsal"]
 SPARE_BYTES = 64 << 20
@@ -118,8 +122,8 @@ class Home:
         return self.path / "names" / "set" / f"{name_id}.json"
 
     def has(self, kind: Kind, artifact_id: str) -> bool:
-        """Whether the artifact is finished."""
-        return (self.artifact(kind, artifact_id) / "manifest.json").is_file()
+        """Whether the artifact is finished and whole, as its manifest tells; a folder of its name isn't enough."""
+        return is_whole(self.artifact(kind, artifact_id), kind, artifact_id)
 
     def need(self, size: int, what: str) -> None:
         """Raise UserError when fewer than `size` bytes are free."""
@@ -160,6 +164,8 @@ def open_home(path: Path | None) -> Home:
         raise UserError(
             "can't write", at=home.path, hint="choose a folder you may write to with --home or DATADREAM_HOME"
         )
+    with suppress(UserError, OSError):  # a full disk: what is there can be looked at all the same
+        durable.make_dir(home.path / "hosts")
     return home
 
 

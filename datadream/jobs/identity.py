@@ -65,6 +65,47 @@ def myself() -> Process:
     return found
 
 
+def pid_space() -> str:
+    """Whose pids these are: a container has a space of its own, on the same host and boot."""
+    try:
+        return str((PROC / "self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def place(home: Path) -> dict[str, Any]:
+    """Which folder a home is, for leases and attempts to name: a copy of it is another, whatever it is called."""
+    found = home.stat()
+    return {"device": found.st_dev, "inode": found.st_ino, "path": str(home.resolve())}
+
+
+def is_of(note: Mapping[str, Any], home: Path) -> bool:
+    """Whether what a process of this host and boot noted was meant for this very home, not for one it was copied from.
+
+    What names no home, as before homes were named, was.
+    """
+    named = note.get("home")
+    if not isinstance(named, dict):
+        return True
+    try:
+        found = place(home)
+    except OSError:
+        return False
+    return all(named.get(key) == found[key] for key in ("device", "inode"))
+
+
+def is_of_here_or_elsewhere(note: Mapping[str, Any], home: Path) -> bool:
+    """As `is_of`, of a note from any host: another may see this home under another path, or as another device."""
+    named = note.get("home")
+    if not isinstance(named, dict):
+        return True
+    try:
+        found = place(home)
+    except OSError:
+        return False
+    return any(named.get(key) == found[key] for key in ("inode", "path"))
+
+
 def is_alive(process: Process, proc: Path | None = None) -> bool:
     """Whether that very process still lives, here. One of another host or boot doesn't."""
     return identify(process.pid, proc) == process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from datadream import durable
+from datadream.jobs import mounts
 from datadream.jobs.home import Home
 from datadream.jobs.state import read_model
 
@@ -66,15 +68,36 @@ def take_slot(home: Home, slot: str) -> int | None:
     """A descriptor that holds the slot, None when it is taken.
 
     It is a flock, so a worker that inherits it holds the slot, and so does any child of it that lives on (flock(2)).
+    Where there is no flock, whoever has the file open holds it: a slot is a device of this host, whose processes tell.
     """
     path = home.slot(slot)
     durable.make_dir(path.parent)
     fd = durable.open_file(path, os.O_RDWR)
-    with suppress(BlockingIOError):
+    try:
+        if not mounts.features(path).flock:
+            raise OSError(errno.ENOTSUP, "no flock")
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return fd
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        if error.errno in durable.MISSING and not _is_open_elsewhere(path):
+            return fd
     os.close(fd)
     return None
+
+
+def _is_open_elsewhere(path: Path) -> bool:
+    """Whether another process of this host has the file open, as far as we may look."""
+    found = os.path.realpath(path)
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal() and int(process.name) != os.getpid():
+            with suppress(OSError):
+                for fd in (process / "fd").iterdir():
+                    with suppress(OSError):
+                        if str(fd.readlink()) == found:
+                            return True
+    return False
 
 
 def is_taken(home: Home, slot: str) -> bool:

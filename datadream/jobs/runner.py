@@ -175,8 +175,8 @@ class Runner:
             status = state.derive(self._home, status.id)
             self._seen[status.id].status = status
         elif status.state == "cancelling" or (status.state == "running" and status.paused):
+            self._stop(status)  # first: a full disk may refuse the note
             self._note(status)
-            self._stop(status)
         elif status.state == "running":
             self._signalled.pop((status.id, status.attempts), None)  # wanted again, it has all of the grace time again
             self._note(policy.with_reason(status, self._silence.judge(self._home, status)))
@@ -217,8 +217,7 @@ class Runner:
                 self._remote.cancel(status)
                 self._signalled[key] = now
             return
-        who = identity.parse(lease.read_note(folder / "lease")) if lease.is_held(folder / "lease") else None
-        who = who or identity.parse(state.read_attempt(folder, status.attempts).get("worker") or {})
+        who = lease.worker_of(self._home.path, folder, state.read_attempt(folder, status.attempts))
         if who is None:
             return
         if key not in self._signalled:

@@ -19,7 +19,7 @@ from datadream.canonical import ID_LENGTH
 from datadream.errors import UserError
 from datadream.jobs import identity
 from datadream.jobs.home import Home, Kind
-from datadream.jobs.lease import is_held
+from datadream.jobs.lease import is_held, may_start
 from datadream.jobs.spec import JobSpec
 
 M = TypeVar("M", bound=BaseModel)
@@ -154,9 +154,14 @@ def attempts(folder: Path) -> int:
 
 
 def claim(home: Home, job_id: str, number: int, note: dict[str, Any]) -> bool:
-    """Make attempt `number` ours; False when another runner or worker has it. One start per attempt, whoever asks."""
-    folder = durable.make_dir(home.job(job_id) / "attempts")
-    text = json.dumps({"attempt": number, "at": now(), **note}, sort_keys=True)
+    """Make attempt `number` ours; False when another runner or worker has it. One start per attempt, whoever asks.
+
+    Raises UserError when the job is gone: a claim never brings back a folder that was removed.
+    """
+    folder = home.job(job_id) / "attempts"
+    if not (folder.parent / "spec.json").exists() or not durable.make_child(folder):
+        raise UserError(f"no job {job_id}", at=home.path, hint="it was removed; ask for the same run again")
+    text = json.dumps({"attempt": number, "at": now(), "home": identity.place(home.path), **note}, sort_keys=True)
     return durable.create(folder / f"{number}.json", text.encode())
 
 
@@ -253,9 +258,10 @@ def _derive(home: Home, job_id: str) -> Status:
 
 
 def read_native(folder: Path, count: int) -> str:
-    """The cluster's id of attempt `count`; "" when there is none."""
+    """The cluster's id of attempt `count`; "" when there is none, or it is the job of a home that this is a copy of."""
     found = read_dict(folder / "native.json") or {}
-    return str(found.get("native", "")) if found.get("attempt") == count else ""
+    ours = found.get("attempt") == count and identity.is_of_here_or_elsewhere(found, folder.parent.parent)
+    return str(found.get("native", "")) if ours else ""
 
 
 def _held_up(home: Home) -> str:
@@ -306,11 +312,11 @@ def _state(
     waits = (home.queue / spec.id).exists()
     result, there = read_dict(folder / "result.json") is not None, home.has(spec.kind, spec.id)
     if result and (there or not waits):
-        return "done", "" if there else f"its {spec.kind} was removed since"
+        return "done", "" if there else _what_became(home, spec)
     last = lines[-1] if lines else {}
     settled = any(line.get("attempt") == count and line.get("state") not in ("running", "cancelling") for line in lines)
-    worker = identity.parse(attempt.get("worker") or {})
-    if is_held(folder / "lease") or (count and not settled and worker and identity.is_alive(worker)):
+    given = count and not settled and may_start(folder / "attempts" / f"{count}.json", attempt)
+    if is_held(folder / "lease") or given:
         if control.cancel:
             return "cancelling", "asked to stop"
         if control.paused:
@@ -338,6 +344,12 @@ def _state(
         return "blocked", waiting
     told = str(last.get("reason", "")) if last.get("state") == "queued" else ""
     return "queued", "" if told.startswith((PAUSED, QUEUE_PAUSED, NO_ROOM)) else told  # these pass without a line
+
+
+def _what_became(home: Home, spec: JobSpec) -> str:
+    """Why the artifact of a job that made one isn't there."""
+    ruin = home.artifact(spec.kind, spec.id).exists()
+    return f"its {spec.kind} is no longer whole" if ruin else f"its {spec.kind} was removed since"
 
 
 def _first(error: dict[str, Any]) -> str:

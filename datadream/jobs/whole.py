@@ -1,0 +1,97 @@
+"""Is a finished artifact all there? Its manifest decides, never that a folder of its name exists."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from datadream import durable
+from datadream.canonical import digest, sha256_file
+
+SIZES_MAX = 256  # so many files are looked at one by one; of more, their folders are listed
+KNOWN_MAX = 20_000
+_known: OrderedDict[str, tuple[object, bool]] = OrderedDict()
+
+
+def is_whole(folder: Path, kind: str, artifact_id: str) -> bool:
+    """Whether the manifest is this artifact's, fits itself, and every file it lists is there (of few, with its size).
+
+    A manifest that can't be read for want of rights or of its disk speaks for the artifact: that passes, and whoever
+    uses it is told. The answer is kept until the folder or its manifest changes.
+    """
+    stamp = _stamp(folder)
+    if stamp is None:
+        return False
+    found = _known.get(str(folder))
+    if found is None or found[0] != stamp:
+        try:
+            found = stamp, not fault(folder, kind, artifact_id, deep=False)
+        except OSError as error:
+            if error.errno not in durable.NO_READ:
+                raise
+            return True
+        _known[str(folder)] = found
+        if len(_known) > KNOWN_MAX:
+            _known.popitem(last=False)
+    return found[1]
+
+
+def fault(folder: Path, kind: str, artifact_id: str, deep: bool = True) -> str:
+    """What is wrong with the artifact in `folder`, "" when it is whole; with `deep` every file is hashed.
+
+    Raises OSError when that can't be read now.
+    """
+    try:
+        manifest: Any = json.loads(durable.read_bytes(folder / "manifest.json"))
+        files = {str(name): (str(entry["sha256"]), int(entry["size"])) for name, entry in manifest["files"].items()}
+        ours = (manifest.get("id", artifact_id), manifest.get("kind", kind)) == (artifact_id, kind)
+        fits = manifest.get("content") in (None, digest({name: sha256 for name, (sha256, _) in files.items()}))
+    except OSError as error:
+        if error.errno in durable.NO_READ:
+            raise
+        return "it has no manifest"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return "its manifest can't be read"
+    if not ours:
+        return "its manifest is another's"
+    if not fits:
+        return "its manifest doesn't fit itself"
+    for name in _absent(folder, files):
+        return f"{name} is gone"
+    for name, (sha256, size) in files.items() if deep or len(files) <= SIZES_MAX else ():
+        path = folder / name
+        try:
+            same = path.stat().st_size == size and (not deep or sha256_file(path) == sha256)
+        except FileNotFoundError:
+            return f"{name} is gone"
+        if not same:
+            return f"{name} has other bytes than when it was made"
+    return ""
+
+
+def _absent(folder: Path, names: Iterable[str]) -> Iterable[str]:
+    """Those of `names` that are no files below `folder`; each folder is listed once."""
+    listed: dict[str, set[str]] = {}
+    for name in names:
+        parent, _, file = name.rpartition("/")
+        if parent not in listed:
+            try:
+                with os.scandir(folder / parent) as entries:
+                    listed[parent] = {entry.name for entry in entries if entry.is_file()}
+            except (FileNotFoundError, NotADirectoryError):
+                listed[parent] = set()
+        if file not in listed[parent]:
+            yield name
+
+
+def _stamp(folder: Path) -> object | None:
+    """Tells whether the folder or its manifest has changed; None when either isn't there."""
+    try:
+        top, manifest = folder.stat(), (folder / "manifest.json").stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return top.st_ino, top.st_mtime_ns, manifest.st_ino, manifest.st_mtime_ns, manifest.st_size
