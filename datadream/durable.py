@@ -345,13 +345,7 @@ def publish_dir(
     """
     put_aside = put_aside or remove_dir
     try:
-        for path in sorted(staged.rglob("*")):
-            if path.is_dir():
-                _sync_dir(path)
-            else:
-                with path.open("rb") as file:
-                    fsync(file.fileno())
-        _sync_dir(staged)
+        sync_tree(staged)
         while os.path.lexists(final):
             if is_whole(final):
                 remove_dir(staged)
@@ -362,6 +356,17 @@ def publish_dir(
     except OSError as error:
         raise user_error(error, final) from error
     return True
+
+
+def sync_tree(path: Path) -> None:
+    """All that is in the folder `path` reaches the disk."""
+    for entry in sorted(path.rglob("*")):
+        if entry.is_dir():
+            _sync_dir(entry)
+        else:
+            with entry.open("rb") as file:
+                fsync(file.fileno())
+    _sync_dir(path)
 
 
 def link_tree(source: Path, target: Path) -> None:

@@ -88,10 +88,9 @@ def _change(home: Path | None, **changes: Any) -> Home:
 
     opened = open_home(home)
     try:
-        settings = queue.QueueSettings(**{**queue.read_settings(opened).model_dump(), **changes})
+        queue.change_settings(opened, changes)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UserError(f"{where}: {first['msg']}", hint="see `datadream queue set --help`") from error
-    queue.write_settings(opened, settings)
     return opened

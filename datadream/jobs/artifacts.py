@@ -18,12 +18,15 @@ HASHED_BYTES = 256 << 20
 Manifest = dict[str, Any]
 
 
-def publish(home: Home, kind: Kind, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any]) -> Manifest:
+def publish(
+    home: Home, kind: Kind, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], *, instead: bool = False
+) -> Manifest:
     """Hash what is staged, write its manifest, rename it into place.
 
     `content` is one digest over names and hashes of the files: equal for equal results. `origin` (times, machine,
     code version) is beside it, not in it. A whole artifact that was there first stays, and what is staged goes; one
-    that isn't whole, by its manifest and every hash, goes to the trash, and that is said on stderr.
+    that isn't whole, by its manifest and every hash, goes to the trash, and that is said on stderr. With `instead` a
+    whole one goes there too: what is staged takes its place, in one step where the file system can.
     """
     staged, final = home.staging(kind, artifact_id), home.artifact(kind, artifact_id)
 
@@ -48,6 +51,12 @@ def publish(home: Home, kind: Kind, artifact_id: str, spec: dict[str, Any], orig
         "origin": {"version": __version__, "created": datetime.now(UTC).isoformat(timespec="seconds"), **origin},
     }
     durable.write_json(staged / "manifest.json", manifest)
+    if instead and final.exists():
+        durable.sync_tree(staged)
+        if durable.exchange(staged, final):
+            trash.discard(home, staged, final)
+            return read_manifest(home, kind, artifact_id)
+        trash.discard(home, final)
     durable.publish_dir(staged, final, lambda folder: not whole.fault(folder, kind, artifact_id), aside)
     return read_manifest(home, kind, artifact_id)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from datadream import durable
 from datadream.data.shots import ShotSet, make_shot_set
 from datadream.data.source import Listed, open_source
 from datadream.errors import UserError
@@ -21,6 +22,7 @@ from datadream.jobs import submit as jobs
 from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.home import Home
 from datadream.jobs.launchers import check_launcher
+from datadream.jobs.lease import lock
 from datadream.jobs.plan import Run
 from datadream.jobs.sets import NamedSet, add_set, default_name, find_set, load_set
 from datadream.jobs.spec import JobSpec
@@ -131,44 +133,61 @@ def plan(home: Home, request: Request, methods: Methods | None = None, *, dry: b
         return marks.excluded(home, synthetic) if request.without_marked else ()
 
     runs = planned(next_repeat(home, planned) if request.force else 0)
+    missing, reused = _missing(home, runs, request.shards)
+    return Plan(request, tuple(runs), tuple(sets), tuple(missing), reused, dry)
+
+
+def _missing(home: Home, runs: Sequence[Run], shards: int) -> tuple[list[JobSpec], int]:
+    """The jobs that `runs` lack, parts before what joins them; and how many finished artifacts serve again."""
     specs = {spec.id: spec for run in runs for spec in run.jobs.values()}
     todo = jobs.missing(home, list(specs.values()))
-    split = [part for spec in todo for part in (*_parts(spec, request.shards), spec)]
-    missing = jobs.missing(home, split)
-    return Plan(request, tuple(runs), tuple(sets), tuple(missing), len(specs) - len(todo), dry)
+    split = [part for spec in todo for part in (*_parts(spec, shards), spec)]
+    return jobs.missing(home, split), len(specs) - len(todo)
 
 
 def submit(home: Home, asked: Request | Plan) -> list[str]:
     """Record the runs and queue the jobs they lack, inputs first; the jobs' ids. The runner isn't started here.
 
-    The records come first: of a submission that is cut short, nothing is computed that no table finds.
+    The records come first: of a submission that is cut short, nothing is computed that no table finds. They also keep
+    what is there: what a `gc` took away until this moment is asked for again, and from here on it takes nothing.
     """
     if isinstance(asked, Request):
         asked = plan(home, asked)
     elif asked.dry:
         asked = plan(home, asked.request)
     request = asked.request
+    jobs.check(home, asked.missing, request.launcher)
+    while not _record(home, asked):
+        asked = plan(home, request)
+    missing, _ = _missing(home, asked.runs, request.shards)
     titles = plans.titles_of(asked.runs)
     parts = {}
-    for spec in asked.missing:
+    for spec in missing:
         split = _parts(spec, request.shards)
         if split:
             parts[spec.id] = [part.id for part in split]
             titles |= {part.id: f"{titles[spec.id]} {i + 1}/{request.shards}" for i, part in enumerate(split)}
-    jobs.check(home, asked.missing, request.launcher)
-    for run in asked.runs:
-        plans.record(home, run)
     if request.experiment:
         experiments.add_runs(home, request.experiment, [run.id for run in asked.runs])
     return jobs.submit(
         home,
-        asked.missing,
+        missing,
         titles,
         experiment=request.experiment,
         priority=request.priority,
         launcher=request.launcher,
         shards=parts,
     )
+
+
+def _record(home: Home, asked: Plan) -> bool:
+    """Write the runs down; False when they were to be new, and another has just asked for the same."""
+    with lock(durable.make_dir(home.path / "runs") / ".lease"):
+        if asked.request.force and any(home.run(run.id).exists() for run in asked.runs):
+            return False
+        for run in asked.runs:
+            plans.record(home, run)
+    return True
 
 
 def make_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> list[NamedSet]:

@@ -10,7 +10,7 @@ from datadream.canonical import short_id
 from datadream.errors import UserError
 from datadream.jobs import state
 from datadream.jobs.home import Home
-from datadream.jobs.lease import lease
+from datadream.jobs.lease import lock
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,10 @@ def add_runs(home: Home, name: str, runs: Iterable[str], remove: Iterable[str] =
         raise UserError("an experiment needs a name with a visible character")
     experiment_id = short_id(["experiment", name])
     path = home.experiment(experiment_id)
-    with lease(durable.make_dir(path.parent) / ".lease", lambda _: None):
+    with lock(durable.make_dir(path.parent) / ".lease"):
         old = read_experiment(home, experiment_id)
+        if old is None and path.exists():
+            raise UserError("this experiment can't be read", at=path, hint="restore that file, or remove it")
         kept = [run for run in (old.runs if old else ()) if run not in set(remove)]
         new = Experiment(experiment_id, name, old.created if old else state.now(), tuple(dict.fromkeys([*kept, *runs])))
         content = {"id": new.id, "name": new.name, "created": new.created, "runs": list(new.runs)}
@@ -54,5 +56,7 @@ def read_experiment(home: Home, experiment_id: str) -> Experiment | None:
 
 def remove_experiment(home: Home, experiment_id: str) -> None:
     """Forget the grid; its runs stay."""
-    durable.remove_file(home.experiment(experiment_id))
-    durable.touch_dir(home.experiment(experiment_id).parent)
+    path = home.experiment(experiment_id)
+    with lock(durable.make_dir(path.parent) / ".lease"):
+        durable.remove_file(path)
+        durable.touch_dir(path.parent)

@@ -87,6 +87,11 @@ class Home:
         return self.path / "registry.lock"
 
     @property
+    def reserve(self) -> Path:
+        """Room that is held for what must be said on a full disk."""
+        return self.path / ".reserve"
+
+    @property
     def queue(self) -> Path:
         """Holds one empty file for each job that isn't finished."""
         return self.path / "queue"
@@ -125,13 +130,13 @@ class Home:
         """Whether the artifact is finished and whole, as its manifest tells; a folder of its name isn't enough."""
         return is_whole(self.artifact(kind, artifact_id), kind, artifact_id)
 
-    def need(self, size: int, what: str) -> None:
-        """Raise UserError when fewer than `size` bytes are free."""
-        free = shutil.disk_usage(self.path).free
+    def need(self, size: int, what: str, at: Path | None = None) -> None:
+        """Raise UserError when fewer than `size` bytes are free on the disk of `at` (default: the home's)."""
+        free = shutil.disk_usage(at or self.path).free
         if free < size + SPARE_BYTES:
             raise UserError(
                 f"{what} may need {_gib(size + SPARE_BYTES)} and {_gib(free)} is free",
-                at=self.path,
+                at=at or self.path,
                 hint="ask for fewer images, free some space, or choose another --home",
             )
 
@@ -165,7 +170,8 @@ def open_home(path: Path | None) -> Home:
             "can't write", at=home.path, hint="choose a folder you may write to with --home or DATADREAM_HOME"
         )
     with suppress(UserError, OSError):  # a full disk: what is there can be looked at all the same
-        durable.make_dir(home.path / "hosts")
+        for name in ("hosts", "trash"):
+            durable.make_dir(home.path / name)
     return home
 
 

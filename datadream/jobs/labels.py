@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs import state
 from datadream.jobs.home import Home
-from datadream.jobs.lease import lease
+from datadream.jobs.lease import lock
 
 LENGTH_MAX = 10_000
 
@@ -36,8 +37,8 @@ def tag(home: Home, subject: str, add: Iterable[str] = (), remove: Iterable[str]
     add, remove = list(add), set(remove)
     for word in add:
         _check(word, "tag")
-    with lease(durable.make_dir(home.path / "labels") / ".lease", lambda _: None):
-        old = read_labels(home, subject)
+    with _alone(home):
+        old = _to_change(home, subject)
         return _write(home, subject, Labels(tuple(sorted({*old.tags, *add} - remove)), old.note))
 
 
@@ -45,8 +46,20 @@ def note(home: Home, subject: str, text: str) -> Labels:
     """Replace the note; an empty one removes it."""
     if text:
         _check(text, "note")
-    with lease(durable.make_dir(home.path / "labels") / ".lease", lambda _: None):
-        return _write(home, subject, Labels(read_labels(home, subject).tags, text))
+    with _alone(home):
+        return _write(home, subject, Labels(_to_change(home, subject).tags, text))
+
+
+def _alone(home: Home) -> AbstractContextManager[None]:
+    return lock(durable.make_dir(home.path / "labels") / ".lease")
+
+
+def _to_change(home: Home, subject: str) -> Labels:
+    """As `read_labels`. Raises UserError for a damaged file: what it held must not go without a word."""
+    path = home.label(subject)
+    if path.exists() and state.read_dict(path) is None:
+        raise UserError("these tags and this note can't be read", at=path, hint="restore that file, or remove it")
+    return read_labels(home, subject)
 
 
 def _check(text: str, what: str) -> None:

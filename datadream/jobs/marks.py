@@ -17,7 +17,7 @@ from datadream.errors import UserError
 from datadream.jobs import state
 from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.home import Home
-from datadream.jobs.lease import lease
+from datadream.jobs.lease import lock
 from datadream.jobs.spec import JobSpec
 
 REASON_MAX = 1000
@@ -139,7 +139,7 @@ def _texts(found: dict[str, Any]) -> dict[str, str]:
 
 def _write(home: Home, synth_id: str, change: Callable[[Marks], Marks]) -> Marks:
     path: Path = home.marks(synth_id)
-    with lease(durable.make_dir(path.parent) / ".lease", lambda _: None):
+    with lock(durable.make_dir(path.parent) / ".lease"):
         new = change(read_marks(home, synth_id))
         if new:
             durable.write_json(path, {"images": new.images, "classes": new.classes})

@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from datadream import durable
 from datadream.jobs import mounts
 from datadream.jobs.home import Home
+from datadream.jobs.lease import lock
 from datadream.jobs.state import read_model
 
 NVIDIA = Path("/proc/driver/nvidia/gpus")
@@ -36,8 +38,19 @@ def read_settings(home: Home) -> QueueSettings:
     return read_model(home.queue_settings, QueueSettings)
 
 
+def change_settings(home: Home, changes: Mapping[str, Any]) -> QueueSettings:
+    """Change some of the settings, as they are at this moment; all of them then.
+
+    Raises pydantic's ValidationError for a value that is none.
+    """
+    with lock(home.path / ".queue.lease"):
+        settings = QueueSettings(**{**read_settings(home).model_dump(), **changes})
+        write_settings(home, settings)
+    return settings
+
+
 def write_settings(home: Home, settings: QueueSettings) -> None:
-    """Keep `settings` and wake whoever watches the queue."""
+    """Keep `settings`, whatever there was, and wake whoever watches the queue; to change one, `change_settings`."""
     durable.write_json(home.queue_settings, settings.model_dump(mode="json"))
     durable.touch_dir(durable.make_dir(home.queue))
 

@@ -323,6 +323,11 @@ class Runner:
         """Claim the next attempt and hand it over."""
         if not self._leadership.holds():
             return
+        spec = state.read_spec(self._home, status.id)
+        if state.no_room(self._home, spec.kind, spec.model):  # on a disk of its own: others may have room
+            self._not_before[status.id] = (status.attempts, time.monotonic() + REFRESH_SECONDS)
+            self._drop(status.id)
+            return
         note = {"slot": hand.slot, "worker": hand.who.to_json(), "launcher": "local", "epoch": self._leadership.epoch}
         number = status.attempts + 1
         if not state.claim(self._home, status.id, number, note):

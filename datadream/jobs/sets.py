@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from datadream.data.source import open_source
 from datadream.errors import UserError
 from datadream.jobs.artifacts import publish, read_manifest
 from datadream.jobs.home import Home
-from datadream.jobs.lease import lease
+from datadream.jobs.lease import lock
 
 FILE = "set.json"
 Check = Literal["all", "used"]
@@ -39,21 +40,29 @@ def add_set(home: Home, shots: ShotSet, name: str | None) -> NamedSet:
     if not name.strip() or not _is_text(name):
         raise UserError(f"{name!r} can't be a set's name", hint="use at least one visible character, in UTF-8")
     path = home.set_name(short_id(name))
-    held = json.loads(durable.read_bytes(path)) if path.exists() else None
-    if held and held["id"] != shots.id:
-        raise UserError(f"the name {name!r} stands for another set", at=path, hint="choose another --name")
-    with lease(durable.make_dir(home.path / "artifacts" / "set") / ".lease", lambda _: None):
-        if home.has("set", shots.id) and _folder_is_gone(load_set(home, shots.id)):
-            durable.remove_dir(home.artifact("set", shots.id))  # the same images, now in another place
-        if not home.has("set", shots.id):
+    with lock(durable.make_dir(home.path / "artifacts" / "set") / ".lease"):
+        if path.exists() and _read_name(path)[1] != shots.id:
+            raise UserError(f"the name {name!r} stands for another set", at=path, hint="choose another --name")
+        there = home.has("set", shots.id)
+        if not there or _folder_is_gone(load_set(home, shots.id)):  # the same images, now in another place
             staged = home.staging("set", shots.id)
             durable.remove_dir(staged)
             durable.write_bytes(durable.make_dir(staged) / FILE, shots.to_json_bytes())
             spec: dict[str, Any] = {"source": shots.source, "shots": shots.shots, "seed": shots.seed}
-            publish(home, "set", shots.id, spec, {})
-    durable.make_dir(path.parent)
-    durable.write_json(path, {"name": name, "id": shots.id})
+            publish(home, "set", shots.id, spec, {}, instead=there)
+        durable.make_dir(path.parent)
+        durable.write_json(path, {"name": name, "id": shots.id})
     return NamedSet(name, shots.id, shots)
+
+
+def _read_name(path: Path) -> tuple[str, str]:
+    """A name and the set it stands for. Raises UserError when that can't be read."""
+    try:
+        entry = json.loads(durable.read_bytes(path))
+        return str(entry["name"]), str(entry["id"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        hint = "restore that file, or remove it and make the set again"
+        raise UserError("this name of a set can't be read", at=path, hint=hint) from error
 
 
 def _is_text(name: str) -> bool:
@@ -97,11 +106,12 @@ def _folder_is_gone(shots: ShotSet) -> bool:
 
 
 def list_sets(home: Home) -> list[NamedSet]:
-    """Every named set, by name."""
+    """Every named set that can be read, by name; `datadream registry check` tells of others."""
     found = []
-    for path in (home.path / "names" / "set").glob("*.json"):
-        entry = json.loads(durable.read_bytes(path))
-        found.append(NamedSet(entry["name"], entry["id"], load_set(home, entry["id"])))
+    for path in (home.path / "names" / "set").glob("[!.]*.json"):
+        with suppress(UserError):
+            name, set_id = _read_name(path)
+            found.append(NamedSet(name, set_id, load_set(home, set_id)))
     return sorted(found, key=lambda entry: entry.name)
 
 
@@ -111,8 +121,8 @@ def find_set(home: Home, name: str) -> NamedSet:
         raise UserError(f"no set called {name!r}", at=home.path, hint="see `datadream set ls`")
     path = home.set_name(short_id(name))
     if path.exists():
-        entry = json.loads(durable.read_bytes(path))
-        return NamedSet(entry["name"], entry["id"], load_set(home, entry["id"]))
+        known, set_id = _read_name(path)
+        return NamedSet(known, set_id, load_set(home, set_id))
     sets = list_sets(home)
     matches = {entry.id: entry for entry in sets if len(name) >= 4 and entry.id.startswith(name)}
     if len(matches) == 1:

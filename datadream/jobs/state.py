@@ -6,7 +6,6 @@ Nothing here is stored as truth; `history.jsonl` only tells how a job came to wh
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,15 +16,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from datadream import durable
 from datadream.canonical import ID_LENGTH
 from datadream.errors import UserError
-from datadream.jobs import identity
+from datadream.jobs import identity, room
 from datadream.jobs.home import Home, Kind
 from datadream.jobs.lease import is_held, may_start
 from datadream.jobs.spec import JobSpec
+from datadream.models.presets import ModelRef
 
 M = TypeVar("M", bound=BaseModel)
 State = Literal["queued", "blocked", "running", "cancelling", "done", "failed", "cancelled", "lost"]
 STATES: tuple[State, ...] = get_args(State)
 ROOM_BYTES = 24 << 20  # nothing starts with less free
+CANCEL = "cancel"  # an empty file that says so where there is no room to write it
 PAUSED = "paused"  # how the reason of a paused job begins
 QUEUE_PAUSED, NO_ROOM = "the queue is paused", "waits for disk space"
 FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
@@ -124,7 +125,9 @@ def read_request(home: Home, job_id: str) -> Request:
 
 def read_control(home: Home, job_id: str) -> Control:
     """What was asked of a job since."""
-    return read_model(home.job(job_id) / "control.json", Control)
+    folder = home.job(job_id)
+    found = read_model(folder / "control.json", Control)
+    return found.model_copy(update={"cancel": True}) if (folder / CANCEL).exists() else found
 
 
 def read_model(path: Path, model: type[M]) -> M:
@@ -253,7 +256,7 @@ def _derive(home: Home, job_id: str) -> Status:
         settled = any(line.get("attempt") == count and line.get("state") == "lost" for line in lines)
         base = replace(base, native="" if settled else read_native(folder, count))
     if state == "queued" and not reason:
-        reason = f"waits in {request.launcher} as {base.native}" if base.native else _held_up(home)
+        reason = f"waits in {request.launcher} as {base.native}" if base.native else _held_up(home, spec)
     return replace(base, state=state, reason=reason)
 
 
@@ -264,12 +267,20 @@ def read_native(folder: Path, count: int) -> str:
     return str(found.get("native", "")) if ours else ""
 
 
-def _held_up(home: Home) -> str:
-    """Why nothing starts at all, or ""."""
+def _held_up(home: Home, spec: JobSpec) -> str:
+    """Why it doesn't start though nothing of its own is in the way, or ""."""
     if (read_dict(home.queue_settings) or {}).get("paused"):
         return QUEUE_PAUSED
-    free = shutil.disk_usage(home.path).free
-    return f"{NO_ROOM}: {free >> 20} MiB are free" if free < ROOM_BYTES else ""
+    return no_room(home, spec.kind, spec.model)
+
+
+def no_room(home: Home, kind: str, model: ModelRef | None) -> str:
+    """Why a job that makes `kind` with `model` waits for disk space, "" when there is enough on every disk it needs."""
+    free = room.least(home, kind, model)
+    if free.size >= ROOM_BYTES:
+        return ""
+    at = "" if free.at == home.path else f" on the disk of {free.at}"
+    return f"{NO_ROOM}: {free.size >> 20} MiB are free{at}"
 
 
 def find_job(home: Home, prefix: str) -> str:

@@ -33,13 +33,20 @@ class Entry:
         parts = self.origin.split("/")
         return (parts[-2] if parts[-1] == "checkpoint" else parts[-1]).removeprefix(".staging-")
 
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        if not self.path.is_dir():
+            return self.path.lstat().st_size
+        return sum(file.lstat().st_size for file in self.path.rglob("*") if not file.is_dir())
 
-def discard(home: Home, path: Path) -> Entry:
-    """Take the folder or file `path` out of the home's sight, whole and in one step.
+
+def discard(home: Home, path: Path, origin: Path | None = None) -> Entry:
+    """Take the folder or file `path` out of the home's sight, whole and in one step. `origin` is where it belongs.
 
     Raises FileNotFoundError when it isn't there, UserError when that disk refuses.
     """
-    relative = path.relative_to(home.path)
+    relative = (origin or path).relative_to(home.path)
     now = datetime.now(UTC)
     name = f"{now.strftime(STAMP)}~{'~'.join(relative.parts)}"
     for folder in _folders(home):
