@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from datadream import durable
 from datadream.cli.options import HomeOption, JsonOption
 from datadream.errors import UserError
-from datadream.text import cell
+from datadream.text import cell, shown
 from store.where import EXAMPLES
 
 if TYPE_CHECKING:
@@ -26,10 +27,22 @@ PageOption = Annotated[int, typer.Option("--page", min=1, max=PAGE_MAX, help="Wh
 
 
 def registry_of(home: Home) -> Registry:
-    """The home's registry, up to date; what there is to say of it goes to stderr."""
-    from datadream.jobs.index import open_registry
+    """The home's registry, up to date; what there is to say of it goes to stderr.
 
-    return open_registry(home, None, lambda text: typer.echo(text, err=True))
+    On a full or failing disk it is made in memory, from the old one and the folders.
+    """
+    from datadream.jobs.index import open_in_memory, open_registry
+
+    def say(text: str) -> None:
+        typer.echo(text, err=True)
+
+    try:
+        return open_registry(home, None, say)
+    except (UserError, OSError) as error:
+        if not durable.is_storage(error):
+            raise
+        say(f"datadream: the registry can't be brought up to date: {shown(str(error))}")
+        return open_in_memory(home)
 
 
 def add_list(app: typer.Typer, noun: str, shown: Sequence[str], about: str, empty: str, by: str = "") -> None:

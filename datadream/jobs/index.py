@@ -17,13 +17,15 @@ from sqlmodel import Session
 
 from datadream import durable
 from datadream.canonical import short_id
-from datadream.jobs import rows, state
+from datadream.jobs import mounts, rows, state
 from datadream.jobs.home import Home
+from datadream.jobs.lease import lease, lock
 from store import queries, writes
 from store import registry as store
-from store.registry import Registry
+from store.registry import Guard, Registry, remove
 from store.tables import KINDS, Problem
 
+GUARD_SECONDS = 120.0  # a migration of a large registry takes a while
 CHUNK_SECONDS = 0.2  # of work in one transaction, so that other writers get their turn
 PASSING = "can't be read now: "  # how a problem begins that may be gone at the next look
 Task = Callable[[Session], None]
@@ -36,9 +38,28 @@ def open_registry(
 
     Raises UserError when the registry is from a newer version.
     """
-    registry = Registry.open(home.registry, home.registry_lock, notices=notices)
+    registry = connect(home, notices)
     sync(home, registry, seconds)
     return registry
+
+
+def connect(home: Home, notices: Callable[[str], None] = lambda _: None) -> Registry:
+    """The home's registry as it stands. Raises UserError when it is from a newer version, or the disk refuses."""
+    return Registry.open(home.registry, home.registry_lock, notices=notices, guard=_guard(home.registry_lock))
+
+
+def open_in_memory(home: Home) -> Registry:
+    """All that the home's registry would hold now, in this process alone: for looking, on a disk that takes nothing."""
+    from store.memory import MemoryRegistry
+
+    registry = MemoryRegistry(home.registry)
+    sync(home, registry)
+    return registry
+
+
+def _guard(path: Path) -> Guard | None:
+    """A lock for where the kernel's, which SQLite relies on, keep nobody out."""
+    return None if mounts.has_kernel_locks(path) else partial(lock, path, GUARD_SECONDS)
 
 
 def sync(home: Home, registry: Registry, seconds: float | None = None) -> int:
@@ -82,23 +103,21 @@ def follow(home: Home, registry: Registry, job_ids: Collection[str]) -> None:
 def rebuild(home: Home, notices: Callable[[str], None] = lambda _: None) -> Registry:
     """Make the registry anew from the folders alone, in the place of the old one, which stays until that is done."""
     fresh = home.path / ".registry.db.rebuilt"
-    _remove(fresh)
-    made = Registry.open(fresh, home.path / ".registry.rebuild-lock")
-    sync(home, made)
-    with made.reading() as session:
-        writes.sql(session, "PRAGMA wal_checkpoint(TRUNCATE)")
-    made.close()
-    old = Registry(home.registry, home.registry_lock, notices)
-    with old.alone():
-        store.install(fresh, home.registry)
-    _remove(fresh)
-    (home.path / ".registry.rebuild-lock").unlink(missing_ok=True)
-    return Registry.open(home.registry, home.registry_lock, notices=notices)
-
-
-def _remove(path: Path) -> None:
-    for tail in ("", "-wal", "-shm", "-journal"):
-        path.with_name(path.name + tail).unlink(missing_ok=True)
+    with lease(home.path / ".registry.rebuild", lambda who: notices(f"waits for another rebuild: {who}")):
+        try:
+            remove(fresh)
+            writers = home.path / ".registry.rebuild-lock"
+            made = Registry.open(fresh, writers, guard=_guard(writers))
+            sync(home, made)
+            with made.reading() as session:
+                writes.sql(session, "PRAGMA wal_checkpoint(TRUNCATE)")
+            made.close()
+            guard = _guard(home.registry_lock)
+            with Registry(home.registry, home.registry_lock, notices, guard=guard).alone():
+                store.install(fresh, home.registry, guard is not None)
+        finally:
+            remove(fresh)
+    return connect(home, notices)
 
 
 def _tasks(home: Home, marks: dict[str, int]) -> Iterator[Task]:

@@ -38,12 +38,12 @@ class Data:
         """The registry as it stands. Raises UserError with one sentence when it can't be opened."""
         from sqlalchemy.exc import SQLAlchemyError
 
-        from store.registry import Registry
+        from datadream.jobs import index
 
         with self._lock:
             if self._registry is None:
                 try:
-                    self._registry = Registry.open(self.home.registry, self.home.registry_lock)
+                    self._registry = index.connect(self.home)
                 except (OSError, SQLAlchemyError) as error:
                     raise UserError(f"can't open the registry: {error}", at=self.home.registry) from error
             return self._registry
