@@ -114,11 +114,11 @@ def _remove(home: Home, item: Removable, path: Path, kept: _Kept) -> bool:
         return _discard(home, path, lambda: item.id not in kept.now())
     if not home.job(item.id).is_dir():
         return _discard(home, path, lambda: _leaves(home, path, item.id))
+    if not _leaves(home, path, item.id):
+        return False
     with lease(home.job(item.id) / "lease", lambda _: None, seconds=0):  # no worker starts on it meanwhile
-        if _leaves(home, path, item.id):
-            trash.discard(home, path)
-            return True
-    return False
+        trash.discard(home, path)
+    return True
 
 
 def _discard(home: Home, path: Path, free: Callable[[], bool]) -> bool:

@@ -222,10 +222,11 @@ def _take_away(home: Home, job_id: str, free: Callable[[], bool], away: Callable
     Its mark in the queue goes after that: a mark without a job is nothing, a job without one would be marked again.
     """
     folder = home.job(job_id)
-    with _alone(home, job_id), _unworked(folder):
+    with _alone(home, job_id):
         if not free():
             return False
-        away(folder)
+        with _unworked(folder):
+            away(folder)
     if (home.queue / job_id).exists():
         durable.remove_file(home.queue / job_id)
         durable.touch_dir(home.queue)
