@@ -10,7 +10,7 @@ import pytest
 
 from datadream import durable
 from datadream.data.shots import ShotSet
-from datadream.jobs import gc, labels, state, submit
+from datadream.jobs import gc, labels, state, submit, trash
 from datadream.jobs.home import Home, open_home
 from datadream.jobs.plan import plan, shards_of
 from datadream.jobs.queue import QueueSettings, write_settings
@@ -112,12 +112,13 @@ def test_what_has_come_to_be_needed_since_stays(home: Home, monkeypatch: pytest.
     for artifact_id in (first, second):
         durable.make_dir(home.artifact("adapter", artifact_id))
     found = gc.plan(home)
+    discard = gc.trash.discard
 
-    def remove_and_tag(path: Path) -> None:
-        path.rmdir()
+    def discard_and_tag(home: Home, path: Path) -> trash.Entry:
         labels.tag(home, second, add=["best"])
+        return discard(home, path)
 
-    monkeypatch.setattr(gc.durable, "remove_dir", remove_and_tag)
+    monkeypatch.setattr(gc.trash, "discard", discard_and_tag)
     assert [item.id for item in gc.apply(home, found)] == [first]
     assert home.artifact("adapter", second).is_dir()
 
