@@ -41,7 +41,8 @@ def registry_of(home: Home) -> Registry:
     except (UserError, OSError) as error:
         if not durable.is_storage(error):
             raise
-        say(f"datadream: the registry can't be brought up to date: {shown(str(error))}")
+        what = f"{error.message} ({error.at})" if isinstance(error, UserError) else str(error)
+        say(f"datadream: read from the folders, as the registry can't be written: {shown(what)}")
         return open_in_memory(home)
 
 

@@ -430,7 +430,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("job", "cancel", "--all"),
     ("job", "wait"),
     ("set", "make", "digits", "--shots", "1", "--name", "d"),
-    ("experiment", "add", "mine"),
+    ("experiment", "make", "mine"),
     ("tag", "add", "d", "good"),
     ("note", "d", "some words"),
     ("queue", "set", "--slots", "cpu:0"),
@@ -443,6 +443,16 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("gc", "--apply", "--jobs", "--grace", "0"),
     ("gc", "--trash"),
     ("home", "show"),
+)
+LONG_ONLY = (
+    "experiment make",
+    "note d",
+    "queue set",
+    "queue show",
+    "registry check",
+    "gc --trash",
+    "home show",
+    "job ls",
 )
 
 
@@ -463,13 +473,15 @@ def check_commands(home: Path, environment: dict[str, str], commands: tuple[tupl
 @pytest.mark.parametrize("lacks", LACKING[: scale(1, None)])
 def test_every_command_works_where_things_are_missing(lacks: str, tmp_path: Path) -> None:
     home = tmp_path / "home"
+    short = [words for words in COMMANDS if " ".join(words[:2]) not in LONG_ONLY]
+    commands = scale(tuple(short), COMMANDS)
     try:
-        assert check_commands(home, elsewhere(lacks=lacks), COMMANDS) == []
+        assert check_commands(home, elsewhere(lacks=lacks), commands) == []
         statuses = [state.derive(Home(home), path.name).state for path in (home / "jobs").glob("[0-9a-f]*")]
         assert statuses == []  # they were over, and gc took them
     finally:
         kill_all(Home(home))
-    record("missing-features", lacks=lacks, commands=len(COMMANDS), outcome="every command works")
+    record("missing-features", lacks=lacks, commands=len(commands), outcome="every command works")
 
 
 SHIM = r"""
