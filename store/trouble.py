@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from datadream import durable
 from datadream.errors import UserError
 
+FAR = 1 << 30
 INDEX = "the registry is an index of the home's folders, and jobs don't depend on it"
 
 
@@ -69,7 +70,7 @@ def _of_system(error: Exception, path: Path) -> OSError:
 
 
 def _refusal(path: Path) -> int:
-    """Why a file as long as that at `path` can't be written beside it: an errno, 0 when it can."""
+    """Why a file as long as that at `path`, or of FAR bytes, can't be written beside it: an errno, 0 when it can."""
     scratch = durable.scratch(path)
     try:
         end = path.stat().st_size if path.exists() else 0
@@ -77,6 +78,7 @@ def _refusal(path: Path) -> int:
         try:
             os.pwrite(fd, b"x" * 4096, end)
             durable.fsync(fd)
+            os.pwrite(fd, b"x", FAR)  # one byte behind a hole: only a limit of file sizes refuses that
         finally:
             os.close(fd)
     except OSError as error:

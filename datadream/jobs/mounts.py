@@ -76,10 +76,10 @@ def distrust(path: Path, why: str) -> None:
 
 
 def home_of(path: Path) -> Path | None:
-    """The home that `path` lies in, at most three folders down: the one with a `hosts` folder; None outside of any."""
+    """The home that `path` lies in, at most four folders down: the one with a `hosts` folder; None outside of any."""
     parent = str(path.parent)
     if parent not in _homes:
-        found = next((folder for folder in list(path.parents)[:3] if (folder / FOLDER).is_dir()), None)
+        found = next((folder for folder in list(path.parents)[:4] if (folder / FOLDER).is_dir()), None)
         if found is None:
             return None
         if len(_homes) > 10_000:

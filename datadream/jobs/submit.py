@@ -139,7 +139,10 @@ def cancel(home: Home, job_id: str, reason: str = "") -> None:
             durable.mark(home.job(job_id) / state.CANCEL)
         if not (home.job(job_id) / state.CANCEL).exists():  # not even that: give back what was held for this
             durable.remove_file(home.reserve)
-            durable.mark(home.job(job_id) / state.CANCEL)
+            with suppress(OSError, UserError):
+                durable.mark(home.job(job_id) / state.CANCEL)
+        if not (home.job(job_id) / state.CANCEL).exists():
+            raise
 
 
 def pause(home: Home, job_id: str, reason: str = "") -> None:
