@@ -10,7 +10,6 @@ import errno
 import os
 import sys
 import warnings
-from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -143,10 +142,7 @@ def _flush() -> None:
 def _of_system(error: OSError) -> str:
     """What the system refused, on what, and what to do."""
     if error.errno in durable.NO_SPACE:
-        if not error.filename:  # files of ours have names; what is printed hasn't
-            with suppress(OSError):
-                _flush()
-        return str(durable.no_space(error.filename or "standard output"))
+        return str(durable.no_space(error.filename or "standard output, or the disk"))
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in durable.NO_READ | durable.NO_WRITE:
         return f"{error.strerror}{where}: get the right to it, or choose another home with --home or DATADREAM_HOME"

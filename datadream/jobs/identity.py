@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,14 @@ def parse(value: Mapping[str, Any]) -> Process | None:
 
 def boot_id(proc: Path | None = None) -> str:
     """This boot's random name."""
+    return _boot_id((proc or PROC) / "sys/kernel/random/boot_id")
+
+
+@lru_cache(maxsize=8)
+def _boot_id(path: Path) -> str:
+    """No process outlives its boot."""
     try:
-        return ((proc or PROC) / "sys/kernel/random/boot_id").read_text().strip()
+        return path.read_text().strip()
     except OSError:
         return "unknown"
 

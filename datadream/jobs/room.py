@@ -54,10 +54,13 @@ def cache_of(model: ModelRef | None) -> Path | None:
     """Where the hub puts the files of `model` that have yet to come; None for a folder, and when they are there."""
     if model is None or model.digest or Path(model.location).exists():
         return None
+    name = model.location.removeprefix("hf-hub:")
+    if name.count("/") != 1:  # an open_clip name with its weights: where those come from is its own affair
+        return None
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     hub = Path(os.environ.get("HF_HOME") or cache / "huggingface")
     files = Path(os.environ.get("HF_HUB_CACHE") or hub / "hub").expanduser()
-    folder = files / f"models--{model.location.removeprefix('hf-hub:').replace('/', '--')}"
+    folder = files / f"models--{name.replace('/', '--')}"
     there = any(folder.glob("snapshots/*")) and not any(folder.glob("blobs/*.incomplete"))
     return None if there else files
 

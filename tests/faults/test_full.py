@@ -435,7 +435,7 @@ def test_what_is_printed_to_a_full_disk_is_missed(home: Home) -> None:
             spawn.command("recipe", "ls"), stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert done.returncode == 2
-    assert done.stderr.strip().startswith("datadream: no space left (standard output)")
+    assert done.stderr.strip().startswith("datadream: no space left (standard output")
     assert len(done.stderr.strip().splitlines()) == 1
 
 

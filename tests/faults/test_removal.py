@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from datadream.jobs.home import Home, open_home
 from datadream.jobs.runner import Runner
 from datadream.jobs.spec import JobSpec
 from tests.conftest import run_cli
+from tests.faults import strace
 from tests.faults.power import at_every_call, dying
-from tests.faults.scale import record
+from tests.faults.scale import record, scale
 from tests.runners import rehearsals
 
 FILES = {"a.bin": b"a" * 3000, "data/b.bin": b"b" * 500, "data/c.bin": b"", "data/deep/d.txt": b"d"}
@@ -509,3 +511,61 @@ def test_leftovers_are_swept_and_nothing_that_is_young(home: Home) -> None:
     assert check(home, registry) == []
     registry.close()
     assert read_manifest(home, spec.kind, spec.id)["id"] == spec.id
+
+
+CUT: dict[str, list[str]] = {
+    "gc": ["gc", "--apply", "--jobs", "--grace", "0"],
+    "job rm": ["job", "rm", "JOB"],
+    "empty": ["gc", "--empty-trash"],
+    "rebuild": ["registry", "rebuild"],
+    "backup": ["registry", "backup", "HOME/copy.db"],
+}
+
+
+@pytest.mark.parametrize("what", CUT)
+def test_a_command_that_is_killed_at_every_system_call(what: str, tmp_path: Path) -> None:
+    """As above, of the whole command and of SQLite too. The short form takes a moment or two of each."""
+    from store import queries
+
+    strace.available()
+    first = open_home(tmp_path / "first")
+    specs = rehearsals(2)
+    for spec in specs:
+        made(first, spec)
+    if what == "empty":
+        gc.apply(first, gc.plan(first, jobs=True))
+    index.open_registry(first).close()
+    jobs = len(list((first.path / "jobs").glob("[0-9a-f]*")))
+    moments = 0
+    for call in ("rename", "unlink", "unlinkat", "rmdir", "fsync", "ftruncate", "pwrite64"):
+        number = 1
+        while number <= scale(2 if call in ("rename", "unlink") else 0, 1000):
+            home = Home(Path(shutil.copytree(first.path, tmp_path / "home")))
+            words = [word.replace("JOB", specs[0].id).replace("HOME", str(home.path)) for word in CUT[what]]
+            status = strace.command(home, words, call, f"signal=SIGKILL:when={number}")
+            assert status in (0, -9, 137), (call, number, status)
+            for spec in specs:
+                is_good(home, spec)
+                if home.job(spec.id).exists():
+                    assert state.derive(home, spec.id).state == "done"
+            for entry in trash.entries(home):
+                if entry.origin.startswith("artifacts/"):
+                    assert whole.fault(entry.path, "rehearsal", entry.id) == ""
+            told: list[str] = []
+            registry = index.connect(home, told.append)
+            assert told == []
+            assert registry.problems() == []
+            if what in ("rebuild", "backup"):
+                assert queries.count(registry, "job") == jobs
+            registry.close()
+            if (copy := home.path / "copy.db").exists():
+                with closing(sqlite3.connect(copy)) as connection:
+                    assert connection.execute("SELECT count(*) FROM job").fetchone() == (jobs,)
+            nothing_runs(home)
+            shutil.rmtree(home.path)
+            moments += 1
+            if status == 0:
+                break
+            number += 1
+    assert moments
+    record("killed-at-every-system-call", command=what, moments=moments, outcome="whole or gone, the registry sound")
