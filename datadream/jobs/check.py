@@ -128,6 +128,8 @@ def _records(home: Home) -> Iterator[Finding]:
 def _jobs(home: Home) -> Iterator[Finding]:
     folder = home.path / "jobs"
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.name.startswith("."):
+            continue
         if not state.is_id(path.name):
             yield _finding(home, path, "extra", "is no job's folder", "move it elsewhere")
             continue

@@ -58,8 +58,9 @@ def open_in_memory(home: Home) -> Registry:
 
 
 def _guard(path: Path) -> Guard | None:
-    """A lock for where the kernel's, which SQLite relies on, keep nobody out."""
-    return None if mounts.has_kernel_locks(path) else partial(lock, path, GUARD_SECONDS)
+    """A lock for where the kernel's, which SQLite and the registry's writers rely on, keep nobody out."""
+    trusted = mounts.has_kernel_locks(path) and mounts.features(path).flock
+    return None if trusted else partial(lock, path, GUARD_SECONDS)
 
 
 def sync(home: Home, registry: Registry, seconds: float | None = None) -> int:
