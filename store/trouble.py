@@ -84,6 +84,6 @@ def _refusal(path: Path) -> int:
     except OSError as error:
         return error.errno or 0
     finally:
-        with suppress(OSError):
-            scratch.unlink(missing_ok=True)
+        with suppress(OSError, UserError):
+            durable.remove_file(scratch)
     return 0

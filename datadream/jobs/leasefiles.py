@@ -8,6 +8,7 @@ clocks are compared, and a holder that was stopped and comes back finds a higher
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -37,7 +38,8 @@ class Record:
         self._folder, self._number, self._fd, self._note = folder, number, fd, note
         self._beats = 0
         self._beaten = time.monotonic()
-        self._lost = False
+        self._lost = self._over = False
+        self._alone = threading.Lock()  # the thread that beats must not write into a file that was closed
         _keep_beating(self)
 
     @property
@@ -49,25 +51,37 @@ class Record:
 
     def beat(self) -> None:
         """Say that we live, unless another has taken over."""
-        self._lost = self._lost or newest(self._folder) != self._number
-        if not self._lost:
+        with self._alone:
+            self._lost = self._lost or newest(self._folder) != self._number
+            if self._lost or self._over:
+                return
             self._beats += 1
-            if _write(self._fd, {**self._note, "beat": self._beats}):
+            with suppress(OSError):
+                try:
+                    _write(self._fd, {**self._note, "beat": self._beats})
+                except OSError:
+                    os.utime(self._fd)
                 self._beaten = time.monotonic()
 
     def release(self) -> None:
         """Let the next one have it."""
         with _lock:
             _beating.pop(id(self), None)
-        if not _write(self._fd, {**self._note, "over": True}):
-            with suppress(OSError):  # a disk that failed: others wait until the beat is old
-                os.ftruncate(self._fd, 0)
-        os.close(self._fd)
+        with self._alone:
+            self._over = True
+            with suppress(OSError):  # on a disk that failed, others wait until the beat is old
+                try:
+                    _write(self._fd, {**self._note, "over": True})
+                except OSError:
+                    os.ftruncate(self._fd, 0)
+            os.close(self._fd)
 
 
 def take(path: Path, note: Mapping[str, Any]) -> Record | None:
     """The lock at `path`, None when another has it."""
-    folder = durable.make_dir(path.with_name(f"{path.name}.held"))
+    folder = path.with_name(f"{path.name}.held")
+    if not durable.make_child(folder):
+        raise FileNotFoundError(errno.ENOENT, "its folder is gone", str(path))
     number = newest(folder)
     if number and holder(path) is not None:
         return None
@@ -156,13 +170,8 @@ def record_bytes(note: Mapping[str, Any]) -> bytes:
     return json.dumps({**note, "beat": note.get("beat", 0)}, sort_keys=True).encode().ljust(SIZE - 1) + b"\n"
 
 
-def _write(fd: int, note: Mapping[str, Any]) -> bool:
-    with suppress(OSError):
-        return os.pwrite(fd, record_bytes(note), 0) > 0
-    with suppress(OSError):
-        os.utime(fd)
-        return True
-    return False
+def _write(fd: int, note: Mapping[str, Any]) -> None:
+    os.pwrite(fd, record_bytes(note), 0)
 
 
 def _keep_beating(record: Record) -> None:
