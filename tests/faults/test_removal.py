@@ -566,6 +566,6 @@ def test_a_command_that_is_killed_at_every_system_call(what: str, tmp_path: Path
             moments += 1
             if status == 0:
                 break
-            number += 1
+            number += {"pwrite64": 9, "fsync": 3}.get(call, 1)
     assert moments
     record("killed-at-every-system-call", command=what, moments=moments, outcome="whole or gone, the registry sound")
