@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ class MemoryRegistry(Registry):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, path)
+        self._turn = threading.RLock()
         self._memory = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
         begin_as_asked(self._memory, "MEMORY")
         connection: Any = self._memory.raw_connection()
@@ -30,8 +32,9 @@ class MemoryRegistry(Registry):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Nobody else can be at it."""
-        yield
+        """One thread at a time: all share one connection."""
+        with self._turn:
+            yield
 
     def close(self) -> None:
         """Forget it."""
@@ -39,6 +42,9 @@ class MemoryRegistry(Registry):
 
     def _current(self) -> Engine:
         return self._memory
+
+    def _guarded(self) -> AbstractContextManager[None]:
+        return self.alone()
 
 
 def _copied(path: Path, target: sqlite3.Connection) -> bool:

@@ -550,3 +550,39 @@ def test_lists_are_whole_where_the_registry_can_not_be_written(ran_copy: Path) -
     assert queries.count(registry, "run") == len(json.loads(shown.stdout)) == 8
     registry.close()
     assert not list(ran_copy.glob("registry.db*"))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_app_shows_what_there_is_on_a_full_disk(
+    there: bool, ran_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from datadream.jobs import experiments
+    from tui.services.data import Data
+
+    home = Home(ran_copy)
+    index.open_registry(home).close()
+    if there:
+        experiments.make_experiment(home, "newer than the registry")
+    else:
+        for path in ran_copy.glob("registry.db*"):
+            path.unlink()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise durable.no_space(home.registry) from OSError(errno.ENOSPC, "No space left on device")
+
+    if there:
+        connected = index.connect(home)
+        monkeypatch.setattr(connected, "writing", refuse)
+        monkeypatch.setattr(index, "connect", lambda _: connected)
+    else:
+        monkeypatch.setattr(index, "connect", refuse)
+    data = Data(home)
+    data.sync()
+    with ThreadPoolExecutor(8) as pool:  # as the app asks
+        found = [pool.submit(lambda: queries.count(data.registry(), "run")) for _ in range(20)]
+        found += [pool.submit(lambda: data.sync() or queries.count(data.registry(), "run")) for _ in range(5)]
+        assert {one.result() for one in found} == {8}
+    assert queries.count(data.registry(), "experiment") == int(there)
+    data.close()
