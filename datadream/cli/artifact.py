@@ -60,12 +60,12 @@ def noun_app(noun: str, about: str, completion: complete.Complete, empty: str) -
 def describe(home: Home, registry: Registry, noun: str, found: str) -> dict[str, Any]:
     """All that is known of one thing: its row, its record or manifest, lineage both ways, tags and note."""
     from datadream.jobs import state
-    from datadream.jobs.labels import read_labels
+    from datadream.jobs.labels import labels_to_show
     from store import queries
     from store.where import Condition
 
     row = queries.page(registry, noun, [Condition("id", "=", found)], limit=1)[0]
-    content: dict[str, Any] = {**row, "note": read_labels(home, found).note}
+    content: dict[str, Any] = {**row, "note": labels_to_show(home, found).note}
     if noun == "run":
         content["record"] = state.read_dict(home.run(found))
         return content

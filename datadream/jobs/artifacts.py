@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from datadream import __version__, durable
+from datadream import __version__, durable, records
 from datadream.canonical import digest, sha256_file
 from datadream.errors import UserError
 from datadream.jobs.home import Home, Kind
 
 HASHED_BYTES = 256 << 20
 Manifest = dict[str, Any]
+SHAPE = {"id": str, "kind": str, "spec": dict, "files": dict, "content": str, "origin": dict}
 
 
 def publish(home: Home, kind: Kind, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any]) -> Manifest:
@@ -46,11 +46,14 @@ def publish(home: Home, kind: Kind, artifact_id: str, spec: dict[str, Any], orig
 def read_manifest(home: Home, kind: Kind, artifact_id: str) -> Manifest:
     """A finished artifact's manifest. Raises UserError when there is none or it can't be read."""
     path = home.artifact(kind, artifact_id) / "manifest.json"
-    try:
-        manifest = json.loads(durable.read_bytes(path))
-    except (OSError, ValueError) as error:
-        raise UserError(f"no usable {kind} {artifact_id}", at=path, hint="remove that folder and run again") from error
-    assert isinstance(manifest, dict)
+    manifest = records.read(path, SHAPE, most=None)
+    if manifest is None:
+        raise UserError(f"no usable {kind} {artifact_id}", at=path, hint="remove that folder and run again")
+    for entry in manifest["files"].values():
+        try:
+            records.check(entry if isinstance(entry, dict) else {}, {"size": int, "sha256": str})
+        except ValueError as error:
+            raise records.Unreadable(path, f"lists a file whose entry {error}") from error
     return manifest
 
 

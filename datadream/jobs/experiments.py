@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from datadream import durable
+from datadream import durable, records
 from datadream.canonical import short_id
 from datadream.errors import UserError
 from datadream.jobs import state
@@ -44,12 +44,14 @@ def add_runs(home: Home, name: str, runs: Iterable[str], remove: Iterable[str] =
 
 
 def read_experiment(home: Home, experiment_id: str) -> Experiment | None:
-    """The experiment with this id."""
-    found = state.read_dict(home.experiment(experiment_id))
-    if found is None or not isinstance(found.get("runs"), list):
+    """The experiment with this id, None when there is none. Raises Unreadable for a damaged record."""
+    path = home.experiment(experiment_id)
+    found = records.read(path, {"name": str, "created": str, "runs": list}, most=None)
+    if found is None:
         return None
-    runs = tuple(dict.fromkeys(str(run) for run in found["runs"]))
-    return Experiment(experiment_id, str(found.get("name", "")), str(found.get("created", "")), runs)
+    if not all(isinstance(run, str) for run in found["runs"]):
+        raise records.Unreadable(path, "lists a run that is not text")
+    return Experiment(experiment_id, found["name"], found["created"], tuple(dict.fromkeys(found["runs"])))
 
 
 def remove_experiment(home: Home, experiment_id: str) -> None:

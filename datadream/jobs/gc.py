@@ -4,13 +4,12 @@ failed or cancelled one would go on from.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datadream import durable
+from datadream import durable, records
 from datadream.errors import UserError
 from datadream.jobs import state
 from datadream.jobs.home import Home
@@ -120,13 +119,11 @@ def _kept(home: Home, jobs: Iterable[str], states: dict[str, str]) -> set[str]:
     made from.
     """
     roots: set[str] = set()
-    for path in (home.path / "runs").glob("*.json"):
-        record = state.read_dict(path)
-        if record is None:
-            raise UserError("can't tell what a damaged record keeps", at=path, hint="remove that file first")
-        roots |= {str(record.get("set")), *map(str, (record.get("jobs") or {}).values())}
-    for path in (home.path / "names" / "set").glob("*.json"):
-        roots.add(str((state.read_dict(path) or {}).get("id")))
+    for path in records.entries(home.path / "runs"):
+        record = _record(path, {"set": str, "jobs": dict})
+        roots |= {str(record.get("set")), *map(str, record.get("jobs", {}).values())}
+    for path in records.entries(home.path / "names" / "set"):
+        roots.add(str(_record(path, {"id": str}).get("id")))
     roots |= {path.stem for path in (home.path / "labels").glob("[!.]*.json")}
     for job_id in jobs:
         if states[job_id] != "done":
@@ -143,24 +140,34 @@ def _kept(home: Home, jobs: Iterable[str], states: dict[str, str]) -> set[str]:
 def _parents(home: Home, artifact_id: str) -> set[str]:
     found: set[str] = set()
     for kind in KINDS:
-        manifest = state.read_dict(home.path / "artifacts" / kind / artifact_id / "manifest.json") or {}
-        spec: Any = manifest.get("spec")
-        if isinstance(spec, dict):
-            found |= {str(parent) for parent in (spec.get("inputs") or {}).values()}
+        manifest = _record(home.path / "artifacts" / kind / artifact_id / "manifest.json", {"spec": dict})
+        inputs = manifest.get("spec", {}).get("inputs")
+        found |= {str(parent) for parent in inputs.values()} if isinstance(inputs, dict) else set()
     return found
 
 
-def _inputs_of_job(home: Home, job_id: str, shards: bool = True) -> set[str]:
+def _record(path: Path, shape: records.Shape) -> dict[str, Any]:
+    """The record, empty when there is none. Raises UserError for one that can't be read: it may keep anything."""
     try:
-        spec: Any = json.loads(durable.read_bytes(home.job(job_id) / "spec.json"))
-        found = {str(parent) for parent in (spec.get("inputs") or {}).values()}
-    except (OSError, ValueError, AttributeError):
+        return records.read(path, shape, most=None) or {}
+    except records.Unreadable as error:
+        hint = "mend or remove that file first, see `datadream registry check`"
+        raise UserError("can't tell what a damaged record keeps", at=path, hint=hint) from error
+
+
+def _inputs_of_job(home: Home, job_id: str, shards: bool = True) -> set[str]:
+    inputs = (state.read_dict(home.job(job_id) / "spec.json") or {}).get("inputs")
+    if not isinstance(inputs, dict):
         return set()
+    found = {str(parent) for parent in inputs.values()}
     return found | (set(state.read_request(home, job_id).shards) if shards else set())
 
 
 def _is_labelled(home: Home, subject: str) -> bool:
-    labels = read_labels(home, subject)
+    try:
+        labels = read_labels(home, subject)
+    except records.Unreadable:
+        return True
     return bool(labels.tags or labels.note)
 
 

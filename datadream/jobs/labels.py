@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from datadream import durable
+from datadream import durable, records
 from datadream.errors import UserError
 from datadream.jobs import state
 from datadream.jobs.home import Home
@@ -24,11 +24,25 @@ class Labels:
 
 
 def read_labels(home: Home, subject: str) -> Labels:
-    """Tags and note of the thing with this id; empty when there are none."""
-    found = state.read_dict(home.label(subject)) or {}
-    tags = found.get("tags")
-    listed = tuple(str(tag) for tag in tags) if isinstance(tags, list) else ()
-    return Labels(listed, str(found.get("note", "")), str(found.get("updated", "")))
+    """Tags and note of the thing with this id; empty when there are none.
+
+    Raises Unreadable for a damaged file: what it says must not be written over, nor pass for nothing.
+    """
+    path = home.label(subject)
+    found = records.read(path, {"tags": list, "note": str, "updated": str})
+    if found is None:
+        return Labels()
+    if not all(isinstance(word, str) for word in found["tags"]):
+        raise records.Unreadable(path, "has a tag that is not text")
+    return Labels(tuple(found["tags"]), found["note"], found["updated"])
+
+
+def labels_to_show(home: Home, subject: str) -> Labels:
+    """The same for a page about that thing, which goes on without them: a damaged file's note says what is wrong."""
+    try:
+        return read_labels(home, subject)
+    except records.Unreadable as error:
+        return Labels(note=f"(tags and note can't be read: the file {error.reason})")
 
 
 def tag(home: Home, subject: str, add: Iterable[str] = (), remove: Iterable[str] = ()) -> Labels:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from datadream import durable
+from datadream import durable, records
 from datadream.jobs import identity
 
 POLL_SECONDS = 0.2
@@ -63,10 +63,9 @@ def is_held(path: Path) -> bool:
 def read_note(path: Path) -> dict[str, Any]:
     """What the last holder wrote of itself; empty when there is nothing readable."""
     try:
-        found = json.loads(durable.read_bytes(path))
-    except (OSError, ValueError):
+        return records.read(path) or {}
+    except records.Unreadable:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _try(fd: int) -> bool:

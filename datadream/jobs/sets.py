@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from datadream import durable
+from datadream import durable, records
 from datadream.canonical import short_id
 from datadream.data.shots import ShotSet, make_shot_set
 from datadream.data.source import open_source
@@ -16,6 +15,7 @@ from datadream.errors import UserError
 from datadream.jobs.artifacts import publish, read_manifest
 from datadream.jobs.home import Home
 from datadream.jobs.lease import lease
+from datadream.jobs.state import is_id
 
 FILE = "set.json"
 Check = Literal["all", "used"]
@@ -39,7 +39,7 @@ def add_set(home: Home, shots: ShotSet, name: str | None) -> NamedSet:
     if not name.strip() or not _is_text(name):
         raise UserError(f"{name!r} can't be a set's name", hint="use at least one visible character, in UTF-8")
     path = home.set_name(short_id(name))
-    held = json.loads(durable.read_bytes(path)) if path.exists() else None
+    held = read_name(path)
     if held and held["id"] != shots.id:
         raise UserError(f"the name {name!r} stands for another set", at=path, hint="choose another --name")
     with lease(durable.make_dir(home.path / "artifacts" / "set") / ".lease", lambda _: None):
@@ -88,7 +88,12 @@ def source_label(shots: ShotSet) -> str:
 def load_set(home: Home, set_id: str) -> ShotSet:
     """The set with this id."""
     read_manifest(home, "set", set_id)
-    return ShotSet.parse(durable.read_bytes(home.artifact("set", set_id) / FILE))
+    path = home.artifact("set", set_id) / FILE
+    try:
+        return ShotSet.parse(durable.read_bytes(path))
+    except (OSError, UserError) as error:
+        why = error.message if isinstance(error, UserError) else f"can't be opened: {error.strerror}"
+        raise records.Unreadable(path, why) from error
 
 
 def _folder_is_gone(shots: ShotSet) -> bool:
@@ -96,27 +101,50 @@ def _folder_is_gone(shots: ShotSet) -> bool:
     return path is not None and not Path(path).is_dir()
 
 
-def list_sets(home: Home) -> list[NamedSet]:
-    """Every named set, by name."""
-    found = []
-    for path in (home.path / "names" / "set").glob("*.json"):
-        entry = json.loads(durable.read_bytes(path))
-        found.append(NamedSet(entry["name"], entry["id"], load_set(home, entry["id"])))
+def list_sets(home: Home, unreadable: list[records.Unreadable] | None = None) -> list[NamedSet]:
+    """Every named set, by name; one that can't be read is left out, and added to `unreadable` where that is given."""
+    found: list[NamedSet] = []
+    lost = [] if unreadable is None else unreadable
+    for path in records.entries(home.path / "names" / "set"):
+        try:
+            entry = _named(home, path)
+        except records.Unreadable as error:
+            lost.append(error)
+            continue
+        except UserError:
+            lost.append(records.Unreadable(path, "names a set that is gone"))
+            continue
+        found += [entry] if entry is not None else []
     return sorted(found, key=lambda entry: entry.name)
+
+
+def read_name(path: Path) -> dict[str, Any] | None:
+    """What a name's file holds; None when there is none. Raises Unreadable."""
+    found = records.read(path, {"name": str, "id": str})
+    if found is not None and (short_id(found["name"]) != path.stem or not is_id(found["id"])):
+        raise records.Unreadable(path, "holds another name, or none of a set")
+    return found
+
+
+def _named(home: Home, path: Path) -> NamedSet | None:
+    """The set that the name in this file stands for, None when there is no such name. Raises UserError."""
+    found = read_name(path)
+    return NamedSet(found["name"], found["id"], load_set(home, found["id"])) if found is not None else None
 
 
 def find_set(home: Home, name: str) -> NamedSet:
     """The set called `name`, or whose id begins with it. Raises UserError naming the nearest."""
     if not _is_text(name):
         raise UserError(f"no set called {name!r}", at=home.path, hint="see `datadream set ls`")
-    path = home.set_name(short_id(name))
-    if path.exists():
-        entry = json.loads(durable.read_bytes(path))
-        return NamedSet(entry["name"], entry["id"], load_set(home, entry["id"]))
-    sets = list_sets(home)
+    named = _named(home, home.set_name(short_id(name)))
+    if named is not None:
+        return named
+    unreadable: list[records.Unreadable] = []
+    sets = list_sets(home, unreadable)
     matches = {entry.id: entry for entry in sets if len(name) >= 4 and entry.id.startswith(name)}
     if len(matches) == 1:
         return next(iter(matches.values()))
     near = difflib.get_close_matches(name, [entry.name for entry in sets], n=1)
     hint = f"did you mean {near[0]!r}?" if near else "make one with `datadream set make`, or see `datadream set ls`"
-    raise UserError(f"no set called {name!r}", at=home.path, hint=hint)
+    lost = records.left_out(unreadable)
+    raise UserError(f"no set called {name!r}", at=home.path, hint=f"{hint}; {lost}" if lost else hint)

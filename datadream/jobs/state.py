@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from datadream import durable
-from datadream.canonical import ID_LENGTH
+from datadream import durable, records
+from datadream.canonical import ID_LENGTH, parse_json
 from datadream.errors import UserError
 from datadream.jobs import identity
 from datadream.jobs.home import Home, Kind
@@ -106,15 +107,20 @@ def read_spec(home: Home, job_id: str) -> JobSpec:
     """A job's spec. Raises UserError when there is none that can be read."""
     path = home.job(job_id) / "spec.json"
     try:
-        return JobSpec.model_validate_json(durable.read_bytes(path))
-    except FileNotFoundError as error:
-        raise UserError(f"no job {job_id}", at=home.path, hint="see `datadream job ls`") from error
-    except (OSError, ValidationError, ValueError) as error:
-        raise UserError(
-            f"the job {job_id} has no readable spec.json",
-            at=path,
-            hint="it is left alone; ask for the same run again, or remove it with `datadream job rm`",
-        ) from error
+        found = records.read(path, most=None)
+        spec = JobSpec.model_validate(found) if found is not None else None
+    except (records.Unreadable, ValidationError, RecursionError) as error:
+        raise _no_spec(job_id, path) from error
+    if spec is None:
+        raise UserError(f"no job {job_id}", at=home.path, hint="see `datadream job ls`")
+    if set(spec.inputs) - set(ROLES):
+        raise _no_spec(job_id, path)
+    return spec
+
+
+def _no_spec(job_id: str, path: Path) -> UserError:
+    hint = "it is left alone; ask for the same run again, or remove it with `datadream job rm`"
+    return UserError(f"the job {job_id} has no readable spec.json", at=path, hint=hint)
 
 
 def read_request(home: Home, job_id: str) -> Request:
@@ -128,20 +134,19 @@ def read_control(home: Home, job_id: str) -> Control:
 
 
 def read_model(path: Path, model: type[M]) -> M:
-    """What the file at `path` holds; the defaults when it is missing or garbage."""
+    """What the file at `path` holds; the defaults when it is missing or garbage, which `flaws` tells."""
     try:
-        return model.model_validate_json(durable.read_bytes(path))
-    except (OSError, ValueError):
+        return model.model_validate(records.read(path) or {})
+    except (records.Unreadable, ValidationError):
         return model()
 
 
 def read_dict(path: Path) -> dict[str, Any] | None:
-    """A JSON object's file; None when missing, torn or something else."""
+    """A JSON object's file; None when missing, torn or something else, which `records.read` tells apart."""
     try:
-        found = json.loads(durable.read_bytes(path))
-    except (OSError, ValueError):
+        return records.read(path, most=None)
+    except records.Unreadable:
         return None
-    return found if isinstance(found, dict) else None
 
 
 def attempts(folder: Path) -> int:
@@ -166,8 +171,17 @@ def read_attempt(folder: Path, number: int) -> dict[str, Any]:
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
-    """Changes of state, oldest first."""
-    return [line for line in durable.read_jsonl(folder / "history.jsonl")[0] if isinstance(line.get("seq"), int)]
+    """Changes of state, oldest first; lines that aren't one are left out."""
+    return [line for line in durable.read_jsonl(folder / "history.jsonl")[0] if is_change(line)]
+
+
+def is_change(line: Mapping[str, Any]) -> bool:
+    """Whether a record is a change of state, as `write_history` leaves it."""
+    try:
+        records.check(line, {"seq": int, "at": str, "state": str, "reason": str, "attempt": int})
+    except ValueError:
+        return False
+    return line["state"] in STATES
 
 
 def write_history(home: Home, job_id: str, state: State, reason: str, attempt: int, **more: Any) -> None:
@@ -193,7 +207,7 @@ def last_events(folder: Path, size: int = 16384) -> list[dict[str, Any]]:
     found = []
     for line in text.split(b"\n"):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError:
             continue
         if isinstance(record, dict):
@@ -210,6 +224,8 @@ def derive(home: Home, job_id: str) -> Status:
             raise
         hint = "it is left alone; remove it with `datadream job rm`"
         raise UserError(f"the job {job_id} can't be read: {error.strerror}", at=error.filename, hint=hint) from error
+    except RecursionError as error:  # an input of its own, by a forged spec
+        raise _no_spec(job_id, home.job(job_id) / "spec.json") from error
 
 
 def _derive(home: Home, job_id: str) -> Status:
@@ -322,10 +338,10 @@ def _state(
     if control.cancel:
         return "cancelled", control.reason or "asked to stop"
     error = read_dict(folder / "error.json") or {}
-    current = int(error.get("attempt", count) or 0) >= count
+    current = _whole(error.get("attempt", count)) >= count
     if error.get("kind") in ("user", "unexpected") and current:
         return "failed", str(error.get("message", "it left no message"))
-    if last.get("state") == "failed" and int(last.get("retries", 0)) >= control.retries:
+    if last.get("state") == "failed" and _whole(last.get("retries")) >= control.retries:
         return "failed", str(last.get("reason", ""))
     if control.paused:
         return "queued", f"{PAUSED}{': ' + control.reason if control.reason else ''}"
@@ -341,7 +357,7 @@ def _state(
 
 
 def _first(error: dict[str, Any]) -> str:
-    return str(error.get("message", "it left no message")).splitlines()[0]
+    return (str(error.get("message", "")).splitlines() or ["it left no message"])[0]
 
 
 def _inputs(home: Home, spec: JobSpec, request: Request) -> str:

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from datadream.errors import UserError
 from datadream.text import ID_LENGTH, shown
 from tui import glyphs
 from tui.screens.listing_details import class_bars, facts
@@ -64,14 +65,19 @@ class RunFacts:
 
 def read_run(data: Data, row: Row) -> RunFacts:
     """All of it; what is gone or can't be read is empty."""
-    from datadream.jobs.labels import read_labels
+    from datadream.jobs.labels import labels_to_show
     from datadream.jobs.state import read_dict
+    from datadream.report.collect import read_scores
     from datadream.report.stats import wilson
 
     home, run_id = data.home, str(row["id"])
-    scores = read_dict(home.artifact("classifier", str(row["classifier"])) / "scores.json") or {}
+    try:
+        scores = read_scores(home.artifact("classifier", str(row["classifier"])))
+    except UserError:
+        scores = {}
     classes = (read_dict(home.artifact("set", str(row["set"])) / "set.json") or {}).get("classes")
-    names = tuple(str(entry.get("name", "")) for entry in classes) if isinstance(classes, list) else ()
+    entries = classes if isinstance(classes, list) else []
+    names = tuple(str(entry.get("name", "")) if isinstance(entry, dict) else "" for entry in entries)
     interval = None
     if row["correct"] is not None and row["total"]:
         found = wilson(row["correct"], row["total"])
@@ -81,10 +87,17 @@ def read_run(data: Data, row: Row) -> RunFacts:
         record=read_dict(home.run(run_id)) or {},
         names=names,
         per_class=scores.get("per_class") or [],
-        confusion=scores.get("confusion") or [],
-        labels=read_labels(home, run_id),
+        confusion=_counts(scores.get("confusion")),
+        labels=labels_to_show(home, run_id),
         interval=interval,
     )
+
+
+def _counts(found: object) -> Sequence[Sequence[int]]:
+    """A confusion map, empty when what was found is none."""
+    rows = found if isinstance(found, list) else []
+    square = all(isinstance(row, list) and len(row) == len(rows) for row in rows)
+    return rows if square and all(type(count) is int for row in rows for count in row) else []
 
 
 def pane(run: RunFacts, width: int) -> RenderableType:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from datadream import durable
+from datadream.canonical import parse_json
 from datadream.errors import UserError
 from datadream.jobs.marks import Marks, image_name, read_marks
 from tui.services.images import Picture
@@ -181,9 +182,9 @@ def _text(value: Any) -> str:
 def _row(path: Path, name: str, line: int) -> dict[str, Any]:
     """The row of one image; rows are in the order of images, so most lines are only counted."""
     try:
-        with path.open("rb") as file:
+        with durable.open_regular(path) as file:
             for text in itertools.islice(file, line, line + 1):
-                row = json.loads(text)
+                row = parse_json(text)
                 return row if isinstance(row, dict) and row.get("file_name") == name else {}
     except (OSError, ValueError):
         pass
