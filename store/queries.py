@@ -151,6 +151,22 @@ def lineage(registry: Registry, artifact_id: str) -> dict[str, list[dict[str, An
     return found
 
 
+def twins(registry: Registry, ids: Sequence[str]) -> dict[str, list[str]]:
+    """Of these runs, the others that look the same in a list: by all that is listed but their ids and numbers."""
+    found: dict[str, list[str]] = {}
+    same = " AND ".join(
+        f"b.{name} = a.{name}" for name in ("source", "method", "data", "shots", "seed", "backbone", "settings")
+    )
+    with registry.reading() as session:
+        for start in range(0, len(ids), IDS_MAX):
+            part = tuple(ids[start : start + IDS_MAX])
+            marks = ", ".join("?" * len(part))
+            text = f"SELECT a.id, b.id FROM run a JOIN run b ON {same} AND b.id != a.id WHERE a.id IN ({marks})"  # noqa: S608
+            for one, other in session.connection().exec_driver_sql(f"{text} ORDER BY b.created DESC", part):
+                found.setdefault(str(one), []).append(str(other))
+    return found
+
+
 def metrics(registry: Registry, job: str) -> dict[str, list[tuple[int, float]]]:
     """A job's curves: (step, value) by name, in order."""
     found: dict[str, list[tuple[int, float]]] = {}
@@ -272,5 +288,5 @@ def _check_value(noun: str, condition: Condition) -> None:
     elif name in TIMES and not TIME.fullmatch(value):
         what = f"{name!r} is a time in UTC, and {said} is none"
         raise UserError(what, hint=f"write {name}{condition.op}2026-01-31, or the start of such a time")
-    elif (noun, name) == ("job", "state") and value not in STATES:
-        raise UserError(f"no job is ever {said}", hint=f"a state is one of {', '.join(STATES)}")
+    elif name == "state" and value not in (known := (*STATES, "missing") if noun == "run" else STATES):
+        raise UserError(f"no {noun} is ever {said}", hint=f"a state is one of {', '.join(known)}")

@@ -19,7 +19,7 @@ SHOWN = {
     "adapter": ("id", "per", "rank", "shots", "seed", "set", "created", "bytes", "tags"),
     "synth": ("id", "adapter", "images_per_class", "num_classes", "guidance_scale", "seed", "created", "bytes", "tags"),
     "classifier": ("id", "accuracy", "data", "split", "correct", "total", "seed", "synth", "created", "tags"),
-    "run": ("id", "method", "data", "shots", "seed", "accuracy", "source", "created", "tags"),
+    "run": ("id", "state", "method", "data", "shots", "seed", "accuracy", "source", "settings", "ended", "tags"),
 }
 KINDS = {"adapter": "adapter", "synth": "synthetic", "classifier": "classifier", "set": "set"}
 

@@ -33,6 +33,7 @@ from datadream.cli import (
     sets,
     worker,
 )
+from datadream.cli.help import as_written
 from datadream.errors import UserError
 from datadream.text import shown
 
@@ -91,7 +92,7 @@ def main() -> None:
     if not debug:  # Pillow's, of metadata we don't need and sizes we refuse by a sentence of our own
         warnings.filterwarnings("ignore", module="PIL")
     try:
-        app(arguments)
+        as_written(typer.main.get_command(app))(arguments)
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this exit code
             _say("datadream: interrupted; jobs that were queued go on, see `datadream job ls`")

@@ -28,6 +28,7 @@ from datadream.jobs.spec import KINDS, JobSpec, Stage
 from datadream.jobs.submit import bytes_needed
 from datadream.models.presets import ModelRef
 from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings
+from datadream.text import size as size_text
 
 LISTED_MAX = 5000  # entries of a kind's folder that are looked at
 READ_MAX = 60  # newest manifests of a kind that are read
@@ -95,7 +96,7 @@ class Estimate:
             return "none"
         if self.unsized == sum(self.stages.values()):
             return "unknown: no past job of this home is like these"
-        text = f"{'at most' if self.at_most else 'about'} {_bytes(self.bytes)}"
+        text = f"{'at most' if self.at_most else 'about'} {size_text(self.bytes)}"
         return text + (f", without {self.unsized} jobs of unknown size" if self.unsized else "")
 
 
@@ -258,11 +259,3 @@ def _duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{round(seconds / 60)} min"
     return f"{seconds / 3600:.1f} h"
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"

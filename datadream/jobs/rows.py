@@ -1,4 +1,4 @@
-"""From folders to the registry's rows. Each function reads one thing and raises ValueError or Unreadable when it can't."""
+"""From folders to the registry's rows. Each reads one thing; ValueError or Unreadable when it can't."""
 
 from __future__ import annotations
 
@@ -169,6 +169,7 @@ def job_rows(home: Home, job_id: str) -> tuple[list[Row], bool]:
     rows: list[Row] = [
         Job(**{name: getattr(status, name) for name in Job.model_fields if name != "bad_lines"}),
         *(JobInput(job=job_id, role=role, parent=parent) for role, parent in sorted(spec.inputs.items())),
+        *(JobInput(job=job_id, role="shard", parent=shard) for shard in state.read_request(home, job_id).shards),
     ]
     seen = set()
     for line in state.history(home.job(job_id)):

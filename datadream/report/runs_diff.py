@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,12 @@ from datadream.errors import UserError
 from datadream.jobs.home import Home
 from datadream.jobs.plan import read_record
 from datadream.jobs.sets import load_set
+from datadream.records import Unreadable
 from datadream.report.collect import read_predictions, read_scores
 from datadream.report.stats import Difference, mcnemar, paired_difference
+from datadream.text import ID_LENGTH
 
+TWINS_MAX = 8  # others that a run is told apart from
 IGNORED = ("id", "jobs", "created", "recipe.about", "recipe.overrides")
 
 
@@ -60,6 +63,29 @@ def config_diff(
         if flat[0].get(key) != flat[1].get(key)
         and not any(key == name or key.startswith(f"{name}.") for name in ignore)
     )
+
+
+def differing(home: Home, run_id: str, others: Sequence[str]) -> str:
+    """What sets a run apart from others that look the same: its own values of what differs, as `steps=80`.
+
+    "" where nothing is recorded that does; a record that can't be read has no part in it.
+    """
+    records = []
+    for path in (home.run(run_id), *map(home.run, others[:TWINS_MAX])):
+        try:
+            records.append(read_record(path))
+        except Unreadable:
+            if not records:
+                return ""
+    found: dict[str, str] = {}
+    for other in records[1:]:
+        found |= {key: own for key, own, _ in config_diff(records[0], other)}
+    words = [
+        f"{key.removeprefix('recipe.')}={value[:ID_LENGTH] if key == 'set' else value}" for key, value in found.items()
+    ]
+    if not words and others:
+        words = [f"classifier={records[0]['jobs']['classify'][:ID_LENGTH]}"]  # made again, or of another model
+    return " ".join(words)
 
 
 def two_runs(home: Home, a: str, b: str) -> TwoRuns:

@@ -190,7 +190,7 @@ def test_a_damaged_record_costs_its_own_row(kind: str, victims: Victims) -> None
     said = {words: call(root, *words) for words in lists}
     for words, (code, out, err) in said.items():
         assert code in (0, 2), (words, code, err)
-        assert "unexpected" not in err and "Traceback" not in out + err, (words, err)
+        assert "datadream: unexpected" not in err and "Traceback" not in out + err, (words, err)
         assert code == 0 or len(err.strip().splitlines()) == 1, (words, err)
 
     def listed(noun: str) -> set[str]:
