@@ -291,8 +291,18 @@ class GalleryScreen(HomeScreen):
         self._mark(self._target("bad"))
 
     def do_bad_class(self) -> None:
-        """Mark the class, or take the mark away."""
-        self._mark(self._target("bad_class"))
+        """Say how many images that is; then mark the class, or take the mark away."""
+        from tui.screens.modals import Confirm
+
+        assert self.album is not None
+        target, class_ = self._target("bad_class"), self.album.classes[self.label]
+        count = len(self.album.pictures(self.label))
+        what = f"the class {shown(class_.name)}: {count:,} image{'' if count == 1 else 's'}"
+        marked = self._is_marked(target)
+        question = f"Unmark {what}?" if marked else f"Mark {what} as bad?"
+        note = "" if marked else "`datadream run --without-marked` then trains without them. u undoes it."
+        confirm = Confirm(question, note, yes="Unmark" if marked else "Mark")
+        self.dream.push_screen(confirm, lambda yes: self._mark(target) if yes else None)
 
     def do_lineage(self) -> None:
         """What it was made from, and what from it."""
