@@ -16,10 +16,12 @@ import pytest
 
 from datadream import records
 from datadream.canonical import short_id
-from datadream.jobs import experiments, labels, marks, queue, sets
+from datadream.errors import UserError
+from datadream.jobs import experiments, labels, marks, queue, sets, state
 from datadream.jobs.home import Home
 from tests.conftest import TINY_OPTIONS
 from tests.faults.scale import record, scale
+from tests.runners import rehearsals
 
 DEEP = b"[" * 100_000
 Damage = Callable[[Path, bytes], None]
@@ -80,7 +82,7 @@ DAMAGES: dict[str, Damage] = {
     "cut": lambda path, whole: replaced(whole[: len(whole) // 3])(path, whole),
     "larger than any": lambda path, _: os.truncate(path, records.MOST_BYTES + 1),
 }
-SHORT = ("NULs", "deep", "wrong types", "a pipe", "a link to nothing")
+SHORT = ("NULs", "wrong types", "a pipe")
 USABLE = {  # what these files are without a line or a field is no damage
     "empty": {"events.jsonl", "history.jsonl", "cluster.toml"},
     "an empty object": {"control.json", "request.json", "queue.json", "tui.json"},
@@ -171,7 +173,7 @@ def victims(ran_copy: Path) -> Victims:
 
 @pytest.mark.parametrize("kind", scale(SHORT, tuple(DAMAGES)))
 def test_a_damaged_record_costs_its_own_row(kind: str, victims: Victims) -> None:
-    home, root = victims.home, victims.home.path
+    root = victims.home.path
     named = {}
     for what, path in victims.files.items():
         if path.name in USABLE.get(kind, ()):
@@ -218,3 +220,89 @@ def test_a_damaged_record_costs_its_own_row(kind: str, victims: Victims) -> None
         in_words = what in COSTS_THE_JOB and what in found.get(f"jobs/{victims.jobs[what]}", "")
         assert place in found or in_words, (what, place, found)
     record("damaged-records", kind=kind, records=len(named), commands=len(lists), outcome="the others stay; all named")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in DAMAGES if kind not in ("an empty object", "wrong types")])
+def test_whatever_a_file_is_it_is_unreadable_and_nothing_else(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    whole = b'{\n  "id": "x",\n  "created": "2026-01-31"\n}\n'
+    path.write_bytes(whole)
+    assert records.read(path, {"id": str}) == {"id": "x", "created": "2026-01-31"}
+    DAMAGES[kind](path, whole)
+    with pytest.raises(records.Unreadable) as caught:
+        records.read(path, {"id": str})
+    assert caught.value.path == path and "datadream registry check" in str(caught.value)
+    assert caught.value.reason.split()[0] in ("is", "holds", "has", "lacks", "can't"), caught.value.reason
+    assert state.read_dict(path) is None
+
+
+def test_a_missing_file_is_no_damage_and_a_missing_field_is(tmp_path: Path) -> None:
+    assert records.read(tmp_path / "nothing.json") is None
+    assert records.entries(tmp_path / "nothing") == []
+    (tmp_path / "a.json").write_text('{"n": 1, "on": true}')
+    for shape, words in (
+        ({"name": str}, "lacks 'name'"),
+        ({"n": str}, "not text"),
+        ({"on": int}, "not a whole number"),
+    ):
+        with pytest.raises(records.Unreadable, match=words):
+            records.read(tmp_path / "a.json", shape)
+    assert records.read(tmp_path / "a.json", {"n": float, "on": bool}) == {"n": 1, "on": True}
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="can't list the records"):
+        records.entries(tmp_path / "file")
+
+
+def test_a_damaged_record_of_the_user_is_not_written_over(home: Home) -> None:
+    """What was in it may still be had by other means; a tag or a run more is no reason to lose it."""
+    run, synth = "a" * 16, "b" * 16
+    labels.tag(home, run, ["good"])
+    marks.mark(home, synth, ["zero/00000.png"])
+    made = experiments.add_runs(home, "grid", [run])
+    for path, again in (
+        (home.label(run), lambda: labels.note(home, run, "x")),
+        (home.marks(synth), lambda: marks.mark(home, synth, ["one"])),
+        (home.experiment(made.id), lambda: experiments.add_runs(home, "grid", [synth])),
+    ):
+        path.write_bytes(DEEP)
+        with pytest.raises(records.Unreadable):
+            again()
+        assert path.read_bytes() == DEEP
+
+
+def test_a_folder_that_can_not_be_looked_into_is_a_problem_and_the_rest_is_listed(victims: Victims) -> None:
+    root = victims.home.path
+    (root / "labels").rename(root / "away")
+    (root / "labels").write_text("no folder")
+    (root / "runs").rename(root / "runs.away")
+    (root / "runs").symlink_to("runs")
+    assert call(root, "registry", "rebuild")[0] == 0
+    code, out, err = call(root, "job", "ls", "--json")
+    assert code == 0 and json.loads(out) and "can't be read" in err
+    code, out, _ = call(root, "registry", "check", "--json")
+    assert code == 1 and {"labels", "runs"} <= {entry["path"] for entry in json.loads(out)}
+    code, out, err = call(root, "compare")
+    assert code == 2 and "can't list the records" in err
+    (root / "runs").unlink()
+    (root / "runs.away").rename(root / "runs")
+    assert victims.spared <= {row["id"] for row in json.loads(call(root, "runs", "ls", "--json")[1])}
+
+
+def test_events_of_any_shape_are_followed_and_shown(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    from datadream.cli.progress import following
+    from datadream.jobs.events import Tail, is_event
+
+    (spec,) = rehearsals(1)
+    path = home.path / "events.jsonl"
+    odd = [
+        *('{"kind": "progress"}', '{"kind": "progress", "done": "x", "total": 1, "unit": "steps"}', '{"kind": 7}'),
+        *('{"kind": "metric", "step": "one", "loss": 1}', '{"kind": "metric", "step": 1, "loss": NaN}', "[1]", "{}"),
+        *('{"kind": "done"}', '{"kind": "state", "state": "failed"}', "[" * 100_000, '{"kind": "done", "seconds": []}'),
+        '{"kind": "progress", "done": 1, "total": 4, "unit": "steps"}',
+    ]
+    path.write_text("\n".join(odd) + "\n")
+    found = list(filter(is_event, Tail(path).records()))
+    assert [event["kind"] for event in found] == ["state", "progress"]
+    with following({spec.id: "a job"}, quiet=False) as on_event:
+        on_event(spec, found[1])
+    assert "a job: 1/4 steps" in capsys.readouterr().err
