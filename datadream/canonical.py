@@ -29,8 +29,8 @@ def canonical_json(value: Any) -> bytes:
 def parse_json(data: bytes) -> Any:
     """What `data` says, when it is JSON as this program writes it.
 
-    Raises ValueError, in words that go on from "it ...", for all else: no UTF-8, no JSON, NaN or Infinity, a number
-    beyond 64 bits, a key twice, half a surrogate pair, nesting without end.
+    Raises ValueError, in words that go on from "the file ...", for all else: no UTF-8, no JSON, NaN or Infinity, a
+    number beyond 64 bits, a key twice, half a surrogate pair, nesting without end.
     """
     if not data.strip():
         raise ValueError("is empty")

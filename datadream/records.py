@@ -27,11 +27,12 @@ Shape = Mapping[str, type]
 
 
 class Unreadable(UserError):
-    """A record that is there and can't be read: `reason` goes on from "it ...", `path` is the file."""
+    """A record that is there and can't be read: `reason` goes on from "the file ...", `path` is that file."""
 
-    def __init__(self, path: Path, reason: str, hint: str = "`datadream registry check` says what to do") -> None:
+    def __init__(self, path: Path, reason: str, hint: str = "", what: str = "this record") -> None:
         self.path, self.reason = path, reason
-        super().__init__(f"can't read this record: it {reason}", at=path, hint=hint)
+        hint = hint or "`datadream registry check` says what to do"
+        super().__init__(f"{what} can't be read: the file {reason}", at=path, hint=hint)
 
 
 def read(path: Path, shape: Shape | None = None, most: int | None = MOST_BYTES) -> dict[str, Any] | None:
@@ -63,7 +64,7 @@ def read(path: Path, shape: Shape | None = None, most: int | None = MOST_BYTES) 
 
 
 def check(found: Mapping[str, Any], shape: Shape) -> None:
-    """Raise ValueError, in words that go on from "it ...", unless `found` has these fields, each of its type.
+    """Raise ValueError, in words that go on from "the file ...", unless `found` has these fields, each of its type.
 
     A `float` may be a whole number; a truth value is never a number.
     """

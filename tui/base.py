@@ -56,7 +56,8 @@ class TopBar(Static):
             parts += ["queue paused"] * snapshot.paused + ["frozen, z goes on"] * frozen
             status = f" {glyphs.DOT} ".join(parts)
         if not trouble and snapshot is not None and snapshot.problems:
-            trouble = f"! {snapshot.problems} files of this home can't be read: `datadream registry check` names them"
+            many = f"{snapshot.problems} files of this home" if snapshot.problems > 1 else "1 file of this home"
+            trouble = f"! {many} can't be read: `datadream registry check` says more"
         if (mode, crumb, status, trouble) != self._said:
             self._said = (mode, crumb, status, trouble)
             text = Text.assemble(

@@ -19,6 +19,7 @@ from datadream.jobs.lease import lease
 from datadream.jobs.spec import JobSpec
 
 REASON_MAX = 1000
+WHAT = "these marks"
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ def read_marks(home: Home, synth_id: str) -> Marks:
     try:
         found = records.read(path, {"images": dict, "classes": dict}, most=None)
     except records.Unreadable as error:
-        raise records.Unreadable(path, error.reason, hint) from error
+        raise records.Unreadable(path, error.reason, hint, WHAT) from error
     if found is None:
         return Marks()
     if not all(isinstance(why, str) for part in ("images", "classes") for why in found[part].values()):
-        raise records.Unreadable(path, "has a reason that is not text", hint)
+        raise records.Unreadable(path, "has a reason that is not text", hint, WHAT)
     return Marks(found["images"], found["classes"])
 
 

@@ -92,7 +92,7 @@ def load_set(home: Home, set_id: str) -> ShotSet:
     try:
         return ShotSet.parse(durable.read_bytes(path))
     except (OSError, UserError) as error:
-        why = error.message if isinstance(error, UserError) else f"can't be opened: {error.strerror}"
+        why = error.message.removeprefix("this ") if isinstance(error, UserError) else f"can't be opened: {error.strerror}"
         raise records.Unreadable(path, why) from error
 
 

@@ -113,7 +113,7 @@ def read_predictions(path: Path) -> tuple[tuple[str, ...], tuple[bool, ...]]:
     try:
         rows = list(csv.DictReader(io.StringIO(durable.read_bytes(path).decode("utf-8"), newline="")))
     except FileNotFoundError as error:
-        raise Unreadable(path, "is gone", hint=again) from error
+        raise Unreadable(path, "is gone", again) from error
     except OSError as error:
         raise Unreadable(path, f"can't be opened: {error.strerror}", hint=again) from error
     except (UnicodeDecodeError, csv.Error) as error:

@@ -75,8 +75,7 @@ class Queueing(HomeScreen):
 
         def fill(offer: read.Offer) -> None:
             offers.append(offer)
-            if dialog.is_mounted:
-                dialog.fill(offer.question, shown_lines(offer.about.splitlines()))
+            dialog.fill(offer.question, shown_lines(offer.about.splitlines()))
 
         def deed(data: Data) -> None:
             jobs.extend(read.queue(data, offers[0].plan))
@@ -86,10 +85,6 @@ class Queueing(HomeScreen):
                 done, command = offers[0].done, offers[0].command
                 self.act(done, deed, undo=lambda data: unqueue(data.home, jobs), command=command)
 
-        def failed(why: str) -> None:
-            if dialog.is_mounted:
-                dialog.refuse(why)
-
         dialog = Confirm("Queue these runs?", yes="Queue", reading=True)
         self.dream.push_screen(dialog, answered)
-        self.ask("offer", lambda data: read.offer(data, request, recipe), fill, failed=failed)
+        self.ask("offer", lambda data: read.offer(data, request, recipe), fill, failed=dialog.refuse)

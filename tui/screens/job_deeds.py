@@ -242,9 +242,9 @@ class JobDeeds(Base):
 
         def fill(jobs: list[Facts]) -> None:
             question, notes = words(jobs)
-            if dialog.is_mounted and able:
+            if able:
                 dialog.fill(question, notes)
-            elif dialog.is_mounted:
+            else:
                 dialog.refuse(refusal(deed, jobs[0]) if jobs else "these jobs are gone")
 
         def answered(yes: bool | None) -> None:
@@ -255,7 +255,7 @@ class JobDeeds(Base):
         dialog = Confirm(question, notes, yes=YES.get(deed, "Yes"), reading=reading)
         self.dream.push_screen(dialog, answered)
         if reading:
-            self.ask("confirm", read, fill, failed=lambda why: dialog.refuse(why) if dialog.is_mounted else None)
+            self.ask("confirm", read, fill, failed=dialog.refuse)
 
     def _run(self, deed: str, verb: str, ids: list[str], command: str) -> None:
         """Do it to each in the pool that is still on the list; undo reaches only those it was done to."""

@@ -304,7 +304,7 @@ class ListScreen(Labelling, HomeScreen):
 
         choose = Choose("Columns", [(name, name) for name in now], many=True, chosen=now)
         self.dream.push_screen(choose, answered)
-        self.ask("columns", known, lambda names: choose.fill(names) if choose.is_mounted else None)
+        self.ask("columns", known, choose.fill)
 
     # Rows
 

@@ -81,8 +81,7 @@ class Labelling(HomeScreen):
 
         def fill(known: Known) -> None:
             found.update(known)
-            if box.is_mounted:
-                box.fill(value(known), " ")
+            box.fill(value(known), " ")
 
         def closed(text: str | None) -> None:
             if text is not None:
@@ -90,7 +89,7 @@ class Labelling(HomeScreen):
 
         box = AskText(title, hint=hint, check=check, reading=True)
         self.dream.push_screen(box, closed)
-        self.ask("labels", read, fill, failed=lambda why: box.refuse(why) if box.is_mounted else None)
+        self.ask("labels", read, fill, failed=box.refuse)
 
     def _whose(self, ids: Collection[str]) -> str:
         return f"the {self.NOUN} {next(iter(ids))[:ID_LENGTH]}" if len(ids) == 1 else f"{len(ids)} {self.NOUN}s"

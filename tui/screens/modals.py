@@ -1,7 +1,7 @@
 """Small questions over a screen: confirm, a line of text, a choice, and panels of text. Escape always leaves them.
 
-Each is there at once. What it has to read first comes by `fill`; until then it says READING, and what is typed goes to
-it and not to the screen below.
+Each is there at once. What it has to read first comes by `fill`, at any moment: before it is drawn, or when it was left
+already. Until then it says READING, and what is typed goes to it and not to the screen below.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Confirm(ModalScreen[bool]):
     def __init__(self, question: str, loss: str = "", yes: str = "Yes", *, reading: bool = False) -> None:
         super().__init__()
         self._question, self._loss, self._yes = question, loss, yes
-        self._reading = reading
+        self._reading, self._refused = reading, False
 
     def compose(self) -> ComposeResult:
         """Question, loss, two buttons."""
@@ -56,22 +56,22 @@ class Confirm(ModalScreen[bool]):
     def fill(self, question: str, loss: str) -> None:
         """What was read; now it can be answered."""
         self._question, self._loss, self._reading = question, loss, False
-        if self.is_mounted:
-            self._tell()
+        self._tell()
 
     def refuse(self, why: str) -> None:
         """It can't be done, as what was read says: only `n` is left."""
-        self.fill(self._question, why)
-        self._reading = True
-        if self.is_mounted:
-            self.query_one("#yes").display = False
+        self._loss, self._reading, self._refused = why, False, True
+        self._tell()
 
     def _tell(self) -> None:
+        if not self.query("#no"):
+            return
         self.query_one("#question", Label).update(Text(self._question))
         said = READING if self._reading else self._loss
         self.query_one("#loss", Static).update(Text(said))
         self.query_one("#loss").display = bool(said)
         self.query_one("#yes", Button).disabled = self._reading
+        self.query_one("#yes", Button).display = not self._refused
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """By mouse or enter."""
@@ -79,7 +79,7 @@ class Confirm(ModalScreen[bool]):
 
     def action_yes(self) -> None:
         """Do it, once it is known what."""
-        if not self._reading:
+        if not self._reading and not self._refused:
             self.dismiss(True)
 
     def action_leave(self) -> None:
@@ -107,7 +107,7 @@ class AskText(ModalScreen[str | None]):
     ) -> None:
         super().__init__()
         self._title, self._value, self._hint, self._check = title, value, hint, check
-        self._reading, self._entered = reading, False
+        self._reading, self._entered, self._why = reading, False, ""
 
     def compose(self) -> ComposeResult:
         """Title, input, hint."""
@@ -122,9 +122,12 @@ class AskText(ModalScreen[str | None]):
 
     def fill(self, value: str, between: str = "", hint: str = "") -> None:
         """What was read; `between` goes before what was typed meanwhile."""
+        self._reading, self._hint = False, hint or self._hint
+        if not self.query("#hint"):
+            self._value = value
+            return
         field = self.query_one("#text", Input)
-        typed, self._reading = field.value, False
-        self._hint = hint or self._hint
+        typed = field.value
         field.value = f"{value}{between if value and typed else ''}{typed}"
         field.cursor_position = len(field.value)
         self._tell(self._check(field.value))
@@ -133,10 +136,15 @@ class AskText(ModalScreen[str | None]):
 
     def refuse(self, why: str) -> None:
         """It can't be read: escape is all that is left."""
-        self._reading, self._entered = True, False
-        self.query_one("#hint", Static).update(Text(why, "yellow"))
+        self._reading, self._entered, self._why = True, False, why
+        self._tell("")
 
     def _tell(self, wrong: str) -> None:
+        if not self.query("#hint"):
+            return
+        if self._why:
+            self.query_one("#hint", Static).update(Text(self._why, "yellow"))
+            return
         said = READING if self._reading else wrong or self._hint or "enter keeps it, escape leaves it as it was"
         self.query_one("#hint", Static).update(Text(said, "yellow" if wrong and not self._reading else ""))
 
@@ -200,7 +208,8 @@ class Choose(ModalScreen["str | list[str] | None"]):
     def fill(self, options: Sequence[tuple[str, str]]) -> None:
         """More of them, once they are known; what is ticked, and the cursor, stay."""
         self._options = list(options)
-        self.query_one("#choices", Ticks).fill([(key, "" if label == key else label) for key, label in options])
+        for choices in self.query("#choices").results(Ticks):
+            choices.fill([(key, "" if label == key else label) for key, label in options])
 
     def action_keep(self) -> None:
         """Answer with what is chosen."""
@@ -257,8 +266,8 @@ class Panel(ModalScreen[None]):
     def fill(self, content: RenderableType) -> None:
         """What was read."""
         self._content = content
-        if self.is_mounted:
-            self.query_one("#panel-text", Static).update(content)
+        for text in self.query("#panel-text").results(Static):
+            text.update(content)
 
     def action_scroll(self, lines: int) -> None:
         """By so many lines."""
