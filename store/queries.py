@@ -151,19 +151,24 @@ def lineage(registry: Registry, artifact_id: str) -> dict[str, list[dict[str, An
     return found
 
 
-def twins(registry: Registry, ids: Sequence[str]) -> dict[str, list[str]]:
-    """Of these runs, the others that look the same in a list: by all that is listed but their ids and numbers."""
+TWINS = """
+SELECT a.id, (SELECT group_concat(id, ' ') FROM (SELECT b.id FROM run b WHERE b.source = a.source AND
+    b.method = a.method AND b.data = a.data AND b.shots = a.shots AND b.seed = a.seed AND b.backbone = a.backbone AND
+    b.settings = a.settings AND b.id != a.id LIMIT {most}))
+FROM run a WHERE a.id IN ({ids})
+"""
+
+
+def twins(registry: Registry, ids: Sequence[str], most: int = 8) -> dict[str, list[str]]:
+    """Of these runs, others that look the same in a list, by all that is listed but ids and numbers; at most `most`."""
     found: dict[str, list[str]] = {}
-    same = " AND ".join(
-        f"b.{name} = a.{name}" for name in ("source", "method", "data", "shots", "seed", "backbone", "settings")
-    )
     with registry.reading() as session:
         for start in range(0, len(ids), IDS_MAX):
             part = tuple(ids[start : start + IDS_MAX])
-            marks = ", ".join("?" * len(part))
-            text = f"SELECT a.id, b.id FROM run a JOIN run b ON {same} AND b.id != a.id WHERE a.id IN ({marks})"  # noqa: S608
-            for one, other in session.connection().exec_driver_sql(f"{text} ORDER BY b.created DESC", part):
-                found.setdefault(str(one), []).append(str(other))
+            text = TWINS.format(most=most, ids=", ".join("?" * len(part)))
+            for one, others in session.connection().exec_driver_sql(text, part):
+                if others:
+                    found[str(one)] = str(others).split()
     return found
 
 

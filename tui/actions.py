@@ -185,11 +185,17 @@ def actions(screen: str) -> tuple[Action, ...]:
 
 
 def bindings(screen: str) -> list[BindingType]:
-    """Textual's bindings for them; each runs `action_do`, which says why when it can't be done."""
-    return [
+    """Textual's bindings for them; each runs `action_do`, which says why when it can't be done.
+
+    A slash that means nothing on a screen is bound too: what is typed after it must not become keys.
+    """
+    found: list[BindingType] = [
         Binding(action.keys, f"do({action.id!r})", action.label, show=action.footer, id=action.name)
         for action in actions(screen)
     ]
+    if screen != "app" and not any("slash" in action.keys.split(",") for action in actions(screen)):
+        found.append(Binding("slash", "no_filter", show=False))
+    return found
 
 
 def key_names(keys: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container
 from textual.message import Message
 from textual.screen import Screen
@@ -24,6 +24,7 @@ from tui.actions import actions, key_names
 from tui.services.data import Data
 from tui.services.snapshot import Snapshot
 from tui.widgets.key_line import KeyLine
+from tui.widgets.lines import Lines
 
 if TYPE_CHECKING:
     from tui.app import DataDreamApp
@@ -35,11 +36,11 @@ MODES = 9  # the first actions of the app, on the digits
 REFRESH_SECONDS = 2.0  # a live job writes to the registry often; lists follow at this pace
 
 
-class TopBar(Static):
+class TopBar(Lines):
     """Where one can go, where one is, what runs; a line more for trouble. Redrawn only when that changes."""
 
     def __init__(self) -> None:
-        super().__init__(id="top-bar", markup=False)
+        super().__init__(id="top-bar")
         self._said: tuple[object, ...] = ()
 
     def tell(self, mode: str, crumb: str, snapshot: Snapshot | None, frozen: bool) -> None:
@@ -90,7 +91,7 @@ class HomeScreen(Screen[None]):
 
     KEY: ClassVar[str] = ""
     CRUMB: ClassVar[str] = ""
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("slash", "no_filter", show=False)]  # a screen's own comes before
+    BINDINGS: ClassVar[list[BindingType]] = []
     AUTO_FOCUS = "#body *"
 
     def __init__(self) -> None:

@@ -114,8 +114,8 @@ def _tasks(home: Home, marks: dict[str, int]) -> Iterator[Task]:
             partial(_no_artifact, marks, kind),
             state.is_id,
         )
-    yield from _folder(home, marks, "runs", partial(_run, home), _no_run, _is_json)
     yield from _jobs(home, marks)
+    yield from _folder(home, marks, "runs", partial(_run, home), _no_run, _is_json)  # its jobs say how it goes on
     for place, read, gone in (
         ("names/set", rows.name_rows, _no_name),
         ("labels", rows.label_rows, _no_labels),

@@ -91,9 +91,10 @@ def load_set(home: Home, set_id: str) -> ShotSet:
     path = home.artifact("set", set_id) / FILE
     try:
         return ShotSet.parse(durable.read_bytes(path))
-    except (OSError, UserError) as error:
-        why = error.message.removeprefix("this ") if isinstance(error, UserError) else f"can't be opened: {error.strerror}"
-        raise records.Unreadable(path, why) from error
+    except OSError as error:
+        raise records.Unreadable(path, f"can't be opened: {error.strerror}") from error
+    except UserError as error:
+        raise records.Unreadable(path, error.message.removeprefix("this ")) from error
 
 
 def _folder_is_gone(shots: ShotSet) -> bool:

@@ -15,7 +15,6 @@ from datadream.report.collect import read_predictions, read_scores
 from datadream.report.stats import Difference, mcnemar, paired_difference
 from datadream.text import ID_LENGTH
 
-TWINS_MAX = 8  # others that a run is told apart from
 IGNORED = ("id", "jobs", "created", "recipe.about", "recipe.overrides")
 
 
@@ -71,7 +70,7 @@ def differing(home: Home, run_id: str, others: Sequence[str]) -> str:
     "" where nothing is recorded that does; a record that can't be read has no part in it.
     """
     records = []
-    for path in (home.run(run_id), *map(home.run, others[:TWINS_MAX])):
+    for path in (home.run(run_id), *map(home.run, others)):
         try:
             records.append(read_record(path))
         except Unreadable:

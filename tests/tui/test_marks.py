@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from datadream import durable
-from datadream.jobs import queue, spawn, state, submit
+from datadream.jobs import index, queue, spawn, state, submit
 from datadream.jobs.home import Home, open_home
 from datadream.jobs.labels import read_labels, tag
 from datadream.jobs.sets import make_set
@@ -79,6 +79,7 @@ def test_what_a_filter_hides_is_left_alone_by_every_key(key: str, waiting: tuple
         await looker.press("y")
         await looker.see(lambda: all(map(done, seen)))
         assert not any(map(done, hidden))
+        await looker.see(lambda: bool(looker.app.log_of_commands))
         assert all(job_id not in looker.app.log_of_commands[-1][1] for job_id in hidden)
         await filtered(looker, screen, "")
         await looker.see("marked")
@@ -154,6 +155,7 @@ def test_every_list_tags_only_the_marked_rows_that_are_seen(
 ) -> None:
     home = open_home(ran_copy)
     make_set(home, "digits", 1, 7, split_seed=0, name="other", check="used")
+    index.open_registry(home).close()
     left = set(keys(ran_copy, noun, where) if mode != "synth" else keys(ran_copy, noun)[:1])
     where = where if mode != "synth" else f"id={next(iter(left))[:8]}"
 

@@ -32,6 +32,7 @@ from tui import glyphs
 from tui.base import HomeScreen, Still
 from tui.screens.listing_filter import FilterBox, Found, draft, read
 from tui.screens.listing_labels import Labelling
+from tui.widgets.lines import Lines
 from tui.widgets.table import VirtualTable
 from tui.widgets.table_columns import DESCENDING, Column, Row, column
 
@@ -157,7 +158,7 @@ class ListScreen(Labelling, HomeScreen):
                 yield Static(id="empty", markup=False)
             with VerticalScroll(id="detail", classes="pane"):
                 yield Static(id="detail-text", markup=False)
-        yield Static(id="status", markup=False)
+        yield Lines(id="status")
 
     def columns(self) -> list[str]:
         """Those shown: chosen before, else the usual ones."""
@@ -388,7 +389,7 @@ class ListScreen(Labelling, HomeScreen):
         line = f" {glyphs.DOT} ".join(parts)
         if line != self._said:
             self._said = line
-            self.query_one("#status", Static).update(Text(line, overflow="ellipsis", no_wrap=True), layout=False)
+            self.query_one("#status", Lines).update(Text(line), layout=False)
 
 
 def shown_lines(text: str) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import RenderableType
 from textual.binding import BindingType
 
+from datadream.text import shown
 from tui.actions import bindings
 from tui.screens.listing import ListScreen
 from tui.screens.run_parts import pane, read_run, with_differences
-from tui.widgets.table_columns import Row
+from tui.widgets.table_columns import Column, Row, column
 
 if TYPE_CHECKING:
     from tui.services.data import Data
+
+
+SECTION = re.compile(r"\b(?:adapt|generate|classify)\.")
 
 
 class RunsScreen(ListScreen):
@@ -29,6 +34,12 @@ class RunsScreen(ListScreen):
     )
     EMPTY: ClassVar[str] = "no runs yet: n plans an experiment, and d on the dashboard starts the built-in one"
     BINDINGS: ClassVar[list[BindingType]] = bindings("runs")
+
+    def make_column(self, name: str) -> Column:
+        """Settings by their own names: what is beside them says of which stage."""
+        if name == "settings":
+            return column(name, lambda row: shown(SECTION.sub("", str(row.get("settings") or ""))))
+        return super().make_column(name)
 
     def detail(self, data: Data, row: Row) -> RenderableType:
         """Number, classes, settings, labels."""

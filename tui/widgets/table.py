@@ -377,7 +377,7 @@ class VirtualTable(ScrollView, can_focus=True):
         width = self.scrollable_content_region.width
         if width <= 0:
             return
-        columns = [column.widened(self._needs.get(column.name, 0)) for column in self._columns]
+        columns = [column.holding(self._needs.get(column.name, 0)) for column in self._columns]
         for self._gap in (2, 1) if width >= 100 else (1,):
             self._widths = fit(columns, width - GUTTER, self._gap)
             if sum(self._widths) + self._gap * (len(columns) - 1) <= width - GUTTER:

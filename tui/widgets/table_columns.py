@@ -19,10 +19,10 @@ WIDTHS = {
     **dict.fromkeys(IDS, ID_LENGTH),
     **dict.fromkeys(TIMES, 16),
     **{"state": 5, "stage": 8, "progress": 8, "accuracy": 8, "mean": 6, "std": 6, "bytes": 10, "slot": 8},
-    **{"data": 10, "source": 10, "per": 7, "split": 5, "device": 6, "version": 7, "backbone": 10, "launcher": 8},
+    **{"data": 10, "source": 6, "per": 7, "split": 5, "device": 6, "version": 7, "backbone": 10, "launcher": 8},
     **{"correct": 7, "total": 6, "train": 6, "test": 6, "val": 6, "seconds": 9, "seed": 5},
 }
-GROWING = {"title": 14, "reason": 12, "settings": 12, "method": 14, "name": 10, "tags": 8, "note": 10, "experiment": 10}
+GROWING = {"title": 14, "reason": 12, "settings": 12, "method": 14, "name": 10, "tags": 4, "note": 10, "experiment": 10}
 NUMBERS = frozenset(
     {
         *("accuracy", "mean", "std", "bytes", "files", "seconds", "shots", "seed", "split_seed", "correct", "total"),
@@ -30,15 +30,15 @@ NUMBERS = frozenset(
         *("num_classes", "images_per_class", "guidance_scale", "num_inference_steps", "train", "val", "test"),
     }
 )
-MEASURED = NUMBERS | {"state"}  # as wide as the widest that was seen
+MEASURED = NUMBERS | {"state"}  # as wide as the widest that was seen, and never cut
+SOURCE_MAX = 14
 DESCENDING = NUMBERS - {"shots", "seed", "split_seed"} | frozenset(TIMES)  # biggest or newest first
 
 
 @dataclass(frozen=True)
 class Column:
-    """`width` in cells, as it likes to be, and `least`, what it needs; a `grow`ing one shares the room that is left.
-
-    `text` of a row.
+    """`width` in cells, as it likes to be, and `least`, what it needs; a `grow`ing one shares the room that is left,
+    those first that haven't got what is in them (`content`). `text` of a row.
     """
 
     name: str
@@ -48,9 +48,16 @@ class Column:
     right: bool = False
     text: Callable[[Row], Text | str] | None = None
     least: int = 0
+    content: int = 0
 
-    def widened(self, cells: int) -> Column:
-        """The same, at least so wide."""
+    def holding(self, cells: int) -> Column:
+        """The same for cells of which the widest is so wide."""
+        if self.grow:
+            return replace(self, content=cells)
+        if self.name == "source":
+            cells = min(cells, SOURCE_MAX)
+        elif self.name not in MEASURED:
+            return self
         return replace(self, width=max(self.width, cells), least=max(self.least, cells))
 
     def show(self, row: Row) -> Text | str:
@@ -72,14 +79,13 @@ def column(name: str, text: Callable[[Row], Text | str] | None = None, width: in
 
 
 def measure(columns: Sequence[Column], rows: Iterable[Row], known: dict[str, int]) -> bool:
-    """Take into `known` how many cells the measured columns need for these rows; whether one needs more than before."""
+    """Take into `known` how many cells these rows need in each column; whether one needs more than before."""
     grown = False
     for column in columns:
-        if column.name in MEASURED:
-            need = max((cell_len(str(column.show(row))) for row in rows), default=0)
-            if need > known.get(column.name, 0):
-                known[column.name] = need
-                grown = True
+        need = max((cell_len(str(column.show(row))) for row in rows), default=0)
+        if need > known.get(column.name, 0):
+            known[column.name] = need
+            grown = True
     return grown
 
 
@@ -98,9 +104,11 @@ def fit(columns: Sequence[Column], room: int, gap: int) -> list[int]:
             left += give
     growing = [i for i, column in enumerate(columns) if column.grow]
     while left > 0 and growing:
-        share = max(1, left // len(growing))
-        for i in growing:
-            give = min(share, left)
+        hungry = [i for i in growing if widths[i] < columns[i].content] or growing
+        share = max(1, left // len(hungry))
+        for i in hungry:
+            wants = columns[i].content - widths[i]
+            give = min(share, left, wants if wants > 0 else share)
             widths[i] += give
             left -= give
     return widths
