@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from datadream import durable, records
 from datadream.canonical import parse_json
+from datadream.errors import UserError
 from datadream.jobs import state
 from datadream.jobs.events import is_event
 from datadream.jobs.home import Home
@@ -40,7 +41,7 @@ def of_job(home: Home, job_id: str) -> list[Unreadable]:
     reads.append(lambda: _lines(folder / "events.jsonl", is_event))
     try:
         attempts = records.entries(folder / "attempts")
-    except records.UserError as error:
+    except UserError as error:
         found.append(Unreadable(folder / "attempts", f"can't be listed: {error.message}"))
         attempts = []
     reads += [lambda path=path: records.read(path, ATTEMPT) for path in attempts]
@@ -65,6 +66,19 @@ def of_home(home: Home) -> list[Unreadable]:
         except Unreadable as error:
             found.append(error)
     return found
+
+
+def of_queue(home: Home) -> Unreadable | None:
+    """What is wrong with `queue.json`, in whose place the defaults are used; None when nothing is."""
+    return next((error for error in of_home(home) if error.path == home.queue_settings), None)
+
+
+def check_queue(home: Home) -> None:
+    """Raise UserError before settings are changed that can't be read: what they say would be lost."""
+    flaw = of_queue(home)
+    if flaw is not None:
+        hint = "remove that file, whose defaults are used already, then set what you want"
+        raise UserError(f"the queue's settings can't be read: the file {flaw.reason}", at=flaw.path, hint=hint)
 
 
 def _model(path: Path, model: type[BaseModel]) -> None:

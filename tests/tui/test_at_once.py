@@ -123,10 +123,13 @@ def test_labels_that_can_not_be_read_are_a_sentence_in_the_box(ran_copy: Path) -
 
 def test_a_question_can_not_be_answered_before_it_says_how_many(ran_copy: Path, disk: Disk) -> None:
     async def steps(looker: Looker, screen: ListScreen) -> None:
+        def scrolled_away() -> None:
+            disk.stick()
+            screen.table.forget()
+            screen.table._rows.clear()  # rows that were scrolled away from are held no longer
+
         await looker.press("space", "space")
-        disk.stick()
-        screen.table.forget()
-        screen.table._rows.clear()  # marked rows that were scrolled away from are held no longer
+        scrolled_away()
         for key, deed in (("R", "Retry"), ("D", "Remove")):
             await looker.press(key)
             assert isinstance(looker.app.screen, Confirm)
@@ -139,7 +142,9 @@ def test_a_question_can_not_be_answered_before_it_says_how_many(ran_copy: Path, 
         disk.answer()
         await looker.see("removed for good")
         await looker.press("n")
+        scrolled_away()
         await looker.press("R")
+        disk.answer()
         await looker.see("is done; to make it anew")  # nothing of it can be retried, and only leaving is left
         await looker.press("y")
         assert isinstance(looker.app.screen, Confirm)

@@ -153,11 +153,12 @@ class DashboardScreen(JobDeeds, HomeScreen):
 
     def do_queue(self) -> None:
         """Pause the queue, or let it go on."""
-        from datadream.jobs import queue, spawn
+        from datadream.jobs import flaws, queue, spawn
 
         pause = not (self.dream.snapshot and self.dream.snapshot.paused)
 
         def set_to(value: bool) -> None:
+            flaws.check_queue(self.home)
             old = queue.read_settings(self.home)
             queue.write_settings(self.home, old.model_copy(update={"paused": value}))
             if not value:

@@ -132,8 +132,10 @@ def start(data: Data, form: Form, paused: bool) -> list[str]:
 
     Raises UserError before anything is changed, but for the sets of a source, which are kept.
     """
-    from datadream.jobs import ask, follow, queue, spawn
+    from datadream.jobs import ask, flaws, follow, queue, spawn
 
+    if paused:
+        flaws.check_queue(data.home)
     plan = ask.plan(data.home, request_of(form))
     if paused:
         settings = queue.read_settings(data.home)
