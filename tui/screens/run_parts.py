@@ -160,12 +160,10 @@ def head(run: RunFacts) -> Text:
 
 
 def about(run: RunFacts) -> RenderableType:
-    """Ids, cost, labels."""
-    names = ("id", "source", "backbone", "set", "adapter", "synth", "classifier", "seconds")
-    names += ("submitted", "created", "ended")
-    row = {name: run.row[name] for name in names}
-    more = {"tags": list(run.labels.tags), "note": run.labels.note}
-    return facts(row, ("id", *names[1:]), **more)
+    """Ids, labels, cost, times."""
+    labels = {"tags": list(run.labels.tags), "note": run.labels.note}
+    names = ("id", "source", "backbone", *labels, "set", "adapter", "synth", "classifier", "seconds")
+    return facts({**run.row, **labels}, (*names, "submitted", "created", "ended"))
 
 
 def settings(run: RunFacts) -> RenderableType:

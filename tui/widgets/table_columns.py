@@ -92,16 +92,16 @@ def measure(columns: Sequence[Column], rows: Iterable[Row], known: dict[str, int
 def fit(columns: Sequence[Column], room: int, gap: int) -> list[int]:
     """Widths that fill `room` cells with `gap` between columns; wider than that where their needs don't fit.
 
-    Fixed columns may give the two cells of the sort arrow before anything has to scroll.
+    Fixed columns give the two cells of the sort arrow before anything has to scroll, or a name is cut.
     """
     widths = [column.width for column in columns]
     left = room - sum(widths) - gap * (len(widths) - 1)
-    if left < 0:
-        slack = [column.width - column.least for column in columns]
-        for i in sorted(range(len(widths)), key=lambda i: -slack[i]):
-            give = min(slack[i], -left)
-            widths[i] -= give
-            left += give
+    wanted = sum(max(0, column.content - column.width) for column in columns if column.grow)
+    slack = [column.width - column.least for column in columns]
+    for i in sorted(range(len(widths)), key=lambda i: -slack[i]):
+        give = min(slack[i], max(0, wanted - left))
+        widths[i] -= give
+        left += give
     growing = [i for i, column in enumerate(columns) if column.grow]
     while left > 0 and growing:
         hungry = [i for i in growing if widths[i] < columns[i].content] or growing
