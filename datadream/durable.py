@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from datadream.canonical import canonical_json
+from datadream.canonical import canonical_json, parse_json
 from datadream.errors import UserError
 from datadream.storage import MISSING as MISSING
 from datadream.storage import NO_READ as NO_READ
@@ -471,7 +471,7 @@ def read_jsonl(path: Path) -> tuple[list[dict[str, Any]], int]:
         if not line:
             continue
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError:
             bad += 1
             continue

@@ -49,8 +49,8 @@ def cell(name: str, value: Any) -> str:
     return shown(str(value))
 
 
-def size(count: int) -> str:
-    """Bytes for people."""
+def size(count: float) -> str:
+    """Bytes for people, everywhere: `312 B`, `4.0 KiB`, `1.2 GiB`."""
     value = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024:

@@ -32,7 +32,9 @@ ALLOWED = {
         "datadream.models.presets",
     },
 }
-SHARED = {f"datadream{part}" for part in ("", ".errors", ".canonical", ".cores", ".durable", ".storage", ".text")}
+SHARED = {
+    f"datadream{part}" for part in ("", ".errors", ".canonical", ".cores", ".durable", ".records", ".storage", ".text")
+}
 
 
 def imports(path: Path) -> set[str]:

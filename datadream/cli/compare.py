@@ -15,6 +15,7 @@ from datadream.errors import UserError
 
 if TYPE_CHECKING:
     from datadream.jobs.home import Home
+    from datadream.records import Unreadable
     from store.where import Condition
 
 FORMATS = ("table", "json", "csv", "md", "latex", "html", "png")
@@ -101,7 +102,9 @@ def turned_table(
     from datadream.report.rows import rows
 
     by_rows, by_columns = pivots.parse_pivot(pivot) if pivot is not None else (pivots.ROWS, pivots.COLUMNS)
-    runs = [run for run in collect(home, only) if split is None or run.split == split]
+    left_out: list[Unreadable] = []
+    runs = [run for run in collect(home, only, left_out) if split is None or run.split == split]
+    say_left_out(left_out)
     table = rows(runs)
     if not table:
         raise UserError(nothing)
@@ -125,7 +128,9 @@ def print_table(
     from datadream.report.rows import rows
     from datadream.report.tables import comparisons, render, rich_table
 
-    runs = [run for run in collect(home, only) if split is None or run.split == split]
+    left_out: list[Unreadable] = []
+    runs = [run for run in collect(home, only, left_out) if split is None or run.split == split]
+    say_left_out(left_out)
     table = rows(runs)
     if format_ != "table":
         typer.echo(render(table, format_))
@@ -142,6 +147,14 @@ def print_table(
         console.print("Paired differences on the same test images, 95 % bootstrap interval:")
     for line in found:
         console.print(str(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def say_left_out(unreadable: Sequence[Unreadable]) -> None:
+    """To stderr, how many records a table lacks because they can't be read; nothing when none."""
+    from datadream.records import left_out
+
+    if unreadable:
+        typer.echo(left_out(unreadable), err=True)
 
 
 def write_json_rows(home: Home, only: Collection[str], path: Path) -> None:

@@ -110,7 +110,8 @@ def _list(
     else:
         typer.echo(f"no {noun} matches" if where else empty)
     if odd:
-        typer.echo(f"{odd} files or folders of this home can't be read: see `datadream registry check`", err=True)
+        what = f"{odd} files or folders" if odd > 1 else "1 file or folder"
+        typer.echo(f"{what} of this home can't be read: see `datadream registry check`", err=True)
     if rows and total > len(rows):
         last = (page - 1) * limit + len(rows)
         rest = f"; the rest with --page {page + 1}" if last < total else ""

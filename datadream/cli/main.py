@@ -33,6 +33,7 @@ from datadream.cli import (
     sets,
     worker,
 )
+from datadream.cli.help import as_written
 from datadream.cores import no_core_dumps
 from datadream.errors import UserError
 from datadream.text import shown
@@ -94,7 +95,7 @@ def main() -> None:
         warnings.filterwarnings("ignore", module="PIL")
     try:
         try:
-            app(arguments)
+            as_written(typer.main.get_command(app))(arguments)
         except SystemExit:  # how every command ends; what is still to be written may find no room
             _flush()
             raise

@@ -62,7 +62,7 @@ def _bars(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
             if kind == "progress":
                 note = losses.get(spec.id, "") if event["unit"] == "steps" else str(event["unit"])
                 progress.update(task, completed=event["done"], total=event["total"], note=note)
-            elif kind == "metric":
+            elif kind == "metric" and isinstance(event.get("loss"), int | float):
                 losses[spec.id] = f"loss {event['loss']:.3f}"
             elif kind == "state" and event["state"] in TOLD and event["reason"]:
                 progress.console.print(

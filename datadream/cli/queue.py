@@ -21,11 +21,13 @@ def show(json: JsonOption = False, home: HomeOption = None) -> None:
     """Show slots, what has them, and what waits."""
     import json as library
 
-    from datadream.jobs import leader, queue
+    from datadream.jobs import flaws, leader, queue
     from datadream.jobs.home import open_home
 
     opened = open_home(home)
-    settings = queue.read_settings(opened)
+    settings, flaw = queue.read_settings(opened), flaws.of_queue(opened)
+    if flaw is not None:
+        typer.echo(f"queue.json can't be read, the defaults are used: the file {flaw.reason}", err=True)
     statuses = open_statuses(opened)
     by_slot = {status.slot: status.id for status in statuses if status.state in ("running", "cancelling")}
     slots = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from datadream.jobs import trash, whole
 from datadream.jobs.home import Home, Kind
 
 HASHED_BYTES = 256 << 20
-Manifest = dict[str, Any]
+Manifest = whole.Manifest
 
 
 def publish(
@@ -63,12 +62,11 @@ def publish(
 
 def read_manifest(home: Home, kind: Kind, artifact_id: str) -> Manifest:
     """A finished artifact's manifest. Raises UserError when there is none or it can't be read."""
-    path = home.artifact(kind, artifact_id) / "manifest.json"
-    try:
-        manifest = json.loads(durable.read_bytes(path))
-    except (OSError, ValueError) as error:
-        raise UserError(f"no usable {kind} {artifact_id}", at=path, hint="remove that folder and run again") from error
-    assert isinstance(manifest, dict)
+    folder = home.artifact(kind, artifact_id)
+    manifest = whole.read_manifest(folder)
+    if manifest is None:
+        at = folder / "manifest.json"
+        raise UserError(f"no usable {kind} {artifact_id}", at=at, hint="remove that folder and run again")
     return manifest
 
 

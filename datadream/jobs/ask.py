@@ -9,6 +9,7 @@ import functools
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -233,8 +234,9 @@ def _kept(home: Home, drawn: ShotSet) -> Iterator[ShotSet]:
     wanted = {"source": dict(drawn.source), "shots": drawn.shots, "seed": drawn.seed}
     folder = home.path / "artifacts" / "set"
     for set_id in sorted(path.name for path in folder.glob("*") if is_id(path.name)):
-        if read_manifest(home, "set", set_id)["spec"] == wanted:
-            yield load_set(home, set_id)
+        with suppress(UserError):  # one that can't be read serves nobody
+            if read_manifest(home, "set", set_id)["spec"] == wanted:
+                yield load_set(home, set_id)
 
 
 def _outline(shots: ShotSet) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from datadream import durable
+from datadream import durable, records
 from datadream.canonical import short_id
 from datadream.errors import UserError
 from datadream.jobs import state
@@ -36,8 +36,6 @@ def add_runs(home: Home, name: str, runs: Iterable[str], remove: Iterable[str] =
     path = home.experiment(experiment_id)
     with lock(durable.make_dir(path.parent) / ".lease"):
         old = read_experiment(home, experiment_id)
-        if old is None and path.exists():
-            raise UserError("this experiment can't be read", at=path, hint="restore that file, or remove it")
         kept = [run for run in (old.runs if old else ()) if run not in set(remove)]
         new = Experiment(experiment_id, name, old.created if old else state.now(), tuple(dict.fromkeys([*kept, *runs])))
         content = {"id": new.id, "name": new.name, "created": new.created, "runs": list(new.runs)}
@@ -46,12 +44,15 @@ def add_runs(home: Home, name: str, runs: Iterable[str], remove: Iterable[str] =
 
 
 def read_experiment(home: Home, experiment_id: str) -> Experiment | None:
-    """The experiment with this id."""
-    found = state.read_dict(home.experiment(experiment_id))
-    if found is None or not isinstance(found.get("runs"), list):
+    """The experiment with this id, None when there is none. Raises Unreadable for a damaged record."""
+    path = home.experiment(experiment_id)
+    what, hint = "this experiment", "restore that file, or remove it"
+    found = records.read(path, {"name": str, "created": str, "runs": list}, what=what, hint=hint)
+    if found is None:
         return None
-    runs = tuple(dict.fromkeys(str(run) for run in found["runs"]))
-    return Experiment(experiment_id, str(found.get("name", "")), str(found.get("created", "")), runs)
+    if not all(isinstance(run, str) for run in found["runs"]):
+        raise records.Unreadable(path, "lists a run that is not text", hint, what)
+    return Experiment(experiment_id, found["name"], found["created"], tuple(dict.fromkeys(found["runs"])))
 
 
 def remove_experiment(home: Home, experiment_id: str) -> None:

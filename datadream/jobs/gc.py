@@ -7,32 +7,31 @@ very moment is put back. A record that can't be read might keep anything, so wit
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
-from datadream import durable
+from datadream import durable, records
 from datadream.errors import UserError
 from datadream.jobs import state, submit, trash
-from datadream.jobs.home import Home
+from datadream.jobs.artifacts import read_manifest
+from datadream.jobs.experiments import read_experiment
+from datadream.jobs.home import Home, Kind
+from datadream.jobs.labels import read_labels
 from datadream.jobs.lease import Busy, is_held, lease
+from datadream.jobs.marks import read_marks
+from datadream.jobs.plan import read_record
+from datadream.jobs.sets import read_name
 
+T = TypeVar("T")
+Keeps = Callable[[Home, Path], set[str]]  # ids of what the record at a path keeps; Unreadable when it can't be told
 GRACE_SECONDS = 3600.0
-KINDS = ("set", "adapter", "synthetic", "shard", "classifier", "rehearsal")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 # Whatever comes to keep an artifact changes one of these folders.
 ROOTS = ("runs", "names/set", "labels", "marks", "experiments", "queue")
-# What a record must hold to be one. By file name, labels and marks keep what they are of.
-RECORDS: dict[str, Callable[[dict[str, Any]], bool]] = {
-    "runs": lambda found: isinstance(found.get("set"), str) and isinstance(found.get("jobs"), dict),
-    "names/set": lambda found: isinstance(found.get("id"), str),
-    "labels": lambda found: isinstance(found.get("tags", []), list),
-    "marks": lambda found: isinstance(found.get("images"), dict) and isinstance(found.get("classes"), dict),
-    "experiments": lambda found: isinstance(found.get("runs"), list),
-}
 
 
 @dataclass(frozen=True)
@@ -192,15 +191,9 @@ def _kept(home: Home, jobs: Iterable[str], states: dict[str, str]) -> set[str]:
     were made from. Raises UserError for a record that can't be read.
     """
     roots: set[str] = set()
-    for place, is_one in RECORDS.items():
-        for path in _records(home.path / place):
-            record = _read(path, is_one)
-            if place == "runs":
-                roots |= {str(record["set"]), *map(str, record["jobs"].values())}
-            elif place == "names/set":
-                roots.add(str(record["id"]))
-            elif place in ("labels", "marks"):
-                roots.add(path.stem)
+    for place, keeps in KEEPS.items():
+        for path in _sure(records.entries, home.path / place):
+            roots |= _sure(keeps, home, path)
     for job_id in jobs:
         if states[job_id] not in ("done", "begun"):
             roots |= {job_id, *_inputs_of_job(home, job_id)}
@@ -221,7 +214,7 @@ def _parents(home: Home, artifact_id: str) -> set[str]:
         folder = home.path / "artifacts" / kind / artifact_id
         if kind != "set" and folder.is_dir():  # a set is made from nothing of ours
             try:
-                found |= _inputs(_read(folder / "manifest.json", _has_spec)["spec"])
+                found |= _sure(_made_from, home, kind, artifact_id)
             except UserError as error:
                 damaged = error
     with suppress(UserError):
@@ -234,56 +227,60 @@ def _parents(home: Home, artifact_id: str) -> set[str]:
 
 
 def _inputs_of_job(home: Home, job_id: str, shards: bool = True) -> set[str]:
-    """What a job reads; nothing without a folder. Raises UserError for a spec that can't be read."""
+    """What a job reads; nothing without a folder. Raises UserError for a spec or a request that can't be read."""
     folder = home.job(job_id)
-    found: set[str] = set()
-    if (folder / "spec.json").exists():
-        found = _inputs(_read(folder / "spec.json", lambda spec: isinstance(spec.get("inputs"), dict)))
-    if shards and (folder / "request.json").exists():
-        found |= {str(shard) for shard in _read(folder / "request.json", _has_shards).get("shards", ())}
-    return found
+    spec = _sure(records.read, folder / "spec.json", {"inputs": dict})
+    found = {str(parent) for parent in spec["inputs"].values()} if spec is not None else set()
+    return found | set(_sure(state.load_model, folder / "request.json", state.Request).shards) if shards else found
 
 
-def _has_spec(manifest: dict[str, Any]) -> bool:
-    return isinstance(manifest.get("spec"), dict)
-
-
-def _has_shards(request: dict[str, Any]) -> bool:
-    return isinstance(request.get("shards", []), list)
-
-
-def _inputs(spec: dict[str, Any]) -> set[str]:
-    return {str(parent) for parent in (spec.get("inputs") or {}).values()}
-
-
-def _read(path: Path, is_one: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+def _made_from(home: Home, kind: Kind, artifact_id: str) -> set[str]:
+    spec = read_manifest(home, kind, artifact_id)["spec"]
     try:
-        found = json.loads(durable.read_bytes(path))
-    except (OSError, ValueError, RecursionError) as error:
-        raise _unreadable(path) from error
-    if not isinstance(found, dict) or not is_one(found):
-        raise _unreadable(path)
-    return found
+        records.check(spec, {"inputs": dict})
+    except ValueError as error:
+        raise records.Unreadable(home.artifact(kind, artifact_id) / "manifest.json", f"{error} in its spec") from error
+    return {str(parent) for parent in spec["inputs"].values()}
 
 
-def _unreadable(path: Path) -> UserError:
-    return UserError(
-        "nothing is removed while it can't be read what this keeps",
-        at=path,
-        hint="restore it, or move it out of the home; `datadream registry check` lists all that is damaged",
-    )
+def _of_run(_: Home, path: Path) -> set[str]:
+    record = read_record(path)
+    return {record["set"], *record["jobs"].values()}
 
 
-def _records(folder: Path) -> list[Path]:
-    """The records in `folder`. Raises UserError when it can't be listed: nobody knows what is in there."""
+def _of_name(_: Home, path: Path) -> set[str]:
+    name = read_name(path)
+    return {name["id"]} if name is not None else set()
+
+
+def _itself(read: Callable[[Home, str], Any]) -> Keeps:
+    def keeps(home: Home, path: Path) -> set[str]:
+        read(home, path.stem)
+        return {path.stem}
+
+    return keeps
+
+
+# What the records of a folder keep, each by the one reader of its kind.
+KEEPS: dict[str, Keeps] = {
+    "runs": _of_run,
+    "names/set": _of_name,
+    "labels": _itself(read_labels),
+    "marks": _itself(read_marks),
+    "experiments": _itself(read_experiment),
+}
+
+
+def _sure(read: Callable[..., T], *arguments: Any) -> T:
+    """What `read` gives. Raises UserError, why nothing goes, for what can't be read."""
     try:
-        return sorted(path for path in folder.iterdir() if path.suffix == ".json" and not path.name.startswith("."))
-    except FileNotFoundError as error:
-        if folder.is_symlink():
-            raise _unreadable(folder) from error
-        return []
-    except OSError as error:
-        raise _unreadable(folder) from error
+        return read(*arguments)
+    except UserError as error:
+        raise UserError(
+            "nothing is removed while it can't be read what this keeps",
+            at=error.at,
+            hint="restore it, or move it out of the home; `datadream registry check` lists all that is damaged",
+        ) from error
 
 
 def _leftovers(home: Home) -> list[Removable]:

@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from datadream import durable
+from datadream import durable, text
 from datadream.errors import UserError
 from datadream.jobs.whole import is_whole
 
@@ -135,7 +135,7 @@ class Home:
         free = shutil.disk_usage(at or self.path).free
         if free < size + SPARE_BYTES:
             raise UserError(
-                f"{what} may need {_gib(size + SPARE_BYTES)} and {_gib(free)} is free",
+                f"{what} may need {text.size(size + SPARE_BYTES)} and {text.size(free)} is free",
                 at=at or self.path,
                 hint="ask for fewer images, free some space, or choose another --home",
             )
@@ -195,7 +195,3 @@ def _is_own_group(gid: int) -> bool:
     except KeyError:
         return False
     return gid == user.pw_gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 // 10 else f"{size / 2**20:.0f} MiB"

@@ -83,7 +83,7 @@ def pid_space() -> str:
 def place(home: Path) -> dict[str, Any]:
     """Which folder a home is, for leases and attempts to name: a copy of it is another, whatever it is called."""
     found = home.stat()
-    return {"device": found.st_dev, "inode": found.st_ino, "path": str(home.resolve())}
+    return {"device": str(found.st_dev), "inode": str(found.st_ino), "path": str(home.resolve())}  # of up to 64 bits
 
 
 def is_of(note: Mapping[str, Any], home: Path) -> bool:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from datadream import durable
+from datadream import durable, records
 from datadream.jobs import identity
 
 LEASE_SECONDS = 30.0
@@ -152,10 +152,9 @@ def newest(folder: Path) -> int:
 def read(record: Path) -> dict[str, Any]:
     """What is written there; empty when that can't be read, or not yet."""
     try:
-        found = json.loads(durable.read_bytes(record))
-    except (OSError, ValueError, RecursionError):
+        return records.read(record) or {}
+    except records.Unreadable:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _numbers(folder: Path) -> list[int]:

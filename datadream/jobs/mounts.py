@@ -7,7 +7,6 @@ files (`leasefiles`) in that home, for good: two kinds of locks beside one anoth
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from datadream import durable
+from datadream import durable, records
 from datadream.canonical import short_id
 from datadream.errors import UserError
 from datadream.jobs import identity, probe
@@ -108,8 +107,9 @@ def _is_distrusted(home: Path | None) -> bool:
 def _read(record: Path) -> Features:
     """What a record says; a damaged one says nothing, and is written anew by its host."""
     try:
-        return Features(**json.loads(durable.read_bytes(record))["features"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        found = records.read(record, {"features": dict})
+        return Features(**found["features"]) if found is not None else Features()
+    except (records.Unreadable, TypeError):
         return Features()
 
 
@@ -131,10 +131,9 @@ def _recorded(path: Path) -> Features | None:
         return None
     found = _read(record)
     try:
-        same = json.loads(durable.read_bytes(record)) == _content(mount, found)
-    except (OSError, ValueError, RecursionError):
-        return None
-    if not same:
+        if records.read(record) != _content(mount, found):
+            return None
+    except records.Unreadable:
         return None
     return found if found.locks or not _answer(lambda: probe.quick(path.parent), NO_ANSWER) else None
 

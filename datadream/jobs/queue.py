@@ -13,10 +13,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from datadream import durable
+from datadream.errors import UserError
 from datadream.jobs import mounts
 from datadream.jobs.home import Home
 from datadream.jobs.lease import lock
-from datadream.jobs.state import read_model
+from datadream.jobs.state import load_model, read_model
+from datadream.records import Unreadable
 
 NVIDIA = Path("/proc/driver/nvidia/gpus")
 Slot = Annotated[str, Field(pattern=r"^(cpu|cuda:\d{1,4}|cpu:\d{1,4})(/\d{1,4})?$")]
@@ -41,12 +43,22 @@ def read_settings(home: Home) -> QueueSettings:
 def change_settings(home: Home, changes: Mapping[str, Any]) -> QueueSettings:
     """Change some of the settings, as they are at this moment; all of them then.
 
-    Raises pydantic's ValidationError for a value that is none.
+    Raises pydantic's ValidationError for a value that is none, and UserError as `settings_to_change`.
     """
     with lock(home.path / ".queue.lease"):
-        settings = QueueSettings(**{**read_settings(home).model_dump(), **changes})
+        settings = QueueSettings(**{**settings_to_change(home).model_dump(), **changes})
         write_settings(home, settings)
     return settings
+
+
+def settings_to_change(home: Home) -> QueueSettings:
+    """As `read_settings`. Raises UserError when they can't be read: what they say would be lost by a change."""
+    try:
+        return load_model(home.queue_settings, QueueSettings)
+    except Unreadable as error:
+        what = f"the queue's settings can't be read: the file {error.reason}"
+        hint = "remove that file, whose defaults are used already, then set what you want"
+        raise UserError(what, at=error.path, hint=hint) from error
 
 
 def write_settings(home: Home, settings: QueueSettings) -> None:

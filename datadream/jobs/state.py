@@ -6,6 +6,7 @@ Nothing here is stored as truth; `history.jsonl` only tells how a job came to wh
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from datadream import durable
-from datadream.canonical import ID_LENGTH
+from datadream import durable, records
+from datadream.canonical import ID_LENGTH, parse_json
 from datadream.errors import UserError
 from datadream.jobs import identity, room
 from datadream.jobs.home import Home, Kind
@@ -107,15 +108,20 @@ def read_spec(home: Home, job_id: str) -> JobSpec:
     """A job's spec. Raises UserError when there is none that can be read."""
     path = home.job(job_id) / "spec.json"
     try:
-        return JobSpec.model_validate_json(durable.read_bytes(path))
-    except FileNotFoundError as error:
-        raise UserError(f"no job {job_id}", at=home.path, hint="see `datadream job ls`") from error
-    except (OSError, ValidationError, ValueError) as error:
-        raise UserError(
-            f"the job {job_id} has no readable spec.json",
-            at=path,
-            hint="it is left alone; ask for the same run again, or remove it with `datadream job rm`",
-        ) from error
+        found = records.read(path)
+        spec = JobSpec.model_validate(found) if found is not None else None
+    except (records.Unreadable, ValidationError, RecursionError) as error:
+        raise _no_spec(job_id, path) from error
+    if spec is None:
+        raise UserError(f"no job {job_id}", at=home.path, hint="see `datadream job ls`")
+    if set(spec.inputs) - set(ROLES):
+        raise _no_spec(job_id, path)
+    return spec
+
+
+def _no_spec(job_id: str, path: Path) -> UserError:
+    hint = "it is left alone; ask for the same run again, or remove it with `datadream job rm`"
+    return UserError(f"the job {job_id} has no readable spec.json", at=path, hint=hint)
 
 
 def read_request(home: Home, job_id: str) -> Request:
@@ -131,20 +137,33 @@ def read_control(home: Home, job_id: str) -> Control:
 
 
 def read_model(path: Path, model: type[M]) -> M:
-    """What the file at `path` holds; the defaults when it is missing or garbage."""
+    """What the file at `path` holds; the defaults when it is missing or garbage, which `flaws` tells."""
     try:
-        return model.model_validate_json(durable.read_bytes(path))
-    except (OSError, ValueError):
+        return load_model(path, model)
+    except records.Unreadable:
         return model()
 
 
-def read_dict(path: Path) -> dict[str, Any] | None:
-    """A JSON object's file; None when missing, torn or something else."""
+def load_model(path: Path, model: type[M]) -> M:
+    """What the file at `path` holds; the defaults when it is missing. Raises Unreadable when it is garbage."""
     try:
-        found = json.loads(durable.read_bytes(path))
-    except (OSError, ValueError):
+        return model.model_validate(records.read(path) or {})
+    except ValidationError as error:
+        raise records.Unreadable(path, invalid(error)) from error
+
+
+def invalid(error: ValidationError) -> str:
+    """What is wrong first, in words that go on from "the file ..."."""
+    first = error.errors()[0]
+    return f"has a {'.'.join(map(str, first['loc']))!r} that can't be: {first['msg'].lower()}"
+
+
+def read_dict(path: Path, most: int = records.MOST_BYTES) -> dict[str, Any] | None:
+    """A JSON object's file; None when missing, torn or something else, which `records.read` tells apart."""
+    try:
+        return records.read(path, most=most)
+    except records.Unreadable:
         return None
-    return found if isinstance(found, dict) else None
 
 
 def attempts(folder: Path) -> int:
@@ -174,8 +193,17 @@ def read_attempt(folder: Path, number: int) -> dict[str, Any]:
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
-    """Changes of state, oldest first."""
-    return [line for line in durable.read_jsonl(folder / "history.jsonl")[0] if isinstance(line.get("seq"), int)]
+    """Changes of state, oldest first; lines that aren't one are left out."""
+    return [line for line in durable.read_jsonl(folder / "history.jsonl")[0] if is_change(line)]
+
+
+def is_change(line: Mapping[str, Any]) -> bool:
+    """Whether a record is a change of state, as `write_history` leaves it."""
+    try:
+        records.check(line, {"seq": int, "at": str, "state": str, "reason": str, "attempt": int})
+    except ValueError:
+        return False
+    return line["state"] in STATES
 
 
 def write_history(home: Home, job_id: str, state: State, reason: str, attempt: int, **more: Any) -> None:
@@ -201,7 +229,7 @@ def last_events(folder: Path, size: int = 16384) -> list[dict[str, Any]]:
     found = []
     for line in text.split(b"\n"):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError:
             continue
         if isinstance(record, dict):
@@ -218,6 +246,8 @@ def derive(home: Home, job_id: str) -> Status:
             raise
         hint = "it is left alone; remove it with `datadream job rm`"
         raise UserError(f"the job {job_id} can't be read: {error.strerror}", at=error.filename, hint=hint) from error
+    except RecursionError as error:  # an input of its own, by a forged spec
+        raise _no_spec(job_id, home.job(job_id) / "spec.json") from error
 
 
 def _derive(home: Home, job_id: str) -> Status:
@@ -339,10 +369,10 @@ def _state(
     if control.cancel:
         return "cancelled", control.reason or "asked to stop"
     error = read_dict(folder / "error.json") or {}
-    current = int(error.get("attempt", count) or 0) >= count
+    current = _whole(error.get("attempt", count)) >= count
     if error.get("kind") in ("user", "unexpected") and current:
         return "failed", str(error.get("message", "it left no message"))
-    if last.get("state") == "failed" and int(last.get("retries", 0)) >= control.retries:
+    if last.get("state") == "failed" and _whole(last.get("retries")) >= control.retries:
         return "failed", str(last.get("reason", ""))
     if control.paused:
         return "queued", f"{PAUSED}{': ' + control.reason if control.reason else ''}"
@@ -364,7 +394,7 @@ def _what_became(home: Home, spec: JobSpec) -> str:
 
 
 def _first(error: dict[str, Any]) -> str:
-    return str(error.get("message", "it left no message")).splitlines()[0]
+    return (str(error.get("message", "")).splitlines() or ["it left no message"])[0]
 
 
 def _inputs(home: Home, spec: JobSpec, request: Request) -> str:

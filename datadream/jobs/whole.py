@@ -1,20 +1,35 @@
-"""Is a finished artifact all there? Its manifest decides, never that a folder of its name exists."""
+"""An artifact's manifest; and is the artifact all there? That decides, never that a folder of its name exists."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from datadream import durable
+from datadream import durable, records
 from datadream.canonical import digest, sha256_file
+from datadream.records import Unreadable
 
 SIZES_MAX = 256  # so many files are looked at one by one; of more, their folders are listed
 KNOWN_MAX = 20_000
+Manifest = dict[str, Any]
+SHAPE: records.Shape = {"id": str, "kind": str, "spec": dict, "files": dict, "content": str, "origin": dict}
+ENTRY: records.Shape = {"size": int, "sha256": str}
 _known: OrderedDict[str, tuple[object, bool]] = OrderedDict()
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest in an artifact's folder, None when there is none. Raises Unreadable when it is damaged."""
+    path = folder / "manifest.json"
+    manifest = records.read(path, SHAPE, records.LISTS_BYTES)
+    for entry in manifest["files"].values() if manifest is not None else ():
+        try:
+            records.check(entry if isinstance(entry, dict) else {}, ENTRY)
+        except ValueError as error:
+            raise Unreadable(path, f"lists a file whose entry {error}") from error
+    return manifest
 
 
 def is_whole(folder: Path, kind: str, artifact_id: str) -> bool:
@@ -46,19 +61,17 @@ def fault(folder: Path, kind: str, artifact_id: str, deep: bool = True) -> str:
     Raises OSError when that can't be read now.
     """
     try:
-        manifest: Any = json.loads(durable.read_bytes(folder / "manifest.json"))
-        files = {str(name): (str(entry["sha256"]), int(entry["size"])) for name, entry in manifest["files"].items()}
-        ours = (manifest.get("id", artifact_id), manifest.get("kind", kind)) == (artifact_id, kind)
-        fits = manifest.get("content") in (None, digest({name: sha256 for name, (sha256, _) in files.items()}))
-    except OSError as error:
-        if error.errno in durable.NO_READ:
-            raise
+        manifest = read_manifest(folder)
+    except Unreadable as error:
+        if error.passes and error.__cause__ is not None:
+            raise error.__cause__ from None
+        return f"its manifest can't be read: it {error.reason}"
+    if manifest is None:
         return "it has no manifest"
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return "its manifest can't be read"
-    if not ours:
+    if (manifest["id"], manifest["kind"]) != (artifact_id, kind):
         return "its manifest is another's"
-    if not fits:
+    files = {name: (entry["sha256"], entry["size"]) for name, entry in manifest["files"].items()}
+    if manifest["content"] != digest({name: sha256 for name, (sha256, _) in files.items()}):
         return "its manifest doesn't fit itself"
     for name in _absent(folder, files):
         return f"{name} is gone"

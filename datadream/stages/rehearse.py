@@ -6,14 +6,12 @@ For trying out slots, clusters and interruptions in seconds: jobs of it go throu
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
 import os
 import time
 from pathlib import Path
-from typing import Any
 
-from datadream import durable
+from datadream import durable, records
 from datadream.errors import UserError
 from datadream.stages.emit import Emit, Stopped, stopping
 from datadream.stages.settings import RehearseSettings
@@ -54,10 +52,11 @@ def _resume(path: Path, seed: int) -> tuple[int, str]:
     """The newest checkpoint that can be read, else the start."""
     for found in (path, durable.previous(path)):
         try:
-            state: dict[str, Any] = json.loads(found.read_bytes())
-            return int(state["step"]), str(state["chain"])
-        except (OSError, ValueError, KeyError, TypeError):
+            state = records.read(found, {"step": int, "chain": str})
+        except records.Unreadable:
             continue
+        if state is not None:
+            return int(state["step"]), str(state["chain"])
     return 0, str(seed)
 
 

@@ -66,19 +66,25 @@ class Queueing(HomeScreen):
         self._offer(self._cell.more, self._cell.recipe)
 
     def _offer(self, request: Request, recipe: Mapping[str, Any] | None) -> None:
-        self.ask("offer", lambda data: read.offer(data, request, recipe), self._confirm, on_top=True)
-
-    def _confirm(self, offer: read.Offer) -> None:
+        """The question at once; what it would take, once that is known."""
         from datadream.report.exports import shown_lines
         from tui.screens.modals import Confirm
 
+        offers: list[read.Offer] = []
         jobs: list[str] = []
 
+        def fill(offer: read.Offer) -> None:
+            offers.append(offer)
+            dialog.fill(offer.question, shown_lines(offer.about.splitlines()))
+
         def deed(data: Data) -> None:
-            jobs.extend(read.queue(data, offer.plan))
+            jobs.extend(read.queue(data, offers[0].plan))
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.act(offer.done, deed, undo=lambda data: unqueue(data.home, jobs), command=offer.command)
+                done, command = offers[0].done, offers[0].command
+                self.act(done, deed, undo=lambda data: unqueue(data.home, jobs), command=command)
 
-        self.dream.push_screen(Confirm(offer.question, shown_lines(offer.about.splitlines()), yes="Queue"), answered)
+        dialog = Confirm("Queue these runs?", yes="Queue", reading=True)
+        self.dream.push_screen(dialog, answered)
+        self.ask("offer", lambda data: read.offer(data, request, recipe), fill, failed=dialog.refuse)

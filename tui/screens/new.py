@@ -13,8 +13,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.timer import Timer
 from textual.widgets import Input, Label, Select, Static
 
-from datadream.text import shown
-from tui import glyphs
+from datadream.text import shown, size
 from tui.actions import bindings
 from tui.base import HomeScreen
 from tui.screens import new_form
@@ -237,7 +236,7 @@ def told(outlook: Outlook | None) -> RenderableType:
         table.add_row("jobs", Text.assemble((str(outlook.jobs), "bold"), f" to run{stages}"))
         table.add_row("reused", f"{outlook.reused} finished artifacts")
         table.add_row("time", outlook.time)
-        table.add_row("disk", f"{outlook.disk}; {glyphs.size(outlook.free)} free")
+        table.add_row("disk", f"{outlook.disk}; {size(outlook.free)} free")
         lines.append(table)
     if outlook.command:
         lines += [Text(shown(outlook.command), "bold", overflow="fold")]

@@ -132,6 +132,8 @@ def start(data: Data, form: Form, paused: bool) -> list[str]:
     """
     from datadream.jobs import ask, follow, queue, spawn
 
+    if paused:
+        queue.settings_to_change(data.home)
     plan = ask.plan(data.home, request_of(form))
     if paused:
         queue.change_settings(data.home, {"paused": True})

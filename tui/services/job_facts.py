@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
 from datadream.jobs import state
-from datadream.jobs.events import Tail
+from datadream.jobs.events import Tail, is_event
 from tui.services.data import Data
 from tui.services.log_index import last_lines
 from tui.widgets.braille import Series, thinned
@@ -100,7 +101,8 @@ class JobFiles:
         home, folder = data.home, data.home.job(self.job_id)
         if not folder.is_dir():
             return self._without_folder(data)
-        self._read_events(folder / "events.jsonl")
+        with suppress(OSError):  # what is no file has no curves; `registry check` names it
+            self._read_events(folder / "events.jsonl")
         curves = self._curves()
         try:
             status, spec = state.derive(home, self.job_id), state.read_spec(home, self.job_id)
@@ -145,12 +147,12 @@ class JobFiles:
         size = _stamp(path)[1]
         if self._tail is None or size < self._tail.offset:
             self._tail, self._points, self._worked = Tail(path), {}, None
-        for event in self._tail.records():
-            if event.get("kind") == "metric" and _is_number(event.get("step")):
+        for event in filter(is_event, self._tail.records()):
+            if event["kind"] == "metric":
                 for name, value in event.items():
                     if name not in NOT_METRICS and _is_number(value):
                         self._points.setdefault(name, {})[float(event["step"])] = float(value)
-            elif event.get("kind") == "progress":
+            elif event["kind"] == "progress":
                 self._take_progress(event)
 
     def _take_progress(self, event: Mapping[str, Any]) -> None:

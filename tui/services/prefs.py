@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from datadream import durable
+from datadream import durable, records
 from datadream.errors import UserError
 from datadream.jobs.home import Home
 from datadream.jobs.lease import lock
@@ -67,9 +66,6 @@ class Prefs:
 def _read(path: Path) -> dict[str, Any] | None:
     """What the file holds, nothing where there is none or no right to it; None when it is damaged."""
     try:
-        found = json.loads(durable.read_bytes(path))
-    except OSError:
-        return {}
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
+        return records.read(path) or {}
+    except records.Unreadable as error:
+        return {} if error.passes else None
