@@ -293,5 +293,5 @@ def _check_value(noun: str, condition: Condition) -> None:
     elif name in TIMES and not TIME.fullmatch(value):
         what = f"{name!r} is a time in UTC, and {said} is none"
         raise UserError(what, hint=f"write {name}{condition.op}2026-01-31, or the start of such a time")
-    elif name == "state" and value not in (known := (*STATES, "missing") if noun == "run" else STATES):
-        raise UserError(f"no {noun} is ever {said}", hint=f"a state is one of {', '.join(known)}")
+    elif name == "state" and value not in (states := (*STATES, "missing") if noun == "run" else STATES):
+        raise UserError(f"no {noun} is ever {said}", hint=f"a state is one of {', '.join(states)}")

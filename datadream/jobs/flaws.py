@@ -6,6 +6,7 @@ A reader that goes on with a default where a file is damaged would be silent abo
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,16 @@ def of_job(home: Home, job_id: str) -> list[Unreadable]:
     """Every file of a job but its spec that is there and can't be read, or not as what it is."""
     folder, found = home.job(job_id), []
     reads: list[Callable[[], Any]] = []
-    reads += [lambda name=name: state.load_model(folder / name, MODELS[name]) for name in MODELS]
-    reads += [lambda name=name: records.read(folder / name, PARTS[name]) for name in PARTS]
-    reads.append(lambda: _lines(folder / "history.jsonl", state.is_change))
-    reads.append(lambda: _lines(folder / "events.jsonl", is_event))
+    reads += [partial(state.load_model, folder / name, model) for name, model in MODELS.items()]
+    reads += [partial(records.read, folder / name, shape) for name, shape in PARTS.items()]
+    reads.append(partial(_lines, folder / "history.jsonl", state.is_change))
+    reads.append(partial(_lines, folder / "events.jsonl", is_event))
     try:
         attempts = records.entries(folder / "attempts")
     except UserError as error:
         found.append(Unreadable(folder / "attempts", f"can't be listed: {error.message}"))
         attempts = []
-    reads += [lambda path=path: records.read(path, ATTEMPT) for path in attempts]
+    reads += [partial(records.read, path, ATTEMPT) for path in attempts]
     for read in reads:
         try:
             read()

@@ -5,7 +5,7 @@ Rows come from the registry, so a thing whose folder is gone is still in its pla
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +160,7 @@ def _node(kind: str, row: Row) -> Node:
     return Node(str(row["id"]), NOUNS[kind], fact, words)
 
 
-def _run(row: Row) -> Node:
+def _run(row: Mapping[str, Any]) -> Node:
     settings = f"  {shown(row['settings'])}" if row["settings"] else ""
     words = f"{shown(row['method'])} {row['data']}, {row['shots']} shots, seed {row['seed']}{settings}"
     if row["accuracy"] is None:

@@ -121,7 +121,7 @@ def _counts(found: object) -> Sequence[Sequence[int]]:
     return rows if square and all(type(count) is int for row in rows for count in row) else []
 
 
-def with_differences(data: Data, rows: list[Row]) -> list[Row]:
+def with_differences(data: Data, rows: Sequence[Row]) -> list[Row]:
     """Rows of runs whose `settings` also name what sets them apart from others that look the same in a list."""
     from datadream.report.runs_diff import differing
     from store import queries
