@@ -121,11 +121,17 @@ def _remove(home: Home, item: Removable, path: Path, kept: _Kept) -> bool:
 
 
 def _discard(home: Home, path: Path, free: Callable[[], bool]) -> bool:
-    """Into the trash, when it is free, and back when in that very moment it has come to be needed."""
+    """Into the trash, when it is free, and back when in that very moment it has come to be needed, or may have."""
     if not free():
         return False
     entry = trash.discard(home, path)
-    return free() or not trash.put_back(home, entry)
+    try:
+        if free():
+            return True
+    except UserError:
+        trash.put_back(home, entry)
+        raise
+    return not trash.put_back(home, entry)
 
 
 class _Kept:
