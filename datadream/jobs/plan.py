@@ -11,6 +11,7 @@ from typing import Any
 from datadream import durable, records
 from datadream.canonical import short_id
 from datadream.errors import UserError
+from datadream.jobs import whole
 from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.home import Home
 from datadream.jobs.sets import NamedSet, source_label
@@ -201,20 +202,23 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def read_records(home: Home, unreadable: list[records.Unreadable] | None = None) -> list[dict[str, Any]]:
-    """Every run's record whose artifacts are there, oldest first.
+    """Every run's record whose classifier is there and whole, oldest first.
 
-    One that can't be read is left out, and added to `unreadable` where that is given.
+    One that can't be read, or whose classifier is damaged, is left out, and added to `unreadable` where that is given.
     """
-    found = []
+    found, bad = [], [] if unreadable is None else unreadable
     for path in records.entries(home.path / "runs"):
         try:
             entry = read_record(path)
         except records.Unreadable as error:
-            if unreadable is not None:
-                unreadable.append(error)
+            bad.append(error)
             continue
-        if home.has("classifier", entry["jobs"]["classify"]):
+        folder = home.artifact("classifier", entry["jobs"]["classify"])
+        if home.has("classifier", folder.name):
             found.append(entry)
+        elif folder.exists():
+            what = whole.fault(folder, "classifier", folder.name, deep=False)
+            bad.append(records.Unreadable(folder / "manifest.json", f"is of a damaged classifier: {what}"))
     return sorted(found, key=lambda entry: (entry["created"], entry["id"]))
 
 

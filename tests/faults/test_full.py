@@ -281,7 +281,7 @@ def test_what_is_asked_must_fit_on_the_disk_that_it_goes_to(
         assert state.attempts(running.job(job)) == 0
         runner.close()
         if what != "jobs":
-            with pytest.raises(UserError, match=r"may need .* and 3 MiB is free") as caught:
+            with pytest.raises(UserError, match=r"may need .* and 3.0 MiB is free") as caught:
                 submit.submit(running, rehearsals(1, 7), {})
             assert "artifacts" in str(caught.value.at)
     finally:

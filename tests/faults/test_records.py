@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -207,7 +208,9 @@ def test_a_damaged_record_costs_its_own_row(kind: str, victims: Victims) -> None
     rows = json.loads(said["compare", "--format", "json"][1])
     assert victims.spared <= {run_id for row in rows for run_id in row["run_ids"]}
     assert victims.files["run"].stem not in {run_id for row in rows for run_id in row["run_ids"]}
-    assert "can't be read and are left out: `datadream registry check` names them" in said["compare",][2]
+    lost = {what for what in ("run", "manifest", "scores", "predictions") if what in named}
+    counted = re.match(r"(\d+) records? can't be read and (is|are) left out: ", said["compare",][2])
+    assert counted is not None and int(counted[1]) == len(lost), said["compare",][2]
     assert "can't be read: see `datadream registry check`" in said["runs", "ls"][2]
     for noun in ("set", "experiment", "tag"):
         assert said[noun, "ls"][0] == 0

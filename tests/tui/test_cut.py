@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.text import Text
@@ -29,7 +29,7 @@ WORDS = st.lists(
 
 
 @given(WORDS, st.integers(0, 60), st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 def test_a_clipped_text_fits_says_so_and_holds_no_half_number(text: str, width: int, styled: bool) -> None:
     found = clip_text(Text(text, "bold"), width).plain if styled else clip(text, width)
     assert cell_len(found) <= max(width, 0)
