@@ -1,4 +1,4 @@
-"""Canonical JSON and content hashes: the same value gives the same bytes on every machine.
+"""Canonical JSON and content hashes: the same value gives the same bytes on every machine; and JSON read as strictly.
 
 Keys sorted, no spaces, UTF-8, no NaN. A mapping with tuples or Paths is refused rather than guessed at.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,9 @@ class Stamp(NamedTuple):
     changed: int
 
 
+MOST = 2**63 - 1  # no number of ours is larger, and SQLite holds none
+
+
 def canonical_json(value: Any) -> bytes:
     """`value` (dict, list, str, int, float, bool, None) as canonical UTF-8 JSON.
 
@@ -35,6 +39,32 @@ def canonical_json(value: Any) -> bytes:
     _refuse_inexact(value)
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8")
+
+
+def parse_json(data: bytes) -> Any:
+    """What `data` says, when it is JSON as this program writes it.
+
+    Raises ValueError, in words that go on from "the file ...", for all else: no UTF-8, no JSON, NaN or Infinity, a
+    number beyond 64 bits, a key twice, half a surrogate pair, nesting without end.
+    """
+    if not data.strip():
+        raise ValueError("is empty")
+    if not data.strip(b"\0"):
+        raise ValueError("holds nothing but NUL bytes")
+    try:
+        text = data.decode("utf-8")
+        value = _STRICT.decode(text)
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 at byte {error.start}") from None
+    except UnicodeEncodeError:
+        raise ValueError("holds half a surrogate pair, which is no text") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+    return value
 
 
 def digest(value: Any) -> str:
@@ -91,3 +121,33 @@ def _refuse_inexact(value: Any) -> None:
             _refuse_inexact(item)
     elif not isinstance(value, str | int | float | bool | None):
         raise TypeError(f"canonical JSON can't hold {type(value).__name__}")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"has the key {twice[:40]!r} twice")
+    return found
+
+
+def _whole(text: str) -> int:
+    value = int(text) if len(text) <= 20 else MOST + 1
+    if abs(value) > MOST:
+        raise ValueError("holds a number beyond 64 bits")
+    return value
+
+
+def _real(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("holds a number beyond 64 bits")
+    return value
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"holds {word}, which is no number")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_int=_whole, parse_float=_real, parse_constant=_refuse)

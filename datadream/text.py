@@ -114,7 +114,7 @@ def cell(name: str, value: Any) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes for people."""
+    """Bytes for people, everywhere: `312 B`, `4.0 KiB`, `1.2 GiB`."""
     value = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024:

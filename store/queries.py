@@ -153,6 +153,27 @@ def lineage(registry: Registry, artifact_id: str) -> dict[str, list[dict[str, An
     return found
 
 
+TWINS = """
+SELECT a.id, (SELECT group_concat(id, ' ') FROM (SELECT b.id FROM run b WHERE b.source = a.source AND
+    b.method = a.method AND b.data = a.data AND b.shots = a.shots AND b.seed = a.seed AND b.backbone = a.backbone AND
+    b.settings = a.settings AND b.id != a.id LIMIT {most}))
+FROM run a WHERE a.id IN ({ids})
+"""
+
+
+def twins(registry: Registry, ids: Sequence[str], most: int = 8) -> dict[str, list[str]]:
+    """Of these runs, others that look the same in a list, by all that is listed but ids and numbers; at most `most`."""
+    found: dict[str, list[str]] = {}
+    with registry.reading() as session:
+        for start in range(0, len(ids), IDS_MAX):
+            part = tuple(ids[start : start + IDS_MAX])
+            text = TWINS.format(most=most, ids=", ".join("?" * len(part)))
+            for one, others in session.connection().exec_driver_sql(text, part):
+                if others:
+                    found[str(one)] = str(others).split()
+    return found
+
+
 def metrics(registry: Registry, job: str) -> dict[str, list[tuple[int, float]]]:
     """A job's curves: (step, value) by name, in order."""
     found: dict[str, list[tuple[int, float]]] = {}
@@ -282,8 +303,8 @@ def _check_value(noun: str, condition: Condition) -> None:
     elif name in TIMES and not TIME.fullmatch(value):
         what = f"{name!r} is a time in UTC, and {said} is none"
         raise UserError(what, hint=f"write {name}{condition.op}2026-01-31, or the start of such a time")
-    elif (noun, name) == ("job", "state") and value not in STATES:
-        raise UserError(f"no job is ever {said}", hint=f"a state is one of {', '.join(STATES)}")
+    elif name == "state" and value not in (states := (*STATES, "missing") if noun == "run" else STATES):
+        raise UserError(f"no {noun} is ever {said}", hint=f"a state is one of {', '.join(states)}")
 
 
 def evidence(registry: Registry, limit: int) -> list[tuple[str, str, str, int]]:

@@ -71,14 +71,16 @@ def mark(session: Session, path: str, value: int) -> None:
 
 
 def unmark(session: Session, path: str) -> None:
-    """Forget `path`, and its problem."""
+    """Forget `path`, and its problems."""
     sql(session, "DELETE FROM mark WHERE path = ?", path)
-    sql(session, "DELETE FROM problem WHERE path = ?", path)
+    solve(session, path)
 
 
-def solve(session: Session, path: str) -> None:
-    """Forget the problem of `path`."""
+def solve(session: Session, path: str, below: bool = True) -> None:
+    """Forget the problem of `path`, and those of what is `below` it."""
     sql(session, "DELETE FROM problem WHERE path = ?", path)
+    if below:
+        sql(session, "DELETE FROM problem WHERE path > ? AND path < ?", f"{path}/", f"{path}0")
 
 
 def remove_artifact(session: Session, kind: str, artifact_id: str) -> None:

@@ -29,6 +29,7 @@ STATES = {
     "failed": ("✗", "x", "bold red"),
     "cancelled": ("⊘", "/", "yellow"),
     "lost": ("?", "?", "bold yellow"),
+    "missing": ("–", "-", "dim"),
     "paused": ("‖", "=", "yellow"),
 }
 BLOCKS = "_.-=*#" if ASCII else "▁▂▃▄▅▆▇█"
@@ -71,12 +72,3 @@ def duration(seconds: float | None) -> str:
     if whole < 86400:
         return f"{whole // 3600}h {whole % 3600 // 60:02}m"
     return f"{whole // 86400}d {whole % 86400 // 3600}h"
-
-
-def size(count: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

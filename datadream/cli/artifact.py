@@ -19,7 +19,7 @@ SHOWN = {
     "adapter": ("id", "per", "rank", "shots", "seed", "set", "created", "bytes", "tags"),
     "synth": ("id", "adapter", "images_per_class", "num_classes", "guidance_scale", "seed", "created", "bytes", "tags"),
     "classifier": ("id", "accuracy", "data", "split", "correct", "total", "seed", "synth", "created", "tags"),
-    "run": ("id", "method", "data", "shots", "seed", "accuracy", "source", "created", "tags"),
+    "run": ("id", "state", "method", "data", "shots", "seed", "accuracy", "source", "settings", "ended", "tags"),
 }
 KINDS = {"adapter": "adapter", "synth": "synthetic", "classifier": "classifier", "set": "set"}
 
@@ -58,18 +58,19 @@ def noun_app(noun: str, about: str, completion: complete.Complete, empty: str) -
 
 def describe(home: Home, registry: Registry, noun: str, found: str) -> dict[str, Any]:
     """All that is known of one thing: its row, its record or manifest, lineage both ways, tags and note."""
+    from datadream import records
     from datadream.jobs import state
-    from datadream.jobs.labels import read_labels
+    from datadream.jobs.labels import labels_to_show
     from store import queries
     from store.where import Condition
 
     row = queries.page(registry, noun, [Condition("id", "=", found)], limit=1)[0]
-    content: dict[str, Any] = {**row, "note": read_labels(home, found).note}
+    content: dict[str, Any] = {**row, "note": labels_to_show(home, found).note}
     if noun == "run":
         content["record"] = state.read_dict(home.run(found))
         return content
     folder = home.path / "artifacts" / KINDS[noun] / found
-    manifest = state.read_dict(folder / "manifest.json") or {}
+    manifest = state.read_dict(folder / "manifest.json", records.LISTS_BYTES) or {}
     content |= {name: manifest.get(name) for name in ("spec", "origin", "files", "content")}
     content["folder"] = str(folder)
     return content | queries.lineage(registry, found)

@@ -89,12 +89,12 @@ def subject_of(home: Path | None, text: str) -> tuple[Home, str]:
     from datadream.canonical import short_id
     from datadream.cli.listing import registry_of
     from datadream.jobs.home import open_home
-    from datadream.jobs.state import read_dict
+    from datadream.jobs.sets import read_name
     from store import queries
 
     opened = open_home(home)
-    named = read_dict(opened.set_name(short_id(text)))
-    if named:
+    named = read_name(opened.set_name(short_id(text)))
+    if named is not None:
         return opened, str(named["id"])
     if opened.experiment(short_id(["experiment", text])).exists():
         return opened, short_id(["experiment", text])

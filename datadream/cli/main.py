@@ -33,6 +33,8 @@ from datadream.cli import (
     sets,
     worker,
 )
+from datadream.cli.help import as_written
+from datadream.cores import no_core_dumps
 from datadream.errors import UserError
 from datadream.text import shown
 
@@ -86,12 +88,17 @@ def options(
 
 def main() -> None:
     """Run the command line; never shows a bare traceback unless asked by --debug or DATADREAM_DEBUG."""
+    no_core_dumps()
     debug = "--debug" in sys.argv or bool(os.environ.get("DATADREAM_DEBUG"))
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     if not debug:  # Pillow's, of metadata we don't need and sizes we refuse by a sentence of our own
         warnings.filterwarnings("ignore", module="PIL")
     try:
-        app(arguments)
+        try:
+            as_written(typer.main.get_command(app))(arguments)
+        except SystemExit:  # how every command ends; what is still to be written may find no room
+            _flush()
+            raise
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this exit code
             _say("datadream: interrupted; jobs that were queued go on, see `datadream job ls`")
@@ -121,10 +128,22 @@ def main() -> None:
         sys.exit(1)
 
 
+def _flush() -> None:
+    """All that was printed is out. Raises OSError when it can't be, and forgets the rest."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
 def _of_system(error: OSError) -> str:
     """What the system refused, on what, and what to do."""
     if error.errno in durable.NO_SPACE:
-        return str(durable.no_space(error.filename or "the disk"))
+        return str(durable.no_space(error.filename or "standard output, or the disk"))
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in durable.NO_READ | durable.NO_WRITE:
         return f"{error.strerror}{where}: get the right to it, or choose another home with --home or DATADREAM_HOME"

@@ -76,7 +76,7 @@ def _bars(console: Console, titles: Mapping[str, str], warning: Callable[[Event]
                 progress.update(task, completed=event["done"], total=event["total"], note=note)
             elif line := warning(event):
                 progress.console.print(escape(line), style="yellow")
-            elif kind == "metric":
+            elif kind == "metric" and isinstance(event.get("loss"), int | float):
                 losses[spec.id] = f"loss {event['loss']:.3f}"
             elif kind == "state" and event["state"] in TOLD and event["reason"]:
                 progress.console.print(

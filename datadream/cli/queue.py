@@ -19,12 +19,14 @@ app = typer.Typer(no_args_is_help=True, help="The queue: device slots, pause and
 @app.command()
 def show(json: JsonOption = False, home: HomeOption = None) -> None:
     """Show slots, what has them, and what waits."""
-    from datadream.jobs import leader, queue
+    from datadream.jobs import flaws, leader, queue
     from datadream.jobs.home import open_home
     from datadream.text import json_text, shown
 
     opened = open_home(home)
-    settings = queue.read_settings(opened)
+    settings, flaw = queue.read_settings(opened), flaws.of_queue(opened)
+    if flaw is not None:
+        typer.echo(f"queue.json can't be read, the defaults are used: the file {flaw.reason}", err=True)
     statuses = open_statuses(opened)
     by_slot = {status.slot: status.id for status in statuses if status.state in ("running", "cancelling")}
     slots = [
@@ -87,10 +89,9 @@ def _change(home: Path | None, **changes: Any) -> Home:
 
     opened = open_home(home)
     try:
-        settings = queue.QueueSettings(**{**queue.read_settings(opened).model_dump(), **changes})
+        queue.change_settings(opened, changes)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UserError(f"{where}: {first['msg']}", hint="see `datadream queue set --help`") from error
-    queue.write_settings(opened, settings)
     return opened

@@ -48,7 +48,7 @@ def rebuild(home: HomeOption = None) -> None:
     from datadream.text import shown
     from store import queries
 
-    registry = make(open_home(home))
+    registry = make(open_home(home), lambda text: typer.echo(text, err=True))
     nouns = ("set", "adapter", "synth", "classifier", "run", "job", "experiment")
     typer.echo(", ".join(f"{queries.count(registry, noun)} {noun}" for noun in nouns))
     problems = queries.problems(registry)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from datadream import __version__, durable
-from datadream.canonical import digest, sha256_file, sha256_known
+from datadream.canonical import sha256_file, sha256_known
 from datadream.errors import UserError
+from datadream.jobs import trash, whole
 from datadream.jobs.home import Home, Kind
-from datadream.jobs.spec import id_of
+from datadream.jobs.whole import content_of, manifest_digest, what_is_wrong
 
-Manifest = dict[str, Any]
-UNBOUND = ("digest", "spec")  # what a manifest's digest leaves out: itself, and the spec, which its id is the hash of
+HASHED_BYTES = 256 << 20
+Manifest = whole.Manifest
 AGAIN = "remove that folder, then run the same command again to make it"
 AGAIN_SET = "remove that folder, then make the set again with `datadream set make`"
 
@@ -25,13 +26,24 @@ def again(kind: str) -> str:
     return AGAIN_SET if kind == "set" else AGAIN
 
 
-def publish(home: Home, kind: Kind, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any]) -> Manifest:
+def publish(
+    home: Home, kind: Kind, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], *, instead: bool = False
+) -> Manifest:
     """Hash what is staged, write its manifest, rename it into place.
 
     `content` is one digest over names and hashes of the files: equal for equal results. `origin` (times, machine,
-    code version) is beside it, not in it. `digest` is over all the manifest says.
+    code version) is beside it, not in it. `digest` is over all the manifest says. A whole artifact that was there first
+    stays, and what is staged goes; one that isn't whole, by its manifest and every hash, goes to the trash, and that is
+    said on stderr. With `instead` a whole one goes there too: what is staged takes its place, in one step where the
+    file system can.
     """
     staged, final = home.staging(kind, artifact_id), home.artifact(kind, artifact_id)
+
+    def aside(ruin: Path) -> None:
+        why = whole.fault(ruin, kind, artifact_id)
+        entry = trash.discard(home, ruin)
+        sys.stderr.write(f"{ruin} was no whole {kind} ({why}): it is in the trash now, as {entry.path}\n")
+
     files = {
         path.relative_to(staged).as_posix(): {"sha256": sha256_file(path), "size": path.stat().st_size}
         for path in sorted(staged.rglob("*"))
@@ -49,18 +61,14 @@ def publish(home: Home, kind: Kind, artifact_id: str, spec: dict[str, Any], orig
     }
     manifest["digest"] = manifest_digest(manifest)
     durable.write_json(staged / "manifest.json", manifest)
-    durable.publish_dir(staged, final)
+    if instead and final.exists():
+        durable.sync_tree(staged)
+        if durable.exchange(staged, final):
+            trash.discard(home, staged, final)
+            return read_manifest(home, kind, artifact_id)
+        trash.discard(home, final)
+    durable.publish_dir(staged, final, lambda folder: not whole.fault(folder, kind, artifact_id), aside)
     return read_manifest(home, kind, artifact_id)
-
-
-def content_of(files: dict[str, Any]) -> str:
-    """One digest over names and hashes."""
-    return digest({name: entry["sha256"] for name, entry in files.items()})
-
-
-def manifest_digest(manifest: Manifest) -> str:
-    """One digest over what a manifest says, wherever its inputs lay."""
-    return digest({name: value for name, value in manifest.items() if name not in UNBOUND})
 
 
 def amend_origin(home: Home, kind: Kind, artifact_id: str, more: dict[str, Any]) -> None:
@@ -76,40 +84,14 @@ def amend_origin(home: Home, kind: Kind, artifact_id: str, more: dict[str, Any])
 
 def read_manifest(home: Home, kind: Kind, artifact_id: str) -> Manifest:
     """A finished artifact's manifest. Raises UserError when there is none, or it isn't as it was written."""
-    path = home.artifact(kind, artifact_id) / "manifest.json"
-    try:
-        manifest = json.loads(durable.read_bytes(path))
-        wrong = what_is_wrong(manifest, kind, artifact_id)
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"no usable {kind} {artifact_id}", at=path, hint=again(kind)) from error
-    if wrong:
+    folder = home.artifact(kind, artifact_id)
+    path = folder / "manifest.json"
+    manifest = whole.read_manifest(folder)
+    if manifest is None:
+        raise UserError(f"no usable {kind} {artifact_id}", at=path, hint=again(kind))
+    if wrong := what_is_wrong(manifest, kind, artifact_id):
         raise UserError(f"the manifest of the {kind} {artifact_id} {wrong}", at=path, hint=again(kind))
-    assert isinstance(manifest, dict)
     return manifest
-
-
-def what_is_wrong(manifest: Any, kind: str, artifact_id: str) -> str:
-    """Why the manifest can't be that artifact's as it was published; "" when it can.
-
-    Its id is the hash of its spec (a set's that of set.json, which `sets.load_set` looks at), its content the hash of
-    its files' hashes, its digest, which the first version didn't write, that of the rest.
-    """
-    if not isinstance(manifest, dict):
-        return "is no JSON object"
-    if manifest.get("id") != artifact_id or manifest.get("kind") != kind:
-        return "is another artifact's"
-    try:
-        if kind != "set" and id_of(manifest["spec"]) != artifact_id:
-            return "holds another spec than its id is the hash of"
-        if manifest["content"] != content_of(manifest["files"]):
-            return "has a digest that does not fit its files"
-        if not isinstance(manifest["origin"], dict) or not isinstance(manifest["spec"], dict):
-            return "does not say where it comes from"
-        if "digest" in manifest and manifest["digest"] != manifest_digest(manifest):
-            return "was changed after it was written"
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return "lacks a part, or holds something else in its place"
-    return ""
 
 
 def open_artifact(home: Home, kind: Kind, artifact_id: str, between: Callable[[], None] = lambda: None) -> Path:

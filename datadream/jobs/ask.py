@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 
+from datadream import durable
 from datadream.data.seen import Seen, remarks
 from datadream.data.shots import ShotSet, draw_shot_set, make_shot_set
 from datadream.data.source import Listed, open_source
@@ -22,6 +23,7 @@ from datadream.jobs import submit as jobs
 from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.home import Home
 from datadream.jobs.launchers import check_launcher
+from datadream.jobs.lease import lock
 from datadream.jobs.plan import Run
 from datadream.jobs.quoting import command_line
 from datadream.jobs.sets import NamedSet, default_name, find_set, free_name, keep, load_set, told_of
@@ -172,11 +174,16 @@ def plan(home: Home, request: Request, methods: Methods | None = None, *, dry: b
         return marks.excluded(home, synthetic) if request.without_marked else ()
 
     runs = planned(next_repeat(home, planned) if request.force else 0)
+    missing, reused = _missing(home, runs, request.shards)
+    return Plan(request, tuple(runs), tuple(sets), tuple(missing), reused, dry)
+
+
+def _missing(home: Home, runs: Sequence[Run], shards: int) -> tuple[list[JobSpec], int]:
+    """The jobs that `runs` lack, parts before what joins them; and how many finished artifacts serve again."""
     specs = {spec.id: spec for run in runs for spec in run.jobs.values()}
     todo = jobs.missing(home, list(specs.values()))
-    split = [part for spec in todo for part in (*_parts(spec, request.shards), spec)]
-    missing = jobs.missing(home, split)
-    return Plan(request, tuple(runs), tuple(sets), tuple(missing), len(specs) - len(todo), dry, methods.notes)
+    split = [part for spec in todo for part in (*_parts(spec, shards), spec)]
+    return jobs.missing(home, split), len(specs) - len(todo)
 
 
 def models_of(plan: Plan) -> list[tuple[str, str]]:
@@ -225,7 +232,8 @@ def _seen(tokens: Tokens, texts: Sequence[str]) -> list[Seen]:
 def submit(home: Home, asked: Request | Plan) -> list[str]:
     """Record the runs and queue the jobs they lack, inputs first; the jobs' ids. The runner isn't started here.
 
-    The records come first: of a submission that is cut short, nothing is computed that no table finds.
+    The records come first: of a submission that is cut short, nothing is computed that no table finds. They also keep
+    what is there: what a `gc` took away until this moment is asked for again, and from here on it takes nothing.
     """
     if isinstance(asked, Request):
         asked = plan(home, asked)
@@ -235,27 +243,38 @@ def submit(home: Home, asked: Request | Plan) -> list[str]:
     request = asked.request
     for model in {spec.model for spec in asked.missing if spec.model is not None and spec.model.digest}:
         checked(model)
+    jobs.check(home, asked.missing, request.launcher)
+    while not _record(home, asked):
+        asked = plan(home, request)
+    missing, _ = _missing(home, asked.runs, request.shards)
     titles = plans.titles_of(asked.runs)
     parts = {}
-    for spec in asked.missing:
+    for spec in missing:
         split = _parts(spec, request.shards)
         if split:
             parts[spec.id] = [part.id for part in split]
             titles |= {part.id: f"{titles[spec.id]} {i + 1}/{request.shards}" for i, part in enumerate(split)}
-    jobs.check(home, asked.missing, request.launcher)
-    for run in asked.runs:
-        plans.record(home, run)
     if request.experiment:
         experiments.add_runs(home, request.experiment, [run.id for run in asked.runs])
     return jobs.submit(
         home,
-        asked.missing,
+        missing,
         titles,
         experiment=request.experiment,
         priority=request.priority,
         launcher=request.launcher,
         shards=parts,
     )
+
+
+def _record(home: Home, asked: Plan) -> bool:
+    """Write the runs down; False when they were to be new, and another has just asked for the same."""
+    with lock(durable.make_dir(home.path / "runs") / ".lease"):
+        if asked.request.force and any(home.run(run.id).exists() for run in asked.runs):
+            return False
+        for run in asked.runs:
+            plans.record(home, run)
+    return True
 
 
 def make_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> list[NamedSet]:

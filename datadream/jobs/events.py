@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from datadream import durable
+from datadream import durable, records
+from datadream.canonical import parse_json
 
 PROGRESS_SECONDS = 0.2  # progress closer together than this is dropped; metrics never are
 SILENCE_SECONDS = 120.0  # a job promises a word within this, or longer when its words have come slower
 FIRST_SILENCE_SECONDS = 900.0  # until the first step: models may load over a slow network
 STEPS_MAX = 1 << 62  # what a database holds
 NOT_METRICS = ("kind", "step", "seq", "at", "attempt", "seconds", "next")
+# what a record of these kinds must hold, besides its kind
+SHAPES: dict[str, records.Shape] = {
+    "progress": {"done": float, "total": float, "unit": str},
+    "metric": {"step": int},
+    "done": {"seconds": float},
+}
 
 
 class Journal:
@@ -110,7 +116,7 @@ class Tail(Lines):
         lines = [line for line in self.read_bytes() if line.strip()]
         for line in lines:
             try:
-                event = json.loads(line)
+                event = parse_json(line)
             except ValueError:
                 continue
             if isinstance(event, dict):
@@ -130,6 +136,16 @@ def metrics(event: Mapping[str, Any]) -> tuple[int, dict[str, float]] | None:
     }
 
 
+def is_event(record: Mapping[str, Any]) -> bool:
+    """Whether a record has what its kind is shown by; anybody may have written into the file."""
+    kind = record.get("kind")
+    try:
+        records.check(record, {"kind": str, **SHAPES.get(kind if isinstance(kind, str) else "", {})})
+    except ValueError:
+        return False
+    return True
+
+
 def in_words(event: dict[str, Any]) -> str:
     """A record as a line: when, what kind, and what it says."""
     head = f"{str(event.get('at', ''))[:19]} {event.get('kind')}"
@@ -140,7 +156,7 @@ def in_words(event: dict[str, Any]) -> str:
 def line_in_words(line: str) -> str:
     """A line of events.jsonl in words; as it is when it is no record."""
     try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
+        event = parse_json(line.encode("utf-8", "replace"))
+    except ValueError:
         return line
     return in_words(event) if isinstance(event, dict) else line

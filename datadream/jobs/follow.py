@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs import leader, spawn, state
-from datadream.jobs.events import Tail
+from datadream.jobs.events import Tail, is_event
 from datadream.jobs.home import Home
 from datadream.jobs.spec import JobSpec
 from datadream.jobs.state import Status
@@ -122,6 +122,6 @@ def _tails(home: Home, job_id: str) -> tuple[Tail, Tail]:
 
 def _new(tails: tuple[Tail, Tail]) -> Iterator[Event]:
     events, history = tails
-    yield from events.records()
-    for line in history.records():
+    yield from filter(is_event, events.records())
+    for line in filter(state.is_change, history.records()):
         yield {**line, "kind": "state"}

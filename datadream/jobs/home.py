@@ -3,6 +3,8 @@
 $DATADREAM_HOME/
   registry.db         an index of all the rest, which can be made again
   registry.lock       held by whoever writes the registry
+  hosts/              what each host found its file systems able to do
+  trash/              what was removed, for a week
   jobs/<id>/          spec.json    what to do; its hash is the id
                       request.json who asked, how urgent, how often to try
                       control.json what was asked of it since: cancel, pause, priority, retry
@@ -30,12 +32,14 @@ import os
 import pwd
 import shutil
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from datadream import durable
+from datadream import durable, text
 from datadream.errors import UserError
+from datadream.jobs.whole import is_whole
 
 Kind = Literal["set", "adapter", "synthetic", "shard", "classifier", "rehearsal"]
 SPARE_BYTES = 64 << 20
@@ -84,6 +88,11 @@ class Home:
         return self.path / "registry.lock"
 
     @property
+    def reserve(self) -> Path:
+        """Room that is held for what must be said on a full disk."""
+        return self.path / ".reserve"
+
+    @property
     def queue(self) -> Path:
         """Holds one empty file for each job that isn't finished."""
         return self.path / "queue"
@@ -123,16 +132,16 @@ class Home:
         return self.path / "places" / f"{set_id}.json"
 
     def has(self, kind: Kind, artifact_id: str) -> bool:
-        """Whether the artifact is finished."""
-        return (self.artifact(kind, artifact_id) / "manifest.json").is_file()
+        """Whether the artifact is finished and whole, as its manifest tells; a folder of its name isn't enough."""
+        return is_whole(self.artifact(kind, artifact_id), kind, artifact_id)
 
-    def need(self, size: int, what: str) -> None:
-        """Raise UserError when fewer than `size` bytes are free."""
-        free = shutil.disk_usage(self.path).free
+    def need(self, size: int, what: str, at: Path | None = None) -> None:
+        """Raise UserError when fewer than `size` bytes are free on the disk of `at` (default: the home's)."""
+        free = shutil.disk_usage(at or self.path).free
         if free < size + SPARE_BYTES:
             raise UserError(
-                f"{what} may need {_gib(size + SPARE_BYTES)} and {_gib(free)} is free",
-                at=self.path,
+                f"{what} may need {text.size(size + SPARE_BYTES)} and {text.size(free)} is free",
+                at=at or self.path,
                 hint="ask for fewer images, free some space, or choose another --home",
             )
 
@@ -165,6 +174,9 @@ def open_home(path: Path | None) -> Home:
         raise UserError(
             "can't write", at=home.path, hint="choose a folder you may write to with --home or DATADREAM_HOME"
         )
+    with suppress(UserError, OSError):  # a full disk: what is there can be looked at all the same
+        for name in ("hosts", "trash"):
+            durable.make_dir(home.path / name)
     return home
 
 
@@ -188,7 +200,3 @@ def _is_own_group(gid: int) -> bool:
     except KeyError:
         return False
     return gid == user.pw_gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 // 10 else f"{size / 2**20:.0f} MiB"

@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,14 @@ def parse(value: Mapping[str, Any]) -> Process | None:
 
 def boot_id(proc: Path | None = None) -> str:
     """This boot's random name."""
+    return _boot_id((proc or PROC) / "sys/kernel/random/boot_id")
+
+
+@lru_cache(maxsize=8)
+def _boot_id(path: Path) -> str:
+    """No process outlives its boot."""
     try:
-        return ((proc or PROC) / "sys/kernel/random/boot_id").read_text().strip()
+        return path.read_text().strip()
     except OSError:
         return "unknown"
 
@@ -63,6 +70,47 @@ def myself() -> Process:
     found = identify(os.getpid())
     assert found is not None
     return found
+
+
+def pid_space() -> str:
+    """Whose pids these are: a container has a space of its own, on the same host and boot."""
+    try:
+        return str((PROC / "self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def place(home: Path) -> dict[str, Any]:
+    """Which folder a home is, for leases and attempts to name: a copy of it is another, whatever it is called."""
+    found = home.stat()
+    return {"device": str(found.st_dev), "inode": str(found.st_ino), "path": str(home.resolve())}  # of up to 64 bits
+
+
+def is_of(note: Mapping[str, Any], home: Path) -> bool:
+    """Whether what a process of this host and boot noted was meant for this very home, not for one it was copied from.
+
+    What names no home, as before homes were named, was.
+    """
+    named = note.get("home")
+    if not isinstance(named, dict):
+        return True
+    try:
+        found = place(home)
+    except OSError:
+        return False
+    return all(named.get(key) == found[key] for key in ("device", "inode"))
+
+
+def is_of_here_or_elsewhere(note: Mapping[str, Any], home: Path) -> bool:
+    """As `is_of`, of a note from any host: another may see this home under another path, or as another device."""
+    named = note.get("home")
+    if not isinstance(named, dict):
+        return True
+    try:
+        found = place(home)
+    except OSError:
+        return False
+    return any(named.get(key) == found[key] for key in ("inode", "path"))
 
 
 def is_alive(process: Process, proc: Path | None = None) -> bool:

@@ -18,14 +18,18 @@ from sqlmodel import Session
 
 from datadream import durable
 from datadream.canonical import short_id
-from datadream.jobs import evidence, rows, state
+from datadream.errors import UserError
+from datadream.jobs import evidence, flaws, mounts, rows, state
 from datadream.jobs.home import Home
+from datadream.jobs.lease import lease, lock
+from datadream.records import Unreadable
 from store import queries, writes
 from store import registry as store
-from store.registry import Registry
+from store.registry import Guard, Registry, remove
 from store.tables import KINDS, Problem
 
 RECHECKED = 200  # newest runs whose evidence is looked at whenever the registry is opened
+GUARD_SECONDS = 120.0  # a migration of a large registry takes a while
 CHUNK_SECONDS = 0.2  # of work in one transaction, so that other writers get their turn
 PASSING = "can't be read now: "  # how a problem begins that may be gone at the next look
 Task = Callable[[Session], None]
@@ -38,10 +42,30 @@ def open_registry(
 
     Raises UserError when the registry is from a newer version.
     """
-    registry = Registry.open(home.registry, home.registry_lock, notices=notices)
+    registry = connect(home, notices)
     sync(home, registry, seconds)
     recheck(home, registry)
     return registry
+
+
+def connect(home: Home, notices: Callable[[str], None] = lambda _: None) -> Registry:
+    """The home's registry as it stands. Raises UserError when it is from a newer version, or the disk refuses."""
+    return Registry.open(home.registry, home.registry_lock, notices=notices, guard=_guard(home.registry_lock))
+
+
+def open_in_memory(home: Home) -> Registry:
+    """All that the home's registry would hold now, in this process alone: for looking, on a disk that takes nothing."""
+    from store.memory import MemoryRegistry
+
+    registry = MemoryRegistry(home.registry)
+    sync(home, registry)
+    return registry
+
+
+def _guard(path: Path) -> Guard | None:
+    """A lock for where the kernel's, which SQLite and the registry's writers rely on, keep nobody out."""
+    trusted = mounts.has_kernel_locks(path) and mounts.features(path).flock
+    return None if trusted else partial(lock, path, GUARD_SECONDS)
 
 
 def sync(home: Home, registry: Registry, seconds: float | None = None) -> int:
@@ -114,23 +138,21 @@ def follow(home: Home, registry: Registry, job_ids: Collection[str]) -> None:
 def rebuild(home: Home, notices: Callable[[str], None] = lambda _: None) -> Registry:
     """Make the registry anew from the folders alone, in the place of the old one, which stays until that is done."""
     fresh = home.path / ".registry.db.rebuilt"
-    _remove(fresh)
-    made = Registry.open(fresh, home.path / ".registry.rebuild-lock")
-    sync(home, made)
-    with made.reading() as session:
-        writes.sql(session, "PRAGMA wal_checkpoint(TRUNCATE)")
-    made.close()
-    old = Registry(home.registry, home.registry_lock, notices)
-    with old.alone():
-        store.install(fresh, home.registry)
-    _remove(fresh)
-    (home.path / ".registry.rebuild-lock").unlink(missing_ok=True)
-    return Registry.open(home.registry, home.registry_lock, notices=notices)
-
-
-def _remove(path: Path) -> None:
-    for tail in ("", "-wal", "-shm", "-journal"):
-        path.with_name(path.name + tail).unlink(missing_ok=True)
+    with lease(home.path / ".registry.rebuild", lambda who: notices(f"waits for another rebuild: {who}")):
+        try:
+            remove(fresh)
+            writers = home.path / ".registry.rebuild-lock"
+            made = Registry.open(fresh, writers, guard=_guard(writers))
+            sync(home, made)
+            with made.reading() as session:
+                writes.sql(session, "PRAGMA wal_checkpoint(TRUNCATE)")
+            made.close()
+            guard = _guard(home.registry_lock)
+            with Registry(home.registry, home.registry_lock, notices, guard=guard).alone():
+                store.install(fresh, home.registry, guard is not None)
+        finally:
+            remove(fresh)
+    return connect(home, notices)
 
 
 def _tasks(home: Home, marks: dict[str, int]) -> Iterator[Task]:
@@ -144,12 +166,13 @@ def _tasks(home: Home, marks: dict[str, int]) -> Iterator[Task]:
             partial(_no_artifact, marks, kind),
             state.is_id,
         )
-    yield from _folder(home, marks, "runs", partial(_run, home), _no_run, _is_json)
     yield from _jobs(home, marks)
+    yield from _folder(home, marks, "runs", partial(_run, home), _no_run, _is_json)  # its jobs say how it goes on
     for place, read, gone in (
         ("names/set", rows.name_rows, _no_name),
         ("labels", rows.label_rows, _no_labels),
         ("experiments", rows.experiment_rows, _no_experiment),
+        ("marks", rows.mark_rows, _no_marks),
     ):
         yield from _folder(home, marks, place, partial(_file, home, place, read, gone), gone, _is_json)
 
@@ -167,7 +190,11 @@ def _folder(
     mtime = durable.changed_at(folder)
     if mtime and marks.get(place) == mtime:
         return
-    entries = {path.name: path for path in folder.iterdir() if wanted(path.name)} if mtime else {}
+    try:
+        entries = {path.name: path for path in folder.iterdir() if wanted(path.name)} if mtime else {}
+    except OSError as error:
+        yield partial(_unlisted, place, error)
+        return
     for name, path in sorted(entries.items()):
         changed = durable.changed_at(path)
         if marks.get(f"{place}/{name}") != changed:
@@ -177,7 +204,18 @@ def _folder(
         if path_.removeprefix(f"{place}/") not in entries:
             yield partial(_gone_and_mark, gone, path_)
     if mtime:
-        yield partial(_mark, place, mtime)
+        yield partial(_listed, place, mtime)
+
+
+def _listed(place: str, mtime: int, session: Session) -> None:
+    writes.solve(session, place, below=False)
+    _mark(place, mtime, session)
+
+
+def _unlisted(place: str, error: OSError, session: Session) -> None:
+    """A folder that can't be looked into is a problem like any other; what was known of it stays."""
+    what = passing(error) or f"can't be listed: {error.strerror}"
+    writes.put(session, [Problem(path=place, what=what)])
 
 
 def _read_and_mark(read: Callable[[str, Session], None], place: str, name: str, mtime: int, session: Session) -> None:
@@ -221,11 +259,18 @@ def _take(session: Session, place: str, change: Callable[[], None]) -> bool:
     except KeyError as error:
         what = f"lacks {error}"
     except Exception as error:  # noqa: BLE001 - folders may hold anything: a number too large, a file that is a folder
-        what = passing(error) or str(error) or type(error).__name__
+        what = passing(error) or _in_words(error)
     else:
         return True
     writes.put(session, [Problem(path=place, what=what.encode(errors="replace").decode())])
     return False
+
+
+def _in_words(error: Exception) -> str:
+    """What is wrong, without where: that is the problem's path."""
+    if isinstance(error, Unreadable):
+        return error.reason
+    return (error.message if isinstance(error, UserError) else str(error)) or type(error).__name__
 
 
 def _artifact(home: Home, marks: dict[str, int], kind: str, artifact_id: str, session: Session) -> None:
@@ -270,7 +315,11 @@ def _jobs(home: Home, marks: dict[str, int]) -> Iterator[Task]:
         names = [path.split("/")[1] for path, value in marks.items() if path.startswith("jobs/") and not value]
         names += [name for name in open_ if f"jobs/{name}" in marks]
     else:
-        names = [path.name for path in folder.iterdir() if state.is_id(path.name)] if mtime else []
+        try:
+            names = [path.name for path in folder.iterdir() if state.is_id(path.name)] if mtime else []
+        except OSError as error:
+            yield partial(_unlisted, place, error)
+            return
         there = set(names)
         for path in marks:
             if path.startswith("jobs/") and path.split("/")[1] not in there:
@@ -279,7 +328,7 @@ def _jobs(home: Home, marks: dict[str, int]) -> Iterator[Task]:
         if name in open_ or marks.get(f"jobs/{name}") != durable.changed_at(home.job(name)):
             yield partial(_job, home, name)
     if mtime and marks.get(place) != mtime:
-        yield partial(_mark, place, mtime)
+        yield partial(_listed, place, mtime)
 
 
 def _job(home: Home, job_id: str, session: Session) -> None:
@@ -299,10 +348,17 @@ def _job(home: Home, job_id: str, session: Session) -> None:
         found[0].bad_lines = bad + more_bad
         writes.put_job(session, found, points, offset)
 
-    if not _take(session, f"jobs/{job_id}", change):
+    if _take(session, f"jobs/{job_id}", change):
+        writes.put(session, [_flaw(home, error) for error in flaws.of_job(home, job_id)])
+    else:
         writes.remove_job(session, job_id)
         over = True
     _mark(f"jobs/{job_id}", mtime if over else 0, session)
+
+
+def _flaw(home: Home, error: Unreadable) -> Problem:
+    what = passing(error) or error.reason
+    return Problem(path=error.path.relative_to(home.path).as_posix(), what=what.encode(errors="replace").decode())
 
 
 def _no_job(job_id: str, session: Session) -> None:
@@ -333,6 +389,10 @@ def _no_labels(name: str, session: Session) -> None:
 
 def _no_experiment(name: str, session: Session) -> None:
     writes.remove_experiment(session, name.removesuffix(".json"))
+
+
+def _no_marks(name: str, session: Session) -> None:
+    """Marks have no rows."""
 
 
 def _is_json(name: str) -> bool:

@@ -9,9 +9,11 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs import quoting
 from datadream.jobs.home import Home
+from datadream.records import Unreadable
 
 CLUSTERS = ("slurm", "pbs", "lsf", "flux")
 LAUNCHERS = ("local", *CLUSTERS)
@@ -94,13 +96,7 @@ def resources_for(home: Home, name: str, stage: str, asked: Mapping[str, Any]) -
 
     Raises UserError for a file that is no TOML or has unknown keys.
     """
-    path = home.path / "cluster.toml"
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8")).get("resources", {})
-    except FileNotFoundError:
-        found = {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"can't read it: {error}", at=path, hint="see docs/cluster.md") from error
+    path, found = home.path / "cluster.toml", read_cluster(home)
     stages = {key: value for key, value in found.items() if isinstance(value, dict) and key != "extra"}
     shared = {key: value for key, value in found.items() if key not in stages}
     try:
@@ -110,3 +106,23 @@ def resources_for(home: Home, name: str, stage: str, asked: Mapping[str, Any]) -
         where = ".".join(str(part) for part in first["loc"])
         said = first["msg"].removeprefix("Value error, ")
         raise UserError(f"[resources] {where}: {said}", at=path, hint="see docs/cluster.md") from error
+
+
+def read_cluster(home: Home) -> dict[str, Any]:
+    """The [resources] of `cluster.toml`, empty when there is none. Raises Unreadable for what is no such file."""
+    path, hint = home.path / "cluster.toml", "see docs/cluster.md"
+    try:
+        found = tomllib.loads(durable.read_bytes(path).decode("utf-8")).get("resources", {})
+    except FileNotFoundError:
+        if not path.is_symlink():
+            return {}
+        raise Unreadable(path, "is a link to nothing", hint) from None
+    except RecursionError:
+        raise Unreadable(path, "is nested too deeply", hint) from None
+    except OSError as error:
+        raise Unreadable(path, f"can't be opened: {error.strerror}", hint) from error
+    except ValueError as error:
+        raise Unreadable(path, f"is not TOML: {error}", hint) from error
+    if not isinstance(found, dict):
+        raise Unreadable(path, "has a 'resources' that is not a table", hint)
+    return found

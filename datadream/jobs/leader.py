@@ -2,21 +2,22 @@
 
 Leadership is a kernel lock on the newest `runner/epoch-<n>.json`. A runner that died has dropped it; one that was
 stopped still holds it, but its beat stands still: whoever watched that for TAKEOVER_SECONDS by its own clock makes
-the next epoch. Before every start a runner looks whether a newer epoch exists, and leaves when it does.
+the next epoch. Before every start a runner looks whether a newer epoch exists, and leaves when it does. Where kernel
+locks aren't to be trusted, the file and its beat say the same.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from datadream import durable
-from datadream.jobs import identity
+from datadream.jobs import leasefiles, mounts
 from datadream.jobs.home import Home
-from datadream.jobs.lease import is_held
+from datadream.jobs.lease import is_held, own_note
 
 BEAT_SECONDS = 2.0
 TAKEOVER_SECONDS = 15.0
@@ -48,9 +49,9 @@ def seems_stopped(home: Home) -> bool:
 class Leadership:
     """Held from `take` until `leave` or death."""
 
-    def __init__(self, home: Home, epoch: int, fd: int) -> None:
+    def __init__(self, home: Home, epoch: int, fd: int, note: dict[str, Any]) -> None:
         self.epoch = epoch
-        self._home, self._fd = home, fd
+        self._home, self._fd, self._note = home, fd, note
         self._beaten = time.monotonic()
 
     def holds(self) -> bool:
@@ -65,6 +66,8 @@ class Leadership:
 
     def leave(self) -> None:
         """Let the next one lead."""
+        with suppress(OSError):  # where no kernel lock tells that we left, this does
+            os.pwrite(self._fd, leasefiles.record_bytes({**self._note, "over": True}), 0)
         os.close(self._fd)
 
 
@@ -87,14 +90,16 @@ def take(home: Home, patience: float = TAKEOVER_SECONDS) -> Leadership | None:
 
 
 def _next(home: Home, number: int) -> Leadership | None:
-    note = json.dumps({**identity.myself().to_json(), "epoch": number + 1}, sort_keys=True).encode()
-    fd = durable.create_locked(_path(home, number + 1), note)
+    path = _path(home, number + 1)
+    note = own_note(path, {"epoch": number + 1})
+    make = durable.create_locked if mounts.has_kernel_locks(path) else durable.create_open
+    fd = make(path, leasefiles.record_bytes(note))
     if fd is None:
         return None
     for path in home.runner.glob("epoch-*.json"):
         if path.stem.removeprefix("epoch-").isdecimal() and int(path.stem.removeprefix("epoch-")) < number:
             durable.remove_file(path)
-    return Leadership(home, number + 1, fd)
+    return Leadership(home, number + 1, fd, note)
 
 
 def _beat(home: Home, number: int) -> int:

@@ -10,14 +10,12 @@ import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from datadream import durable
+from datadream import durable, records
 from datadream.errors import UserError
-from datadream.jobs import state
 from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.home import Home
-from datadream.jobs.lease import lease
+from datadream.jobs.lease import lock
 from datadream.jobs.spec import JobSpec
 
 REASON_MAX = 1000
@@ -43,15 +41,14 @@ class Marks:
 
 
 def read_marks(home: Home, synth_id: str) -> Marks:
-    """The marks of a synthetic set. Raises UserError for a damaged file: bad images must not come back unnoticed."""
-    path = home.marks(synth_id)
-    if not path.exists():
+    """The marks of a synthetic set. Raises Unreadable for a damaged file: bad images must not come back unnoticed."""
+    path, what, hint = home.marks(synth_id), "these marks", "remove that file, and mark the images again"
+    found = records.read(path, {"images": dict, "classes": dict}, what=what, hint=hint)
+    if found is None:
         return Marks()
-    found = state.read_dict(path) or {}
-    images, classes = found.get("images"), found.get("classes")
-    if not isinstance(images, dict) or not isinstance(classes, dict):
-        raise UserError("these marks can't be read", at=path, hint="remove that file, and mark the images again")
-    return Marks(_texts(images), _texts(classes))
+    if not all(isinstance(why, str) for part in ("images", "classes") for why in found[part].values()):
+        raise records.Unreadable(path, "has a reason that is not text", hint, what)
+    return Marks(found["images"], found["classes"])
 
 
 def mark_image(home: Home, synth_id: str, name: str, reason: str = "") -> Marks:
@@ -135,13 +132,9 @@ def excluded(home: Home, synthetic: JobSpec) -> tuple[str, ...]:
     return marks.bad(f"{folder}/{image_name(index)}" for folder in synthetic.image_folders for index in range(count))
 
 
-def _texts(found: dict[str, Any]) -> dict[str, str]:
-    return {str(name): str(why) for name, why in found.items()}
-
-
 def _write(home: Home, synth_id: str, change: Callable[[Marks], Marks]) -> Marks:
     path: Path = home.marks(synth_id)
-    with lease(durable.make_dir(path.parent) / ".lease", lambda _: None):
+    with lock(durable.make_dir(path.parent) / ".lease"):
         new = change(read_marks(home, synth_id))
         if new:
             durable.write_json(path, {"images": new.images, "classes": new.classes})

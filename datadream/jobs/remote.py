@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from datadream import durable
-from datadream.jobs import state
+from datadream.jobs import identity, state
 from datadream.jobs.home import Home
 from datadream.jobs.leader import Leadership
 from datadream.jobs.state import Status
@@ -42,7 +42,8 @@ class Remotes:
         if not state.claim(self._home, status.id, number, note):
             return
         native = remote.submit(self._home.path, status.id, number, resources, status.title)
-        written = {"launcher": status.launcher, "native": native, "attempt": number}
+        written: dict[str, object] = {"launcher": status.launcher, "native": native, "attempt": number}
+        written["home"] = identity.place(self._home.path)
         durable.write_json(self._home.job(status.id) / NATIVE, written)
         # Else a refusal, said before, would be the reason for as long as it waits.
         retries = state.read_control(self._home, status.id).retries

@@ -193,8 +193,8 @@ class Runner:
             status = state.derive(self._home, status.id)
             self._seen[status.id].status = status
         elif status.state == "cancelling" or (status.state == "running" and status.paused):
+            self._stop(status)  # first: a full disk may refuse the note
             self._note(status)
-            self._stop(status)
         elif status.state == "running":
             self._signalled.pop((status.id, status.attempts), None)  # wanted again, it has all of the grace time again
             self._note(policy.with_reason(status, self._silence.judge(self._home, status)))
@@ -235,8 +235,7 @@ class Runner:
                 self._remote.cancel(status)
                 self._signalled[key] = now
             return
-        who = identity.parse(lease.read_note(folder / "lease")) if lease.is_held(folder / "lease") else None
-        who = who or identity.parse(state.read_attempt(folder, status.attempts).get("worker") or {})
+        who = lease.worker_of(self._home.path, folder, state.read_attempt(folder, status.attempts))
         if who is None:
             return
         if key not in self._signalled:
@@ -341,6 +340,11 @@ class Runner:
     def _start(self, status: Status, hand: Hand) -> None:
         """Claim the next attempt and hand it over."""
         if not self._leadership.holds():
+            return
+        spec = state.read_spec(self._home, status.id)
+        if state.no_room(self._home, spec.kind, spec.model):  # on a disk of its own: others may have room
+            self._not_before[status.id] = (status.attempts, time.monotonic() + REFRESH_SECONDS)
+            self._drop(status.id)
             return
         note = {"slot": hand.slot, "worker": hand.who.to_json(), "launcher": "local", "epoch": self._leadership.epoch}
         number = status.attempts + 1

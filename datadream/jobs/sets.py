@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from datadream import durable
+from datadream import durable, records
 from datadream.canonical import short_id
 from datadream.data.listing import some
 from datadream.data.parts import left_out
@@ -21,7 +20,8 @@ from datadream.data.twins import Found, find_twins, read_found, sentence
 from datadream.errors import UserError
 from datadream.jobs.artifacts import AGAIN_SET, amend_origin, publish, read_manifest
 from datadream.jobs.home import Home
-from datadream.jobs.lease import lease
+from datadream.jobs.lease import lock
+from datadream.jobs.state import is_id
 
 FILE = "set.json"
 TWINS = "twins"  # in a set's manifest: what occurs more than once in it
@@ -50,7 +50,7 @@ def add_set(
     name = name or default_name(shots)
     if not name.strip() or not _is_text(name):
         raise UserError(f"{name!r} can't be a set's name", hint="use at least one visible character, in UTF-8")
-    with lease(durable.make_dir(home.path / "artifacts" / "set") / ".lease", lambda _: None):
+    with lock(durable.make_dir(home.path / "artifacts" / "set") / ".lease"):
         name = free_name(home, name, shots.id) if free else name
         path = home.set_name(short_id(name))
         if _held(home, name) not in ("", shots.id):
@@ -79,8 +79,8 @@ def free_name(home: Home, name: str, set_id: str) -> str:
 
 def _held(home: Home, name: str) -> str:
     """The id of the set that a name stands for; "" for none."""
-    path = home.set_name(short_id(name))
-    return str(json.loads(durable.read_bytes(path))["id"]) if path.exists() else ""
+    held = read_name(home.set_name(short_id(name)))
+    return str(held["id"]) if held is not None else ""
 
 
 def _record(home: Home, set_id: str, found: Found | None) -> None:
@@ -161,39 +161,71 @@ def load_set(home: Home, set_id: str) -> ShotSet:
     """The set with this id, its source folder where it was asked for last. Raises UserError for a changed one."""
     manifest = read_manifest(home, "set", set_id)
     folder = home.artifact("set", set_id)
-    shots = ShotSet.parse(durable.read_bytes(folder / FILE))
+    shots = read_set(folder)
     if shots.id != set_id or (manifest["spec"].get("shots"), manifest["spec"].get("seed")) != (shots.shots, shots.seed):
         raise UserError(f"the set {set_id} was changed: its hash is not its id", at=folder, hint=AGAIN_SET)
+    what, hint = "where the set's folder lies", "remove that file, and make the set again from where its folder lies"
+    place = records.read(home.place(set_id), {"path": str}, what=what, hint=hint)
+    return shots.moved_to(Path(place["path"])) if place else shots
+
+
+def read_set(folder: Path) -> ShotSet:
+    """The set in an artifact's folder. Raises Unreadable."""
+    path = folder / FILE
+    data = records.read_bytes(path, records.LISTS_BYTES)
+    if data is None:
+        raise records.Unreadable(path, "is gone")
     try:
-        return shots.moved_to(Path(json.loads(durable.read_bytes(home.place(set_id)))["path"]))
-    except FileNotFoundError:
-        return shots
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        hint = "remove that file, and make the set again from where its folder lies"
-        raise UserError("can't tell where the set's folder lies by now", at=home.place(set_id), hint=hint) from error
+        return ShotSet.parse(data)
+    except UserError as error:
+        raise records.Unreadable(path, error.message.removeprefix("this ")) from error
 
 
-def list_sets(home: Home) -> list[NamedSet]:
-    """Every named set, by name."""
-    found = []
-    for path in (home.path / "names" / "set").glob("*.json"):
-        entry = json.loads(durable.read_bytes(path))
-        found.append(NamedSet(entry["name"], entry["id"], load_set(home, entry["id"])))
+def list_sets(home: Home, unreadable: list[records.Unreadable] | None = None) -> list[NamedSet]:
+    """Every named set, by name; one that can't be read is left out, and added to `unreadable` where that is given."""
+    found: list[NamedSet] = []
+    lost = [] if unreadable is None else unreadable
+    for path in records.entries(home.path / "names" / "set"):
+        try:
+            entry = _named(home, path)
+        except records.Unreadable as error:
+            lost.append(error)
+            continue
+        except UserError:
+            lost.append(records.Unreadable(path, "names a set that is gone"))
+            continue
+        found += [entry] if entry is not None else []
     return sorted(found, key=lambda entry: entry.name)
+
+
+def read_name(path: Path) -> dict[str, Any] | None:
+    """What a name's file holds; None when there is none. Raises Unreadable."""
+    what, hint = "this name of a set", "restore that file, or remove it and make the set again"
+    found = records.read(path, {"name": str, "id": str}, what=what, hint=hint)
+    if found is not None and (short_id(found["name"]) != path.stem or not is_id(found["id"])):
+        raise records.Unreadable(path, "holds another name, or none of a set", hint, what)
+    return found
+
+
+def _named(home: Home, path: Path) -> NamedSet | None:
+    """The set that the name in this file stands for, None when there is no such name. Raises UserError."""
+    found = read_name(path)
+    return NamedSet(found["name"], found["id"], load_set(home, found["id"])) if found is not None else None
 
 
 def find_set(home: Home, name: str) -> NamedSet:
     """The set called `name`, or whose id begins with it. Raises UserError naming the nearest."""
     if not _is_text(name):
         raise UserError(f"no set called {name!r}", at=home.path, hint="see `datadream set ls`")
-    path = home.set_name(short_id(name))
-    if path.exists():
-        entry = json.loads(durable.read_bytes(path))
-        return NamedSet(entry["name"], entry["id"], load_set(home, entry["id"]))
-    sets = list_sets(home)
+    named = _named(home, home.set_name(short_id(name)))
+    if named is not None:
+        return named
+    unreadable: list[records.Unreadable] = []
+    sets = list_sets(home, unreadable)
     matches = {entry.id: entry for entry in sets if len(name) >= 4 and entry.id.startswith(name)}
     if len(matches) == 1:
         return next(iter(matches.values()))
     near = difflib.get_close_matches(name, [entry.name for entry in sets], n=1)
     hint = f"did you mean {near[0]!r}?" if near else "make one with `datadream set make`, or see `datadream set ls`"
-    raise UserError(f"no set called {name!r}", at=home.path, hint=hint)
+    lost = records.left_out(unreadable)
+    raise UserError(f"no set called {name!r}", at=home.path, hint=f"{hint}; {lost}" if lost else hint)

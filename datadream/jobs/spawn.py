@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -62,7 +63,9 @@ def ensure_runner(home: Home) -> None:
     for folder in (home.runner, home.queue, home.path / "jobs", home.path / "slots", home.path / "artifacts"):
         if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):  # it would end at once, where nobody looks
             raise durable.user_error(PermissionError(errno.EACCES, "Permission denied"), folder)
-    start(home, ["runner", "--home", str(home.path)], log)
+    process = start(home, ["runner", "--home", str(home.path)], log)
+    # It may end before we do, and a child that nobody waits for stays in the process table as a zombie.
+    threading.Thread(target=process.wait, name="reaper", daemon=True).start()
 
 
 def start(

@@ -6,7 +6,7 @@ Nothing here is stored as truth; `history.jsonl` only tells how a job came to wh
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,18 +14,20 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from datadream import durable
-from datadream.canonical import ID_LENGTH
+from datadream import durable, records
+from datadream.canonical import ID_LENGTH, parse_json
 from datadream.errors import UserError
-from datadream.jobs import identity
+from datadream.jobs import identity, room
 from datadream.jobs.home import Home, Kind
-from datadream.jobs.lease import is_held
+from datadream.jobs.lease import is_held, may_start
 from datadream.jobs.spec import JobSpec
+from datadream.models.presets import ModelRef
 
 M = TypeVar("M", bound=BaseModel)
 State = Literal["queued", "blocked", "running", "cancelling", "done", "failed", "cancelled", "lost"]
 STATES: tuple[State, ...] = get_args(State)
 ROOM_BYTES = 24 << 20  # nothing starts with less free
+CANCEL = "cancel"  # an empty file that says so where there is no room to write it
 PAUSED = "paused"  # how the reason of a paused job begins
 QUEUE_PAUSED, NO_ROOM = "the queue is paused", "waits for disk space"
 FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
@@ -108,15 +110,14 @@ def read_spec(home: Home, job_id: str) -> JobSpec:
     """A job's spec. Raises UserError when there is none that can be read."""
     path = home.job(job_id) / "spec.json"
     try:
-        spec = JobSpec.model_validate_json(durable.read_bytes(path))
-    except FileNotFoundError as error:
-        raise UserError(f"no job {job_id}", at=home.path, hint="see `datadream job ls`") from error
-    except (OSError, ValidationError, ValueError) as error:
-        raise UserError(
-            f"the job {job_id} has no readable spec.json",
-            at=path,
-            hint="it is left alone; ask for the same run again, or remove it with `datadream job rm`",
-        ) from error
+        found = records.read(path)
+        spec = JobSpec.model_validate(found) if found is not None else None
+    except (records.Unreadable, ValidationError, RecursionError) as error:
+        raise _no_spec(job_id, path) from error
+    if spec is None:
+        raise UserError(f"no job {job_id}", at=home.path, hint="see `datadream job ls`")
+    if set(spec.inputs) - set(ROLES):
+        raise _no_spec(job_id, path)
     if spec.id != job_id:
         raise UserError(
             f"the spec.json of the job {job_id} is another's or was changed: its hash is not the job's id",
@@ -126,6 +127,11 @@ def read_spec(home: Home, job_id: str) -> JobSpec:
     return spec
 
 
+def _no_spec(job_id: str, path: Path) -> UserError:
+    hint = "it is left alone; ask for the same run again, or remove it with `datadream job rm`"
+    return UserError(f"the job {job_id} has no readable spec.json", at=path, hint=hint)
+
+
 def read_request(home: Home, job_id: str) -> Request:
     """How a job was asked for; defaults when that file is missing or garbage."""
     return read_model(home.job(job_id) / "request.json", Request)
@@ -133,24 +139,39 @@ def read_request(home: Home, job_id: str) -> Request:
 
 def read_control(home: Home, job_id: str) -> Control:
     """What was asked of a job since."""
-    return read_model(home.job(job_id) / "control.json", Control)
+    folder = home.job(job_id)
+    found = read_model(folder / "control.json", Control)
+    return found.model_copy(update={"cancel": True}) if (folder / CANCEL).exists() else found
 
 
 def read_model(path: Path, model: type[M]) -> M:
-    """What the file at `path` holds; the defaults when it is missing or garbage."""
+    """What the file at `path` holds; the defaults when it is missing or garbage, which `flaws` tells."""
     try:
-        return model.model_validate_json(durable.read_bytes(path))
-    except (OSError, ValueError):
+        return load_model(path, model)
+    except records.Unreadable:
         return model()
 
 
-def read_dict(path: Path) -> dict[str, Any] | None:
-    """A JSON object's file; None when missing, torn or something else."""
+def load_model(path: Path, model: type[M]) -> M:
+    """What the file at `path` holds; the defaults when it is missing. Raises Unreadable when it is garbage."""
     try:
-        found = json.loads(durable.read_bytes(path))
-    except (OSError, ValueError):
+        return model.model_validate(records.read(path) or {})
+    except ValidationError as error:
+        raise records.Unreadable(path, invalid(error)) from error
+
+
+def invalid(error: ValidationError) -> str:
+    """What is wrong first, in words that go on from "the file ..."."""
+    first = error.errors()[0]
+    return f"has a {'.'.join(map(str, first['loc']))!r} that can't be: {first['msg'].lower()}"
+
+
+def read_dict(path: Path, most: int = records.MOST_BYTES) -> dict[str, Any] | None:
+    """A JSON object's file; None when missing, torn or something else, which `records.read` tells apart."""
+    try:
+        return records.read(path, most=most)
+    except records.Unreadable:
         return None
-    return found if isinstance(found, dict) else None
 
 
 def attempts(folder: Path) -> int:
@@ -163,9 +184,14 @@ def attempts(folder: Path) -> int:
 
 
 def claim(home: Home, job_id: str, number: int, note: dict[str, Any]) -> bool:
-    """Make attempt `number` ours; False when another runner or worker has it. One start per attempt, whoever asks."""
-    folder = durable.make_dir(home.job(job_id) / "attempts")
-    text = json.dumps({"attempt": number, "at": now(), **note}, sort_keys=True)
+    """Make attempt `number` ours; False when another runner or worker has it. One start per attempt, whoever asks.
+
+    Raises UserError when the job is gone: a claim never brings back a folder that was removed.
+    """
+    folder = home.job(job_id) / "attempts"
+    if not (folder.parent / "spec.json").exists() or not durable.make_child(folder):
+        raise UserError(f"no job {job_id}", at=home.path, hint="it was removed; ask for the same run again")
+    text = json.dumps({"attempt": number, "at": now(), "home": identity.place(home.path), **note}, sort_keys=True)
     return durable.create(folder / f"{number}.json", text.encode())
 
 
@@ -175,8 +201,17 @@ def read_attempt(folder: Path, number: int) -> dict[str, Any]:
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
-    """Changes of state, oldest first."""
-    return [line for line in durable.read_jsonl(folder / "history.jsonl")[0] if isinstance(line.get("seq"), int)]
+    """Changes of state, oldest first; lines that aren't one are left out."""
+    return [line for line in durable.read_jsonl(folder / "history.jsonl")[0] if is_change(line)]
+
+
+def is_change(line: Mapping[str, Any]) -> bool:
+    """Whether a record is a change of state, as `write_history` leaves it."""
+    try:
+        records.check(line, {"seq": int, "at": str, "state": str, "reason": str, "attempt": int})
+    except ValueError:
+        return False
+    return line["state"] in STATES
 
 
 def write_history(home: Home, job_id: str, state: State, reason: str, attempt: int, **more: Any) -> None:
@@ -202,7 +237,7 @@ def last_events(folder: Path, size: int = 16384) -> list[dict[str, Any]]:
     found = []
     for line in text.split(b"\n"):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError:
             continue
         if isinstance(record, dict):
@@ -219,6 +254,8 @@ def derive(home: Home, job_id: str) -> Status:
             raise
         hint = "it is left alone; remove it with `datadream job rm`"
         raise UserError(f"the job {job_id} can't be read: {error.strerror}", at=error.filename, hint=hint) from error
+    except RecursionError as error:  # an input of its own, by a forged spec
+        raise _no_spec(job_id, home.job(job_id) / "spec.json") from error
 
 
 def _derive(home: Home, job_id: str) -> Status:
@@ -257,22 +294,31 @@ def _derive(home: Home, job_id: str) -> Status:
         settled = any(line.get("attempt") == count and line.get("state") == "lost" for line in lines)
         base = replace(base, native="" if settled else read_native(folder, count))
     if state == "queued" and not reason:
-        reason = f"waits in {request.launcher} as {base.native}" if base.native else _held_up(home)
+        reason = f"waits in {request.launcher} as {base.native}" if base.native else _held_up(home, spec)
     return replace(base, state=state, reason=reason)
 
 
 def read_native(folder: Path, count: int) -> str:
-    """The cluster's id of attempt `count`; "" when there is none."""
+    """The cluster's id of attempt `count`; "" when there is none, or it is the job of a home that this is a copy of."""
     found = read_dict(folder / "native.json") or {}
-    return str(found.get("native", "")) if found.get("attempt") == count else ""
+    ours = found.get("attempt") == count and identity.is_of_here_or_elsewhere(found, folder.parent.parent)
+    return str(found.get("native", "")) if ours else ""
 
 
-def _held_up(home: Home) -> str:
-    """Why nothing starts at all, or ""."""
+def _held_up(home: Home, spec: JobSpec) -> str:
+    """Why it doesn't start though nothing of its own is in the way, or ""."""
     if (read_dict(home.queue_settings) or {}).get("paused"):
         return QUEUE_PAUSED
-    free = shutil.disk_usage(home.path).free
-    return f"{NO_ROOM}: {free >> 20} MiB are free" if free < ROOM_BYTES else ""
+    return no_room(home, spec.kind, spec.model)
+
+
+def no_room(home: Home, kind: str, model: ModelRef | None) -> str:
+    """Why a job that makes `kind` with `model` waits for disk space, "" when there is enough on every disk it needs."""
+    free = room.least(home, kind, model)
+    if free.size >= ROOM_BYTES:
+        return ""
+    at = "" if free.at == home.path else f" on the disk of {free.at}"
+    return f"{NO_ROOM}: {free.size >> 20} MiB are free{at}"
 
 
 def find_job(home: Home, prefix: str) -> str:
@@ -315,11 +361,11 @@ def _state(
     waits = (home.queue / spec.id).exists()
     result, there = read_dict(folder / "result.json") is not None, home.has(spec.kind, spec.id)
     if result and (there or not waits):
-        return "done", "" if there else f"its {spec.kind} was removed since"
+        return "done", "" if there else _what_became(home, spec)
     last = lines[-1] if lines else {}
     settled = any(line.get("attempt") == count and line.get("state") not in ("running", "cancelling") for line in lines)
-    worker = identity.parse(attempt.get("worker") or {})
-    if is_held(folder / "lease") or (count and not settled and worker and identity.is_alive(worker)):
+    given = count and not settled and may_start(folder / "attempts" / f"{count}.json", attempt)
+    if is_held(folder / "lease") or given:
         if control.cancel:
             return "cancelling", "asked to stop"
         if control.paused:
@@ -331,10 +377,10 @@ def _state(
     if control.cancel:
         return "cancelled", control.reason or "asked to stop"
     error = read_dict(folder / "error.json") or {}
-    current = int(error.get("attempt", count) or 0) >= count
+    current = _whole(error.get("attempt", count)) >= count
     if error.get("kind") in ("user", "unexpected") and current:
         return "failed", str(error.get("message", "it left no message"))
-    if last.get("state") == "failed" and int(last.get("retries", 0)) >= control.retries:
+    if last.get("state") == "failed" and _whole(last.get("retries")) >= control.retries:
         return "failed", str(last.get("reason", ""))
     if control.paused:
         return "queued", f"{PAUSED}{': ' + control.reason if control.reason else ''}"
@@ -349,8 +395,14 @@ def _state(
     return "queued", "" if told.startswith((PAUSED, QUEUE_PAUSED, NO_ROOM)) else told  # these pass without a line
 
 
+def _what_became(home: Home, spec: JobSpec) -> str:
+    """Why the artifact of a job that made one isn't there."""
+    ruin = home.artifact(spec.kind, spec.id).exists()
+    return f"its {spec.kind} is no longer whole" if ruin else f"its {spec.kind} was removed since"
+
+
 def _first(error: dict[str, Any]) -> str:
-    return str(error.get("message", "it left no message")).splitlines()[0]
+    return (str(error.get("message", "")).splitlines() or ["it left no message"])[0]
 
 
 def _inputs(home: Home, spec: JobSpec, request: Request) -> str:

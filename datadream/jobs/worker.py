@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-import shutil
 import signal
 import sys
 import time
@@ -22,12 +21,12 @@ from typing import Any
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import identity, state
+from datadream.jobs import identity, room, state
 from datadream.jobs.artifacts import open_artifact, publish, read_manifest
 from datadream.jobs.checkpoints import claim_checkpoint
 from datadream.jobs.events import Journal
 from datadream.jobs.home import Home
-from datadream.jobs.lease import lease
+from datadream.jobs.lease import Held, Lost, lease
 from datadream.jobs.provenance import Code, Masked, describe_code, describe_environment, masked, name_of
 from datadream.jobs.sets import load_set
 from datadream.jobs.spec import JobSpec
@@ -102,16 +101,19 @@ class Worker:
         attempt = turn.attempt
         try:
             _redirect(folder / "log.txt")
-            with lease(folder / "lease", lambda holder: print_line(f"waits for {holder}")):
+            with lease(folder / "lease", lambda holder: print_line(f"waits for {holder}")) as held:
                 if attempt is None:
                     attempt = _claim(self._home, turn.job)
                 durable.remove_file(folder / "error.json")
                 durable.reserve(folder / RESERVE)
-                _run(self._home, turn.job, attempt, self._code)
+                _run(self._home, turn.job, attempt, held, self._code)
                 durable.remove_file(folder / RESERVE)
             return 0
         except Stopped as stopped:
             print_line(f"stopped{f': {stopped}' if str(stopped) else ''}; the checkpoint is kept")
+            return EXIT_STOPPED
+        except Lost:
+            print_line("another worker has the job now, as this one gave no sign of life for too long; it leaves")
             return EXIT_STOPPED
         except UserError as error:
             failure: Exception = error
@@ -149,7 +151,9 @@ def _write_failure(folder: Path, failure: Exception, attempt: int) -> int:
 
 def _judge(failure: Exception, folder: Path) -> tuple[str, str, int]:
     if durable.is_storage(failure):
-        if isinstance(failure, OSError):
+        if durable.is_full(failure):
+            failure = durable.no_space(_full_disk(failure, folder))
+        elif isinstance(failure, OSError):
             failure = durable.user_error(failure, folder)
         return "storage", str(failure), EXIT_STORAGE
     if _is_memory(failure):
@@ -161,6 +165,14 @@ def _judge(failure: Exception, folder: Path) -> tuple[str, str, int]:
     if isinstance(failure, UserError):
         return "user", str(failure), EXIT_USER
     return "unexpected", f"{type(failure).__name__}: {failure}", EXIT_FAILED
+
+
+def _full_disk(failure: BaseException, folder: Path) -> Path | str:
+    """What had no room: the file that an error names, deepest first, else the place that one of ours does."""
+    links = list(durable.causes(failure))
+    named = [link.filename for link in reversed(links) if isinstance(link, OSError) and isinstance(link.filename, str)]
+    said = [link.at for link in links if isinstance(link, UserError) and link.at is not None]
+    return next(iter([*said, *named]), folder)
 
 
 def _is_memory(failure: BaseException) -> bool:
@@ -202,7 +214,7 @@ def _redirect(log: Path) -> None:
     os.close(fd)
 
 
-def _run(home: Home, job_id: str, attempt: int, code: Code) -> None:
+def _run(home: Home, job_id: str, attempt: int, held: Held, code: Code) -> None:
     """One job, under its lease, to its result. A finished artifact is not made twice."""
     folder = home.job(job_id)
     spec, request = state.read_spec(home, job_id), state.read_request(home, job_id)
@@ -219,8 +231,10 @@ def _run(home: Home, job_id: str, attempt: int, code: Code) -> None:
             origin = _origin(home, spec, request)
             checkpoint = claim_checkpoint(home, spec, origin)
             staged = durable.make_dir(home.staging(spec.kind, spec.id))
-            result = _stage(home, spec, request, staged, checkpoint, _with_room(home, journal.emit))
+            emit = _with_room(home, spec, held, journal.emit)
+            result = _stage(home, spec, request, staged, checkpoint, emit)
             _check_after(home, spec)
+            held.check()
             origin |= {"job": job_id, "seconds": round(journal.seconds, 2), **_device(), **result}
             publish(home, spec.kind, spec.id, spec.model_dump(mode="json"), origin)
         if not journal.done:
@@ -262,17 +276,21 @@ def _check_after(home: Home, spec: JobSpec) -> None:
             open_artifact(home, state.ROLES[role], parent)
 
 
-def _with_room(home: Home, emit: Emit) -> Emit:
-    """`emit`, and now and then a look at the free space: better to stop early than to fill the disk."""
+def _with_room(home: Home, spec: JobSpec, held: Held, emit: Emit) -> Emit:
+    """`emit`, as long as the lease is ours, and now and then a look at the free space: better to stop early than to
+    fill a disk.
+    """
     looked = time.monotonic()
 
     def checked(event: Event) -> None:
         nonlocal looked
+        held.check()
         emit(event)
         if time.monotonic() - looked > ROOM_SECONDS:
             looked = time.monotonic()
-            if shutil.disk_usage(home.path).free < ROOM_BYTES:
-                raise durable.no_space(home.path) from OSError(errno.ENOSPC, "nearly full")
+            free = room.least(home, spec.kind)
+            if free.size < ROOM_BYTES:
+                raise durable.no_space(free.at) from OSError(errno.ENOSPC, "nearly full")
 
     return checked
 

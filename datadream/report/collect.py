@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from datadream.jobs.evidence import check_run
 from datadream.jobs.facts import UNTOLD, RunFacts, Traits, facts
 from datadream.jobs.frames import places
 from datadream.jobs.home import Home
-from datadream.jobs.plan import read_records, stage_origin
-from datadream.jobs.state import read_dict
+from datadream.jobs.plan import read_record, read_records, stage_origin
+from datadream.records import Unreadable, read
 from datadream.report.rows import STAGES, Run
 
 NAMED = 5  # runs left out that are named, each with its reason
@@ -42,21 +43,26 @@ def collect(home: Home, only: Collection[str] | None = None, split: str | None =
 
     One whose number its evidence doesn't bear out is left out, and named in the notes.
     """
-    runs, bad, damaged = [], 0, []
-    for record in read_records(home):
+    runs: list[Run] = []
+    bad: list[Unreadable] = []
+    damaged = []
+    for record in read_records(home, bad):
         if only is not None and record["id"] not in only:
             continue
         try:
             run = _run(home, record)
+        except Unreadable as error:
+            bad.append(error)
+            continue
         except UserError as error:
             damaged.append(f"Left out: the run {record['id'][:8]} ({record['method']} {record['data']}): {error}")
             continue
-        except UNTOLD:
-            bad += 1
+        except UNTOLD as error:
+            bad.append(Unreadable(home.run(record["id"]), f"leads to what can't be read: {error}"))
             continue
         if split is None or run.what.split == split:
             runs.append(run)
-    return Collected(runs, [*damaged[:NAMED], *untold(bad + len(damaged[NAMED:]))])
+    return Collected(runs, [*damaged[:NAMED], *untold(len({error.path for error in bad}) + len(damaged[NAMED:]))])
 
 
 def collected(found: Iterable[Mapping[str, Any]], lacking: int = 0) -> Collected:
@@ -108,7 +114,7 @@ def answers(home: Home, run_ids: Iterable[str]) -> dict[str, Answered]:
     found = {}
     for run_id in run_ids:
         try:
-            found[run_id] = answers_of(home, read_dict(home.run(run_id)) or {})
+            found[run_id] = answers_of(home, read_record(home.run(run_id)))
         except UNTOLD:
             continue
     return found
@@ -126,3 +132,15 @@ def answers_of(home: Home, record: Mapping[str, Any], by: str = "class") -> Answ
     right = np.zeros(len(order), dtype=np.bool_)
     right[order] = checked.correct
     return Answered(place.images, right)
+
+
+def read_scores(folder: Path) -> dict[str, Any]:
+    """A classifier's `scores.json`: the split, and correct and total of each class. Raises Unreadable."""
+    path = folder / "scores.json"
+    scores = read(path, {"split": str, "n": int, "correct": int, "per_class": list})
+    if scores is None:
+        raise Unreadable(path, "is gone", hint="remove its folder and run again")
+    for entry in scores["per_class"]:
+        if not (isinstance(entry, list) and len(entry) == 2 and all(type(count) is int for count in entry)):
+            raise Unreadable(path, "has a class without its two counts", hint="remove its folder and run again")
+    return scores

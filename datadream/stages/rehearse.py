@@ -6,14 +6,12 @@ For trying out slots, clusters and interruptions in seconds: jobs of it go throu
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
 import os
 import time
 from pathlib import Path
-from typing import Any
 
-from datadream import durable
+from datadream import durable, records
 from datadream.canonical import digest
 from datadream.errors import UserError
 from datadream.stages.emit import Emit, Stopped, stopping
@@ -58,12 +56,15 @@ def _resume(path: Path, seed: int) -> tuple[int, str]:
     owner = owner_of(path.parent)
     for found in (path, durable.previous(path)):
         try:
-            state: dict[str, Any] = json.loads(found.read_bytes())
-            checksum = state.pop("sha256", None)  # the first version wrote neither that nor an owner
-            if (checksum is None or checksum == digest(state)) and state.get("owner", owner) == owner:
-                return int(state["step"]), str(state["chain"])
-        except (OSError, ValueError, KeyError, TypeError):
+            state = records.read(found, {"step": int, "chain": str})
+        except records.Unreadable:
             continue
+        if state is None:
+            continue
+        checksum = state.pop("sha256", None)  # the first version wrote neither that nor an owner
+        if (checksum is not None and checksum != digest(state)) or state.get("owner", owner) != owner:
+            continue
+        return int(state["step"]), str(state["chain"])
     return 0, str(seed)
 
 

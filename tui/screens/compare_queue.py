@@ -66,16 +66,19 @@ class Queueing(HomeScreen):
         self._offer(self._cell.more, self._cell.record)
 
     def _offer(self, request: Request, record: Mapping[str, Any] | None) -> None:
-        self.ask("offer", lambda data: read.offer(data, request, record), self._confirm, on_top=True)
-
-    def _confirm(self, offer: read.Offer) -> None:
+        """The question at once; what it would take, once that is known."""
         from datadream.text import shown_lines
         from tui.screens.modals import Confirm
 
+        offers: list[read.Offer] = []
         jobs: list[str] = []
 
+        def fill(offer: read.Offer) -> None:
+            offers.append(offer)
+            dialog.fill(offer.question, shown_lines(offer.about))
+
         def deed(data: Data) -> list[str]:
-            queued, told = read.queue(data, offer.plan)
+            queued, told = read.queue(data, offers[0].plan)
             jobs.extend(queued)
             return told
 
@@ -85,6 +88,9 @@ class Queueing(HomeScreen):
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.act(offer.done, deed, tell, undo=lambda data: unqueue(data.home, jobs), command=offer.command)
+                done, command = offers[0].done, offers[0].command
+                self.act(done, deed, tell, undo=lambda data: unqueue(data.home, jobs), command=command)
 
-        self.dream.push_screen(Confirm(offer.question, shown_lines(offer.about), yes="Queue"), answered)
+        dialog = Confirm("Queue these runs?", yes="Queue", reading=True)
+        self.dream.push_screen(dialog, answered)
+        self.ask("offer", lambda data: read.offer(data, request, record), fill, failed=dialog.refuse)

@@ -13,7 +13,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
-from datadream.text import shown
+from datadream.text import shown, size
 from tui import glyphs
 from tui.actions import bindings
 from tui.base import HomeScreen
@@ -158,8 +158,7 @@ class DashboardScreen(JobDeeds, HomeScreen):
         pause = not (self.dream.snapshot and self.dream.snapshot.paused)
 
         def set_to(value: bool) -> None:
-            old = queue.read_settings(self.home)
-            queue.write_settings(self.home, old.model_copy(update={"paused": value}))
+            queue.change_settings(self.home, {"paused": value})
             if not value:
                 spawn.ensure_runner(self.home)
 
@@ -234,7 +233,7 @@ def devices(snapshot: Snapshot) -> RenderableType:
         row("CPU", host.cpu / 100, f"{host.cpu}%")
         row("memory", host.memory_used / max(1, host.memory_total), _of(host.memory_used, host.memory_total))
         disk = 1 - host.disk_free / max(1, host.disk_total)
-        row("disk", disk, f"{glyphs.size(host.disk_free)} free")
+        row("disk", disk, f"{size(host.disk_free)} free")
     table.add_row("slots", Text(shown(" ".join(snapshot.slots))))
     table.add_row("runner", "alive" if snapshot.led else "not needed" if not snapshot.open_jobs else "away")
     return table

@@ -50,7 +50,7 @@ class JobsScreen(JobDeeds, ListScreen):
     def detail(self, data: Data, row: Row) -> RenderableType:
         """What it does, how it came here, and what it said last."""
         from datadream.jobs import follow
-        from datadream.jobs.labels import read_labels
+        from datadream.jobs.labels import labels_to_show
         from store import queries
 
         job_id = str(row["id"])
@@ -59,7 +59,7 @@ class JobsScreen(JobDeeds, ListScreen):
         head = Text.assemble(glyphs.state_text(str(row["state"])), makes)
         if row["total"]:
             head.append(shown(f"  {row['done']:,} of {row['total']:,} {row['unit']}"))
-        parts: list[RenderableType] = [head, facts(row, names, note=read_labels(data.home, job_id).note)]
+        parts: list[RenderableType] = [head, facts(row, names, note=labels_to_show(data.home, job_id).note)]
         for change in queries.history(data.registry(), job_id)[-CHANGES:]:
             line = Text(shown(f"{str(change['at'])[:19].replace('T', ' ')}  "), "dim")
             line.append_text(glyphs.state_text(str(change["state"])))

@@ -13,8 +13,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.timer import Timer
 from textual.widgets import Input, Label, Select, Static
 
-from datadream.text import shown
-from tui import glyphs
+from datadream.text import shown, size
 from tui.actions import bindings
 from tui.base import HomeScreen
 from tui.screens import new_form
@@ -246,7 +245,7 @@ def told(outlook: Outlook | None) -> RenderableType:
         for label, text in outlook.models:
             table.add_row(label, shown(text))
         table.add_row("time", outlook.time)
-        table.add_row("disk", f"{outlook.disk}; {glyphs.size(outlook.free)} free")
+        table.add_row("disk", f"{outlook.disk}; {size(outlook.free)} free")
         lines.append(table)
         lines += [Text(f"! {shown(line)}", "yellow") for line in outlook.told]
     if outlook.command:

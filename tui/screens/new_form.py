@@ -111,16 +111,14 @@ def look(data: Data, form: Form) -> Outlook:
     """Everything the screen tells about `form`. Writes nothing; raises nothing."""
     command = ""
     try:
-        import shutil
-
-        from datadream.jobs import ask
+        from datadream.jobs import ask, room, submit
         from datadream.jobs.estimate import estimate
 
         request = request_of(form)
         command = ask.command(request) if request.recipes and (request.sets or request.source) else ""
         plan = ask.plan(data.home, request, dry=True)
         found = estimate(data.home, plan)
-        data.home.need(found.room, "what is asked")
+        submit.check(data.home, plan.missing)
         return Outlook(
             form,
             command=command,
@@ -131,7 +129,7 @@ def look(data: Data, form: Form) -> Outlook:
             stages=", ".join(f"{count} {stage}" for stage, count in found.stages.items()),
             time=found.time_text(),
             disk=found.disk_text(),
-            free=shutil.disk_usage(data.home.path).free // FREE_STEP * FREE_STEP,
+            free=room.least(data.home).size // FREE_STEP * FREE_STEP,
             models=tuple(ask.models_of(plan)),
             told=tuple(ask.told(data.home, plan)),
         )
@@ -148,11 +146,11 @@ def start(data: Data, form: Form, paused: bool) -> Started:
     """
     from datadream.jobs import ask, follow, queue, spawn
 
+    if paused:
+        queue.settings_to_change(data.home)
     plan = ask.plan(data.home, request_of(form))
     if paused:
-        settings = queue.read_settings(data.home)
-        if not settings.paused:
-            queue.write_settings(data.home, settings.model_copy(update={"paused": True}))
+        queue.change_settings(data.home, {"paused": True})
     waiting = follow.waiting(data.home, {spec.id for spec in plan.missing})
     jobs = ask.submit(data.home, plan)
     if not paused:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
 from datadream.jobs import state
-from datadream.jobs.events import Tail, metrics
+from datadream.jobs.events import Tail, is_event, metrics
 from tui.services.data import Data
 from tui.services.log_index import last_lines
 from tui.widgets.braille import Series, thinned
@@ -99,7 +100,8 @@ class JobFiles:
         home, folder = data.home, data.home.job(self.job_id)
         if not folder.is_dir():
             return self._without_folder(data)
-        self._read_events(folder / "events.jsonl")
+        with suppress(OSError):  # what is no file has no curves; `registry check` names it
+            self._read_events(folder / "events.jsonl")
         curves = self._curves()
         try:
             status, spec = state.derive(home, self.job_id), state.read_spec(home, self.job_id)
@@ -144,11 +146,11 @@ class JobFiles:
         size = _stamp(path)[1]
         if self._tail is None or size < self._tail.offset:
             self._tail, self._points, self._worked = Tail(path), {}, None
-        for event in self._tail.records():
+        for event in filter(is_event, self._tail.records()):
             if (found := metrics(event)) is not None:
                 for name, value in found[1].items():
                     self._points.setdefault(name, {})[float(found[0])] = value
-            elif event.get("kind") == "progress":
+            elif event["kind"] == "progress":
                 self._take_progress(event)
 
     def _take_progress(self, event: Mapping[str, Any]) -> None:

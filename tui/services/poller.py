@@ -6,13 +6,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
 from datadream.jobs import leader, queue, state
-from datadream.jobs.events import Tail, metrics
+from datadream.jobs.events import Tail, is_event, metrics
 from tui.services.data import Data
 from tui.services.snapshot import Device, Host, JobRow, LiveJob, Snapshot
 
@@ -212,7 +213,8 @@ class Poller:
             known = self._known[name] = _Known(status, mtime, now)
         known.status, known.mtime, known.at = status, mtime, now
         if status.state in LIVE:
-            self._read_events(known)
+            with suppress(OSError):  # events that can't be read cost the job its curve, not its card
+                self._read_events(known)
 
     def _read_events(self, known: _Known) -> None:
         path = self._home.job(known.status.id) / "events.jsonl"
@@ -222,7 +224,7 @@ class Poller:
             except OSError:
                 start = 0
             known.tail = Tail(path, start)
-        for event in known.tail.records():
+        for event in filter(is_event, known.tail.records()):
             self._take(known, event)
         if known.status.stage == "generate" and time.monotonic() - known.preview_at > 1.0:
             known.preview_at = time.monotonic()

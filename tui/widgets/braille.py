@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from datadream.text import shown
+from tui.clip import clip
 
 AXIS, TEXT = -1, -2
 Piece = tuple[str, int]  # text and whose it is: the number of a curve, AXIS or TEXT
@@ -297,7 +298,7 @@ def _joined(row: Sequence[tuple[str, int]]) -> Line:
 def _sentence(text: str, width: int, height: int) -> list[Line]:
     lines: list[Line] = [[(" " * max(0, width), TEXT)] for _ in range(max(0, height))]
     if lines:
-        lines[len(lines) // 2] = [(text[: max(0, width)].center(max(0, width)), TEXT)]
+        lines[len(lines) // 2] = [(clip(text, max(0, width)).center(max(0, width)), TEXT)]
     return lines
 
 
