@@ -14,6 +14,7 @@ from datadream.jobs.artifacts import again as how_again
 from datadream.jobs.evidence import check_logits
 from datadream.jobs.home import Home
 from datadream.jobs.lease import is_held
+from datadream.jobs.whole import read_manifest, what_is_wrong
 from datadream.records import Unreadable
 from store import queries
 from store.registry import Registry

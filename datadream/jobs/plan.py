@@ -181,8 +181,8 @@ def record(home: Home, run: Run) -> None:
         "jobs": {stage: spec.id for stage, spec in run.jobs.items()},
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),
     }
-    with suppress(UserError, OSError, ValueError, RecursionError):  # else it is damaged, and here is what it must hold
-        old = json.loads(durable.read_bytes(path))
+    with suppress(UserError):  # it is missing or damaged, and here is what it must hold
+        old = read_record(path)
         check_record(old, run.id)
         if all(old.get(name) == content[name] for name in BOUND):
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from datadream.jobs.home import Home
 from datadream.jobs.labels import read_labels
 from datadream.jobs.marks import read_marks
 from datadream.jobs.plan import read_record
-from datadream.jobs.sets import read_name, source_label
-from datadream.jobs.whole import read_manifest
+from datadream.jobs.sets import load_set, read_name, source_label
+from datadream.jobs.whole import read_manifest, what_is_wrong
 from store.tables import (
     AdapterRow,
     Artifact,
