@@ -1,57 +1,71 @@
 """Opening the registry: pragmas, one writer, migrations, backups, and what to do with a damaged or newer file.
 
 DO: hold `writing` for a transaction that ends soon; open a `reading` session for a page and close it.
+Nobody waits for ever: a lock that isn't had within `patience` seconds is a LockHeld that names its holder, and whatever
+else SQLite refuses is a UserError.
 DON'T: open, copy or hash the database file in a process that has it open: closing any descriptor drops SQLite's own
 locks (https://sqlite.org/howtocorrupt.html). `backup` copies it the right way.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Engine, event
+from sqlalchemy import exc as sqlalchemy_errors
 from sqlmodel import Session, SQLModel, create_engine
 
-from datadream import durable
+from datadream import durable, locks
 from datadream.errors import UserError
 from store import tables  # noqa: F401 - fills SQLModel's metadata
 
 REVISIONS = ("0001", "0002", "0003")
 REVISION = REVISIONS[-1]
-BUSY_MS = 30_000
+LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+OURS = (sqlalchemy_errors.IntegrityError, sqlalchemy_errors.DataError, sqlalchemy_errors.ProgrammingError)
 REMOTE = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "afs")
 MOUNTS = Path("/proc/self/mountinfo")
-Notice = Callable[[str], None]
-
-
-def _silent(_: str) -> None:
-    return None
 
 
 class Registry:
     """An open registry. Sessions see one state of it; a file that was replaced or deleted meanwhile is opened anew."""
 
-    def __init__(self, path: Path, lock: Path, notices: Notice = _silent, mounts: Path = MOUNTS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        lock: Path,
+        notices: locks.Notice = locks.silent,
+        mounts: Path = MOUNTS,
+        patience: float = locks.PATIENCE_SECONDS,
+    ) -> None:
         """Use `Registry.open`."""
-        self.path, self._lock, self._notices = path, lock, notices
+        self.path, self._lock, self._notices, self._patience = path, lock, notices, patience
         self._journal = "TRUNCATE" if is_remote(path, mounts) else "WAL"
         self._engine: Engine | None = None
         self._inode = 0
 
     @classmethod
-    def open(cls, path: Path, lock: Path, *, notices: Notice = _silent, mounts: Path = MOUNTS) -> Registry:
+    def open(
+        cls,
+        path: Path,
+        lock: Path,
+        *,
+        notices: locks.Notice = locks.silent,
+        mounts: Path = MOUNTS,
+        patience: float = locks.PATIENCE_SECONDS,
+    ) -> Registry:
         """The registry at `path`, made or migrated if need be; `lock` is held by whoever writes.
 
-        Raises UserError when it is from a newer version. A damaged file is kept beside, and a new one begun.
+        Raises UserError when it is from a newer version, LockHeld when it had to be made and somebody has the lock for
+        longer than `patience` seconds. A damaged file is kept beside, and a new one begun.
         """
-        registry = cls(path, lock, notices, mounts)
+        registry = cls(path, lock, notices, mounts, patience)
         if registry._journal != "WAL" and not path.exists():
             notices(f"{path.parent} is on a network file system: its registry is slower, and jobs don't depend on it")
         registry._connect()
@@ -59,14 +73,14 @@ class Registry:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that only looks."""
-        with Session(self._current()) as session:
+        """A session that only looks. No writer waits for it, save on a network file system."""
+        with self._in_words(), Session(self._current()) as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A session in one transaction, with no other writer about; committed at the end, undone on an error."""
-        with self.alone(), Session(self._current(locked=True)) as session:
+        with self._in_words(), self.alone(), Session(self._current(locked=True)) as session:
             yield session
             session.commit()
 
@@ -86,7 +100,7 @@ class Registry:
             os.close(durable.open_file(partial, os.O_RDWR))  # SQLite would make it with the umask's mode
             with suppress(PermissionError):  # a file system without modes, as a memory stick's
                 partial.chmod(durable.file_mode(self.path) & durable.file_mode(target))
-            source = sqlite3.connect(self.path, timeout=BUSY_MS / 1000)
+            source = sqlite3.connect(self.path, timeout=self._patience)
             copy = sqlite3.connect(partial)
             with closing(source), closing(copy):
                 source.backup(copy)
@@ -108,13 +122,35 @@ class Registry:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep every other writer out for a while."""
-        fd = durable.open_file(self._lock, os.O_RDWR)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        """Keep every other writer out for a while. Raises LockHeld when one stays for longer than `patience`."""
+        with locks.flocked(self._lock, seconds=self._patience, told=self._notices):
             yield
-        finally:
-            os.close(fd)
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """What SQLite refuses as a sentence; a mistake of ours stays what it is."""
+        try:
+            yield
+        except OURS:
+            raise
+        except (sqlite3.Error, sqlalchemy_errors.DBAPIError) as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: Exception) -> UserError:
+        found = getattr(error, "orig", None) or error
+        code = (getattr(found, "sqlite_errorcode", None) or 0) & 0xFF
+        if code in LOCKED:
+            log = self.path.with_name(f"{self.path.name}-shm")  # where a writer's lock is in WAL mode
+            holders = locks.of_kernel(log, self.path)
+            who = f"{holders[0]} writes in it" if holders else "another program writes in it"
+            hint = holders[0].hint if holders else "close that program"
+            return locks.LockHeld(f"the registry is locked: {who}", at=self.path, hint=hint)
+        if code == sqlite3.SQLITE_FULL:
+            return durable.no_space(self.path)
+        again = "make it again with `datadream registry rebuild`; nothing but the index is lost"
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return UserError("the registry is damaged", at=self.path, hint=again)
+        return UserError(f"the registry can't be used: {found}", at=self.path, hint=f"see its disk and rights, or {again}")
 
     def _current(self, locked: bool = False) -> Engine:
         if self._engine is None or _inode(self.path) != self._inode:
@@ -124,15 +160,12 @@ class Registry:
         return self._engine
 
     def _connect(self, locked: bool = False) -> None:
-        found = self._revision()
-        if found != REVISION:
-            if locked:
-                self._prepare()
-            else:
-                with self.alone():
+        with self._in_words():
+            if self._revision() != REVISION:
+                with nullcontext() if locked else self.alone():
                     self._prepare()
-        self._engine = _engine(self.path, self._journal)
-        self._inode = _inode(self.path)
+            self._engine = _engine(self.path, self._journal, self._patience)
+            self._inode = _inode(self.path)
 
     def _prepare(self) -> None:
         """Under the lock: see to it that there is a database of this revision."""
@@ -145,7 +178,7 @@ class Registry:
             self._notices(f"the registry was damaged: it is kept as {aside.name} and made again from the folders")
             found = ""
         if not found:
-            create(self.path)
+            create(self.path, self._journal)
         elif found in REVISIONS:
             self._migrate(found)
         else:
@@ -173,7 +206,7 @@ class Registry:
             return ""
         try:
             with closing(
-                sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True, timeout=BUSY_MS / 1000)
+                sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True, timeout=self._patience)
             ) as connection:
                 rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
@@ -182,16 +215,17 @@ class Registry:
                 return "damaged"
             if not self.path.exists():
                 return ""
-            raise UserError(
-                f"can't open the registry: {error}", at=self.path, hint="see that you may write there"
-            ) from error
+            raise self._refused(error) from error
         except sqlite3.DatabaseError:
             return "damaged"
         return str(rows[0][0]) if rows else "damaged"
 
 
-def create(path: Path) -> None:
-    """An empty registry of this revision at `path`, there at once or not at all."""
+def create(path: Path, journal: str = "WAL") -> None:
+    """An empty registry of this revision at `path`, there at once or not at all.
+
+    It is in its journal's mode from the start: to change that, nobody else may have it open.
+    """
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     partial.unlink(missing_ok=True)
     try:
@@ -201,6 +235,9 @@ def create(path: Path) -> None:
             connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
             connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (REVISION,))
         engine.dispose()
+        if journal == "WAL":
+            with closing(sqlite3.connect(partial)) as database:
+                database.execute("PRAGMA journal_mode = WAL")
         partial.chmod(durable.file_mode(path))
         install(partial, path)
     except OSError as error:
@@ -233,10 +270,10 @@ def is_remote(path: Path, mounts: Path = MOUNTS) -> bool:
     return kind in REMOTE
 
 
-def _engine(path: Path, journal: str) -> Engine:
+def _engine(path: Path, journal: str, patience: float = locks.PATIENCE_SECONDS) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),  # a path in an address may hold no "?" and no "%"
-        connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False},
+        connect_args={"timeout": patience, "check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")

@@ -32,7 +32,9 @@ ALLOWED = {
         "datadream.models.presets",
     },
 }
-SHARED = {"datadream", "datadream.errors", "datadream.canonical", "datadream.durable", "datadream.text"}
+SHARED = {
+    *("datadream", "datadream.errors", "datadream.canonical", "datadream.durable", "datadream.locks", "datadream.text"),
+}
 
 
 def imports(path: Path) -> set[str]:

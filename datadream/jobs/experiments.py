@@ -34,7 +34,7 @@ def add_runs(home: Home, name: str, runs: Iterable[str], remove: Iterable[str] =
         raise UserError("an experiment needs a name with a visible character")
     experiment_id = short_id(["experiment", name])
     path = home.experiment(experiment_id)
-    with lease(durable.make_dir(path.parent) / ".lease", lambda _: None):
+    with lease(durable.make_dir(path.parent) / ".lease"):
         old = read_experiment(home, experiment_id)
         kept = [run for run in (old.runs if old else ()) if run not in set(remove)]
         new = Experiment(experiment_id, name, old.created if old else state.now(), tuple(dict.fromkeys([*kept, *runs])))

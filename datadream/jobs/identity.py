@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from datadream import locks
+
 PROC = Path("/proc")
 
 
@@ -48,14 +50,10 @@ def boot_id(proc: Path | None = None) -> str:
 
 def identify(pid: int, proc: Path | None = None) -> Process | None:
     """The living process with this pid; None when there is none, or only its corpse."""
-    try:
-        text = ((proc or PROC) / str(pid) / "stat").read_text()
-    except OSError:
+    found = locks.stat_of(pid, proc or PROC)
+    if found is None or found[0] in ("Z", "X"):
         return None
-    state, *fields = text[text.rfind(")") + 2 :].split()
-    if state in ("Z", "X"):
-        return None
-    return Process(pid, int(fields[18]), boot_id(proc), socket.gethostname())
+    return Process(pid, found[1], boot_id(proc), socket.gethostname())
 
 
 def myself() -> Process:

@@ -36,7 +36,7 @@ def tag(home: Home, subject: str, add: Iterable[str] = (), remove: Iterable[str]
     add, remove = list(add), set(remove)
     for word in add:
         _check(word, "tag")
-    with lease(durable.make_dir(home.path / "labels") / ".lease", lambda _: None):
+    with lease(durable.make_dir(home.path / "labels") / ".lease"):
         old = read_labels(home, subject)
         return _write(home, subject, Labels(tuple(sorted({*old.tags, *add} - remove)), old.note))
 
@@ -45,7 +45,7 @@ def note(home: Home, subject: str, text: str) -> Labels:
     """Replace the note; an empty one removes it."""
     if text:
         _check(text, "note")
-    with lease(durable.make_dir(home.path / "labels") / ".lease", lambda _: None):
+    with lease(durable.make_dir(home.path / "labels") / ".lease"):
         return _write(home, subject, Labels(read_labels(home, subject).tags, text))
 
 

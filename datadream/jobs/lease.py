@@ -3,51 +3,57 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import struct
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from datadream import durable
+from datadream import durable, locks
 from datadream.jobs import identity
 
-POLL_SECONDS = 0.2
 _FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux
+_threads: dict[str, threading.Lock] = {}  # fcntl knows processes, not threads: closing in one would drop the other's
 
 
 @contextmanager
-def lease(path: Path, waiting: Callable[[str], None], note: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Hold the lock at `path`; while another process has it, call `waiting` once with its note, then wait."""
+def lease(
+    path: Path,
+    waiting: locks.Notice = locks.say,
+    note: Mapping[str, Any] | None = None,
+    seconds: float | None = locks.PATIENCE_SECONDS,
+) -> Iterator[None]:
+    """Hold the lock at `path`, against other processes and other threads.
+
+    While somebody else has it, `waiting` hears once who that is. Raises LockHeld when one holder had it for `seconds`
+    (0: at once); with None it waits for as long as that takes.
+    """
+    mine = _threads.setdefault(str(path), threading.Lock())
+    end = time.monotonic() + (seconds or 0)
+    locks.wait_for(lambda: mine.acquire(blocking=False), path, seconds=seconds, told=waiting)
     try:
-        fd = durable.open_file(path, os.O_RDWR)
-    except OSError as error:
-        raise durable.user_error(error, path) from error
-    told = False
-    try:
-        while not _try(fd):
-            if not told:
-                waiting(os.pread(fd, 500, 0).decode("utf-8", "replace").strip() or "another process")
-                told = True
-            time.sleep(POLL_SECONDS)
-        text = json.dumps({**identity.myself().to_json(), **(note or {})}).encode()
         try:
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, text, 0)
+            fd = durable.open_file(path, os.O_RDWR)
         except OSError as error:
             raise durable.user_error(error, path) from error
-        yield
+        try:
+            left = None if seconds is None else max(0.0, end - time.monotonic())
+            locks.wait_for(lambda: _try(fd), path, seconds=left, told=waiting)
+            locks.write_note(fd, path, locks.note(**{**identity.myself().to_json(), **(note or {})}))
+            yield
+        finally:
+            os.close(fd)
     finally:
-        os.close(fd)
+        mine.release()
 
 
 def is_held(path: Path) -> bool:
     """Whether another process has the lock. Never call it from the holder itself: closing drops its lock (fcntl(2))."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -63,10 +69,9 @@ def is_held(path: Path) -> bool:
 def read_note(path: Path) -> dict[str, Any]:
     """What the last holder wrote of itself; empty when there is nothing readable."""
     try:
-        found = json.loads(durable.read_bytes(path))
+        return durable.parse_record(durable.read_bytes(path, durable.RECORD_BYTES)) or {}
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _try(fd: int) -> bool:

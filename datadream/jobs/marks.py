@@ -139,7 +139,7 @@ def _texts(found: dict[str, Any]) -> dict[str, str]:
 
 def _write(home: Home, synth_id: str, change: Callable[[Marks], Marks]) -> Marks:
     path: Path = home.marks(synth_id)
-    with lease(durable.make_dir(path.parent) / ".lease", lambda _: None):
+    with lease(durable.make_dir(path.parent) / ".lease"):
         new = change(read_marks(home, synth_id))
         if new:
             durable.write_json(path, {"images": new.images, "classes": new.classes})

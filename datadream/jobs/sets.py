@@ -42,7 +42,7 @@ def add_set(home: Home, shots: ShotSet, name: str | None) -> NamedSet:
     held = json.loads(durable.read_bytes(path)) if path.exists() else None
     if held and held["id"] != shots.id:
         raise UserError(f"the name {name!r} stands for another set", at=path, hint="choose another --name")
-    with lease(durable.make_dir(home.path / "artifacts" / "set") / ".lease", lambda _: None):
+    with lease(durable.make_dir(home.path / "artifacts" / "set") / ".lease"):
         if home.has("set", shots.id) and _folder_is_gone(load_set(home, shots.id)):
             durable.remove_dir(home.artifact("set", shots.id))  # the same images, now in another place
         if not home.has("set", shots.id):

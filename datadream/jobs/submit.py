@@ -154,7 +154,7 @@ def _open(home: Home, job_id: str, verb: str) -> None:
 
 def _control(home: Home, job_id: str, change: Callable[[Control], dict[str, Any]]) -> None:
     folder = home.job(job_id)
-    with lease(folder / "control.lock", lambda _: None):
+    with lease(folder / "control.lock"):
         old = state.read_control(home, job_id)
         new = Control(**{**old.model_dump(), **change(old)})
         durable.write_json(folder / "control.json", new.model_dump(mode="json"))

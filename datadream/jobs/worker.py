@@ -96,7 +96,7 @@ class Worker:
         attempt = turn.attempt
         try:
             _redirect(folder / "log.txt")
-            with lease(folder / "lease", lambda holder: print_line(f"waits for {holder}")):
+            with lease(folder / "lease", print_line, seconds=None):
                 if attempt is None:
                     attempt = _claim(self._home, turn.job)
                 durable.remove_file(folder / "error.json")
