@@ -192,10 +192,29 @@ def touch_dir(path: Path) -> None:
         raise user_error(error, path) from error
 
 
-def changed_at(path: Path) -> int:
+def changed_at(path: Path | str) -> int:
     """The time of the last change of `path` in nanoseconds; 0 where nothing can be read."""
     try:
-        return path.stat().st_mtime_ns
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 - asked of thousands of texts, which needn't become paths
+    except OSError:
+        return 0
+
+
+def names(folder: Path | str) -> list[str]:
+    """What is in a folder; nothing where it can't be read. Raises OSError for want of descriptors or memory."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except OSError as error:
+        if error.errno in NO_RESOURCES:
+            raise
+        return []
+
+
+def size_of(path: Path) -> int:
+    """The bytes in a file; 0 where nothing can be read."""
+    try:
+        return path.stat().st_size
     except OSError:
         return 0
 

@@ -1,8 +1,8 @@
 """Waiting for a lock with a bound, and saying who has it.
 
 Whoever takes a lock of a home leaves a note in the lock's file: process, host, command, since when. Whoever waits for
-longer than TELL_SECONDS reads it aloud, and gives up after a while. Where there is no note that fits, as for SQLite's own
-locks, the kernel is asked (proc_locks(5)).
+longer than TELL_SECONDS reads it aloud, and gives up after a while. Where there is no note that fits, as for SQLite's
+own locks, the kernel is asked (proc_locks(5)).
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class Holder:
         """What to do about it."""
         if self.host != socket.gethostname():
             return f"end it on {shown(self.host)}, or wait for it"
-        return f"`kill -CONT {self.pid}` lets it go on" if self.stopped else f"wait for it, or end it: `kill {self.pid}`"
+        if self.stopped:
+            return f"`kill -CONT {self.pid}` lets it go on"
+        return f"wait for it, or end it: `kill {self.pid}`"
 
 
 def say(text: str) -> None:
@@ -76,7 +78,7 @@ def silent(_: str) -> None:
 def note(**more: Any) -> bytes:
     """What a holder writes of itself."""
     found = stat_of(os.getpid())
-    words = [os.path.basename(sys.argv[0]), *sys.argv[1:]] if sys.argv and sys.argv[0] else ["python"]
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]] if sys.argv and sys.argv[0] else ["python"]
     if words[0] == "__main__.py":
         words[0] = "datadream"
     content = {
@@ -183,22 +185,16 @@ def lockers(path: Path) -> list[int]:
 def openers(path: Path) -> list[int]:
     """The other processes that have the file open, as far as this user may look. No file is touched for that."""
     target = os.path.realpath(path)
-    try:
-        pids = [int(name) for name in os.listdir(PROC) if name.isdecimal()]
-    except OSError:
-        return []
+    pids = [int(name) for name in durable.names(PROC) if name.isdecimal()]
     return [pid for pid in pids if pid != os.getpid() and _has_open(pid, target)]
 
 
 def _has_open(pid: int, target: str) -> bool:
-    folder = f"{PROC}/{pid}/fd"
-    try:
-        for name in os.listdir(folder):
-            with suppress(OSError):  # closed meanwhile
-                if os.readlink(f"{folder}/{name}") == target:
-                    return True
-    except OSError:
-        pass
+    folder = PROC / str(pid) / "fd"
+    for name in durable.names(folder):
+        with suppress(OSError):  # closed meanwhile
+            if str((folder / name).readlink()) == target:
+                return True
     return False
 
 

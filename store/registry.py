@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ class Registry:
         """Use `Registry.open`."""
         self.path, self._lock, self._notices, self._patience = path, lock, notices, patience
         self._journal = "TRUNCATE" if is_remote(path, mounts) else "WAL"
+        self.on_close: Callable[[], object] = lambda: None
         self._engine: Engine | None = None
         self._inode = 0
 
@@ -86,6 +87,10 @@ class Registry:
 
     def close(self) -> None:
         """Let go of the file."""
+        self._dispose()
+        self.on_close()
+
+    def _dispose(self) -> None:
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
@@ -147,14 +152,14 @@ class Registry:
             return locks.LockHeld(f"the registry is locked: {who}", at=self.path, hint=hint)
         if code == sqlite3.SQLITE_FULL:
             return durable.no_space(self.path)
-        again = "make it again with `datadream registry rebuild`; nothing but the index is lost"
+        again = "make it again with `datadream registry rebuild`: only the index is lost"
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return UserError("the registry is damaged", at=self.path, hint=again)
-        return UserError(f"the registry can't be used: {found}", at=self.path, hint=f"see its disk and rights, or {again}")
+        return UserError(f"the registry can't be used: {found}", at=self.path, hint=f"see its rights, or {again}")
 
     def _current(self, locked: bool = False) -> Engine:
         if self._engine is None or _inode(self.path) != self._inode:
-            self.close()
+            self._dispose()
             self._connect(locked)
         assert self._engine is not None
         return self._engine

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs import leader, spawn, state
-from datadream.jobs.events import Tail
 from datadream.jobs.home import Home
+from datadream.jobs.lines import Tail
 from datadream.jobs.spec import JobSpec
 from datadream.jobs.state import Status
 from datadream.stages.emit import Event

@@ -25,7 +25,7 @@ class Labels:
 
 def read_labels(home: Home, subject: str) -> Labels:
     """Tags and note of the thing with this id; empty when there are none."""
-    found = state.read_dict(home.label(subject)) or {}
+    found = state.read_dict(home.label(subject), durable.RECORD_BYTES) or {}
     tags = found.get("tags")
     listed = tuple(str(tag) for tag in tags) if isinstance(tags, list) else ()
     return Labels(listed, str(found.get("note", "")), str(found.get("updated", "")))

@@ -16,25 +16,29 @@ from pathlib import Path
 from datadream import durable
 from datadream.jobs import identity
 from datadream.jobs.home import Home
-from datadream.jobs.lease import is_held
+from datadream.jobs.lease import is_held, read_note
 
 BEAT_SECONDS = 2.0
 TAKEOVER_SECONDS = 15.0
+_ours: set[Path] = set()  # homes that this process leads
 
 
 def newest(home: Home) -> int:
     """The number of the newest epoch; 0 when there was none."""
-    try:
-        names = [path.stem.removeprefix("epoch-") for path in home.runner.glob("epoch-*.json")]
-    except OSError:
-        return 0
-    return max((int(name) for name in names if name.isdecimal()), default=0)
+    return max(_epochs(home), default=0)
 
 
 def is_led(home: Home) -> bool:
-    """Whether a runner has this home. Not for the runner itself to ask."""
+    """Whether a runner has this home."""
+    if home.path in _ours:  # to look would drop our own lock (fcntl(2))
+        return True
     number = newest(home)
     return bool(number) and is_held(_path(home, number))
+
+
+def who_leads(home: Home) -> identity.Process | None:
+    """The runner of this home; None when there is none."""
+    return identity.parse(read_note(_path(home, newest(home)))) if is_led(home) and home.path not in _ours else None
 
 
 def seems_stopped(home: Home) -> bool:
@@ -51,6 +55,7 @@ class Leadership:
     def __init__(self, home: Home, epoch: int, fd: int) -> None:
         self.epoch = epoch
         self._home, self._fd = home, fd
+        _ours.add(home.path)
         self._beaten = time.monotonic()
 
     def holds(self) -> bool:
@@ -65,6 +70,7 @@ class Leadership:
 
     def leave(self) -> None:
         """Let the next one lead."""
+        _ours.discard(self._home.path)
         os.close(self._fd)
 
 
@@ -91,10 +97,16 @@ def _next(home: Home, number: int) -> Leadership | None:
     fd = durable.create_locked(_path(home, number + 1), note)
     if fd is None:
         return None
-    for path in home.runner.glob("epoch-*.json"):
-        if path.stem.removeprefix("epoch-").isdecimal() and int(path.stem.removeprefix("epoch-")) < number:
-            durable.remove_file(path)
+    for old in _epochs(home):
+        if old < number:
+            durable.remove_file(_path(home, old))
     return Leadership(home, number + 1, fd)
+
+
+def _epochs(home: Home) -> list[int]:
+    names = [name for name in durable.names(home.runner) if name.startswith("epoch-")]
+    numbers = [name.removeprefix("epoch-").removesuffix(".json") for name in names]
+    return [int(number) for number in numbers if number.isdecimal()]
 
 
 def _beat(home: Home, number: int) -> int:

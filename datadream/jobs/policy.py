@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from datadream import locks
 from datadream.jobs import identity, state
 from datadream.jobs.home import Home
+from datadream.jobs.lease import read_note
 from datadream.jobs.queue import QueueSettings
 from datadream.jobs.state import State, Status
 
@@ -118,6 +120,9 @@ class Silence:
     def judge(self, home: Home, status: Status) -> str:
         """Why to worry about a running job, "" when there is no reason."""
         folder, key, now = home.job(status.id), (status.id, status.attempts), time.monotonic()
+        worker = identity.parse(read_note(folder / "lease"))
+        if worker is not None and worker.host == socket.gethostname() and locks.is_stopped(worker.pid):
+            return f"its worker (pid {worker.pid}) is stopped: `kill -CONT {worker.pid}` lets it go on"
         try:
             size = (folder / "events.jsonl").stat().st_size
         except OSError:

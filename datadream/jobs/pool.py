@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from datadream import durable
-from datadream.jobs import identity, spawn
+from datadream.jobs import identity, lines, spawn
 from datadream.jobs.home import Home
+
+LOG = "worker.log"
+READY = "ready"  # what a worker says first, as of a job
 
 
 @dataclass
 class Hand:
-    """A worker on a slot. `job` is what it was given last, until that is over; one that is `leaving` takes no more."""
+    """A worker on a slot.
+
+    It takes no job before it is `ready`. `job` is what it was given last, until that is over; one that is `leaving`
+    takes no more, and has done so since `left_at`.
+    """
 
     slot: str
     process: subprocess.Popen[bytes]
     who: identity.Process
     told: int
+    log_start: int = 0
     job: str | None = None
-    leaving: bool = False
+    ready: bool = False
+    left_at: float | None = None
     _heard: bytes = field(default=b"", repr=False)
+    _signals: int = 0
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it takes no more jobs."""
+        return self.left_at is not None
 
     def give(self, job_id: str, attempt: int) -> bool:
         """Hand it a job; False when it is gone."""
@@ -40,10 +57,12 @@ class Hand:
         with suppress(BlockingIOError):
             while chunk := os.read(self.told, 4096):
                 self._heard += chunk
-        *lines, self._heard = self._heard.split(b"\n")
-        told = [line.split() for line in lines if line]
-        over = [words[0].decode() for words in told]
-        self.leaving = self.leaving or any(words[1:] != [b"0"] for words in told)
+        *said, self._heard = self._heard.split(b"\n")
+        told = [line.split() for line in said if line]
+        self.ready = self.ready or bool(told)
+        if any(words[1:] != [b"0"] for words in told):
+            self._leave()
+        over = [words[0].decode("utf-8", "replace") for words in told if words[0] != READY.encode()]
         if self.job in over:
             self.job = None
         return over
@@ -56,23 +75,45 @@ class Hand:
     def dismiss(self) -> None:
         """No more jobs: it finishes what it has and leaves."""
         assert self.process.stdin is not None
+        self._leave()
         with suppress(OSError):
             self.process.stdin.close()
+
+    def hurry(self, grace: float) -> None:
+        """End its whole group when it has had nothing to do for `grace` seconds and is still here, at last by force."""
+        if self.left_at is None or self.job is not None:
+            return
+        for number, wanted in enumerate((signal.SIGTERM, signal.SIGKILL), 1):
+            if self._signals < number and time.monotonic() - self.left_at > number * grace:
+                self._signals = number
+                identity.signal_group(self.who, wanted)
+
+    def last_words(self, home: Home) -> str:
+        """How it ended, and the last line it left."""
+        code = self.process.returncode
+        how = f"by signal {-code}" if code is not None and code < 0 else f"with status {code}"
+        said = lines.last_text(home.runner / LOG, self.log_start)
+        return f"ended {how}{f': {said}' if said else ''}"
 
     def close(self) -> None:
         """Forget it."""
         self.dismiss()
         os.close(self.told)
 
+    def _leave(self) -> None:
+        self.left_at = time.monotonic() if self.left_at is None else self.left_at
 
-def hire(home: Home, slot: str, slot_fd: int, device: str | None) -> Hand | None:
+
+def hire(home: Home, slot: str, slot_fd: int, device: str | None) -> Hand:
     """A new worker that inherits the slot's lock, so that it, and any child of its, holds the slot."""
+    log = durable.make_dir(home.runner) / LOG
+    start = durable.size_of(log)
     heard, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         process = spawn.start(
             home,
             ["worker", "--home", str(home.path), "--feed", "--told", str(told)],
-            durable.make_dir(home.runner) / "worker.log",
+            log,
             stdin=subprocess.PIPE,
             keep=[slot_fd, told],
             extra={"DATADREAM_DEVICE": device} if device else {},
@@ -83,7 +124,6 @@ def hire(home: Home, slot: str, slot_fd: int, device: str | None) -> Hand | None
     finally:
         os.close(told)
     who = identity.identify(process.pid)
-    if who is None:
-        os.close(heard)
-        return None
-    return Hand(slot, process, who, heard)
+    if who is None:  # it is over already; that is told as of one that never was ready
+        who = identity.Process(process.pid, -1, identity.boot_id(), "")
+    return Hand(slot, process, who, heard, start)

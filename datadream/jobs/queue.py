@@ -6,14 +6,16 @@ import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datadream import durable
+from datadream.errors import UserError
 from datadream.jobs.home import Home
-from datadream.jobs.state import read_model
+from datadream.jobs.lease import lease
 
+NO_SLOTS = "there is no slot: set some with `datadream queue set --slots cuda:0` or `--slots cpu:0`"
 NVIDIA = Path("/proc/driver/nvidia/gpus")
 Slot = Annotated[str, Field(pattern=r"^(cpu|cuda:\d{1,4}|cpu:\d{1,4})(/\d{1,4})?$")]
 
@@ -29,15 +31,62 @@ class QueueSettings(BaseModel):
     retry_seconds: float = Field(2.0, ge=0)
 
 
+def look(home: Home) -> tuple[QueueSettings, str]:
+    """A home's settings, the defaults when there are none, and what is wrong with their file if nothing may start."""
+    try:
+        text = durable.read_bytes(home.queue_settings, durable.RECORD_BYTES)
+        return QueueSettings.model_validate_json(text), ""
+    except FileNotFoundError:
+        return QueueSettings(), ""
+    except ValidationError as error:
+        what = in_words(error)
+    except OSError as error:
+        if error.errno in durable.NO_RESOURCES:
+            raise
+        what = error.strerror or "can't be read"
+    except ValueError as error:
+        what = str(error)
+    again = "mend it, or write it anew with `datadream queue set --slots auto`"
+    return QueueSettings(paused=True), f"{home.queue_settings} can't be used ({what}): {again}"
+
+
 def read_settings(home: Home) -> QueueSettings:
-    """A home's settings; the defaults when there are none."""
-    return read_model(home.queue_settings, QueueSettings)
+    """A home's settings; the defaults when there are none, and paused when their file can't be used."""
+    return look(home)[0]
 
 
 def write_settings(home: Home, settings: QueueSettings) -> None:
     """Keep `settings` and wake whoever watches the queue."""
     durable.write_json(home.queue_settings, settings.model_dump(mode="json"))
     durable.touch_dir(durable.make_dir(home.queue))
+
+
+def change(home: Home, **changes: Any) -> QueueSettings:
+    """Change some of the settings, with nobody else doing so meanwhile; what they are now.
+
+    A file that can't be used is kept beside, and the others begin as the defaults. Raises UserError for a value that
+    can't be one.
+    """
+    with lease(home.path / ".queue.lease"):
+        old, wrong = look(home)
+        if wrong:
+            durable.replace_file(home.queue_settings, durable.previous(home.queue_settings))
+            old = QueueSettings()
+        try:
+            settings = QueueSettings(**{**old.model_dump(), **changes})
+        except ValidationError as error:
+            raise UserError(in_words(error), hint="see `datadream queue set --help`") from error
+        write_settings(home, settings)
+    return settings
+
+
+def in_words(error: ValidationError) -> str:
+    """The first thing that is wrong with settings."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    if first["type"] == "string_pattern_mismatch":
+        return f"{where}: {str(first['input'])[:40]!r} is no slot, as cpu:0, cuda:0 or cuda:0/1"
+    return f"{where}: {first['msg']}" if where else str(first["msg"])
 
 
 def slots(settings: QueueSettings) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from datadream import durable
 from datadream.canonical import short_id
 from datadream.errors import UserError
 from datadream.jobs import state
-from datadream.jobs.events import Tail
 from datadream.jobs.home import Home
 from datadream.jobs.labels import read_labels
+from datadream.jobs.lines import Tail
 from store.tables import (
     AdapterRow,
     Artifact,
@@ -155,10 +155,10 @@ def run_rows(home: Home, run_id: str) -> list[Row]:
     ]
 
 
-def job_rows(home: Home, job_id: str) -> tuple[list[Row], bool]:
-    """A job's rows but its metrics, and whether it is over."""
+def job_rows(home: Home, job_id: str, held: str | None = None) -> list[Row]:
+    """A job's rows, its own first, but for its metrics; `held` is why nothing starts at all, looked up when None."""
     try:
-        spec, status = state.read_spec(home, job_id), state.derive(home, job_id)
+        spec, status = state.read_spec(home, job_id), state.derive(home, job_id, held)
     except UserError as error:
         raise ValueError(error.message) from error
     rows: list[Row] = [
@@ -171,11 +171,11 @@ def job_rows(home: Home, job_id: str) -> tuple[list[Row], bool]:
             seen.add(line["seq"])
             words = {name: str(line.get(name, "")) for name in ("at", "state", "reason")}
             rows.append(Transition(job=job_id, seq=line["seq"], attempt=int(line.get("attempt", 0)), **words))
-    return rows, status.final
+    return rows
 
 
 def metric_points(home: Home, job_id: str, offset: int) -> tuple[dict[tuple[str, int], float], int, int]:
-    """Points told since `offset` bytes, how many lines there were unreadable, and the new offset."""
+    """The next points told since `offset` bytes, how many lines there were unreadable, and the new offset."""
     tail = Tail(home.job(job_id) / "events.jsonl", offset)
     points: dict[tuple[str, int], float] = {}
     records, bad = tail.records_and_bad()

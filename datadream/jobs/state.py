@@ -6,7 +6,6 @@ Nothing here is stored as truth; `history.jsonl` only tells how a job came to wh
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,17 +16,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from datadream import durable
 from datadream.canonical import ID_LENGTH
 from datadream.errors import UserError
-from datadream.jobs import identity
+from datadream.jobs import identity, outlook, trouble
 from datadream.jobs.home import Home, Kind
 from datadream.jobs.lease import is_held
+from datadream.jobs.lines import from_end
 from datadream.jobs.spec import JobSpec
 
 M = TypeVar("M", bound=BaseModel)
 State = Literal["queued", "blocked", "running", "cancelling", "done", "failed", "cancelled", "lost"]
 STATES: tuple[State, ...] = get_args(State)
-ROOM_BYTES = 24 << 20  # nothing starts with less free
+SPEC_BYTES = 8 << 20  # a spec lists classes, prompts and what it leaves out
+HISTORY_BYTES = 1 << 20  # of changes of state, the newest: some five thousand
+TAIL_BYTES = 16384
 PAUSED = "paused"  # how the reason of a paused job begins
-QUEUE_PAUSED, NO_ROOM = "the queue is paused", "waits for disk space"
 FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
 ROLES: dict[str, Kind] = {"set": "set", "adapter": "adapter", "synthetic": "synthetic", "shard": "shard"}
 
@@ -106,10 +107,11 @@ def read_spec(home: Home, job_id: str) -> JobSpec:
     """A job's spec. Raises UserError when there is none that can be read."""
     path = home.job(job_id) / "spec.json"
     try:
-        return JobSpec.model_validate_json(durable.read_bytes(path))
+        return JobSpec.model_validate_json(durable.read_bytes(path, SPEC_BYTES))
     except FileNotFoundError as error:
         raise UserError(f"no job {job_id}", at=home.path, hint="see `datadream job ls`") from error
     except (OSError, ValidationError, ValueError) as error:
+        _pass_on(error)
         raise UserError(
             f"the job {job_id} has no readable spec.json",
             at=path,
@@ -130,25 +132,38 @@ def read_control(home: Home, job_id: str) -> Control:
 def read_model(path: Path, model: type[M]) -> M:
     """What the file at `path` holds; the defaults when it is missing or garbage."""
     try:
-        return model.model_validate_json(durable.read_bytes(path))
-    except (OSError, ValueError):
+        return model.model_validate_json(durable.read_bytes(path, durable.RECORD_BYTES))
+    except (OSError, ValueError) as error:
+        _pass_on(error)
         return model()
 
 
-def read_dict(path: Path) -> dict[str, Any] | None:
-    """A JSON object's file; None when missing, torn or something else."""
+def read_dict(path: Path, limit: int = durable.MOST_BYTES) -> dict[str, Any] | None:
+    """A JSON object's file; None when missing, torn, larger than `limit` bytes or something else."""
     try:
-        found = json.loads(durable.read_bytes(path))
-    except (OSError, ValueError):
+        return durable.parse_record(durable.read_bytes(path, limit))
+    except (OSError, ValueError) as error:
+        _pass_on(error)
         return None
-    return found if isinstance(found, dict) else None
+
+
+def _pass_on(error: Exception) -> None:
+    """Raise what says nothing of the file: a process without descriptors or memory must not take it for empty."""
+    if isinstance(error, OSError) and error.errno in durable.NO_RESOURCES:
+        raise error
+
+
+def _small(path: Path) -> dict[str, Any]:
+    """One of a job's own records; empty when there is none."""
+    return read_dict(path, durable.RECORD_BYTES) or {}
 
 
 def attempts(folder: Path) -> int:
     """The number of the last attempt that was claimed; 0 before the first."""
     try:
         names = [path.stem for path in (folder / "attempts").iterdir()]
-    except OSError:
+    except OSError as error:
+        _pass_on(error)
         return 0
     return max((int(name) for name in names if name.isdecimal()), default=0)
 
@@ -162,57 +177,62 @@ def claim(home: Home, job_id: str, number: int, note: dict[str, Any]) -> bool:
 
 def read_attempt(folder: Path, number: int) -> dict[str, Any]:
     """What was written at the claim; empty when unreadable."""
-    return read_dict(folder / "attempts" / f"{number}.json") or {}
+    return _small(folder / "attempts" / f"{number}.json")
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
-    """Changes of state, oldest first."""
-    return [line for line in durable.read_jsonl(folder / "history.jsonl")[0] if isinstance(line.get("seq"), int)]
+    """Changes of state, oldest first; of a file beyond measure those of its last HISTORY_BYTES."""
+    lines, _ = durable.read_jsonl(folder / "history.jsonl", HISTORY_BYTES)
+    return [line for line in lines if isinstance(line.get("seq"), int)]
+
+
+def last_change(folder: Path) -> dict[str, Any]:
+    """The newest change of state; empty before the first."""
+    for line in from_end(folder / "history.jsonl"):
+        record = durable.parse_record(line)
+        if record is not None and isinstance(record.get("seq"), int):
+            return record
+    return {}
 
 
 def write_history(home: Home, job_id: str, state: State, reason: str, attempt: int, **more: Any) -> None:
     """Add a change of state with its reason. Only the runner writes here."""
     folder = home.job(job_id)
-    lines = history(folder)
-    seq = lines[-1]["seq"] + 1 if lines else 1
-    appender = durable.Appender(folder / "history.jsonl")
+    appender = durable.Appender(folder / "history.jsonl")  # first: it ends a line that was torn
     try:
+        seq = int(last_change(folder).get("seq", 0)) + 1
         appender.append({"seq": seq, "at": now(), "state": state, "reason": reason, "attempt": attempt, **more})
     finally:
         appender.close()
 
 
-def last_events(folder: Path, size: int = 16384) -> list[dict[str, Any]]:
+def last_events(folder: Path, size: int = TAIL_BYTES) -> list[dict[str, Any]]:
     """The records in the last `size` bytes of a job's events."""
     try:
         with durable.open_regular(folder / "events.jsonl") as file:
             file.seek(max(0, file.seek(0, 2) - size))
-            text = file.read()
-    except OSError:
-        return []
-    found = []
-    for line in text.split(b"\n"):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            found.append(record)
-    return found
-
-
-def derive(home: Home, job_id: str) -> Status:
-    """The job's status. Raises UserError when its folder can't be read."""
-    try:
-        return _derive(home, job_id)
+            text = file.read(size)
     except OSError as error:
-        if durable.is_storage(error):
+        _pass_on(error)
+        return []
+    return [record for record in map(durable.parse_record, text.split(b"\n")) if record is not None]
+
+
+def derive(home: Home, job_id: str, held: str | None = None) -> Status:
+    """The job's status. Raises UserError when its folder can't be read.
+
+    `held` is why nothing starts at all, when the caller knows it; else it is looked up.
+    """
+    try:
+        return _derive(home, job_id, held)
+    except OSError as error:
+        if durable.is_storage(error) or error.errno in durable.NO_RESOURCES:
             raise
         hint = "it is left alone; remove it with `datadream job rm`"
         raise UserError(f"the job {job_id} can't be read: {error.strerror}", at=error.filename, hint=hint) from error
 
 
-def _derive(home: Home, job_id: str) -> Status:
+def _derive(home: Home, job_id: str, held: str | None) -> Status:
     spec = read_spec(home, job_id)
     folder = home.job(job_id)
     request, control = read_request(home, job_id), read_control(home, job_id)
@@ -248,22 +268,26 @@ def _derive(home: Home, job_id: str) -> Status:
         settled = any(line.get("attempt") == count and line.get("state") == "lost" for line in lines)
         base = replace(base, native="" if settled else read_native(folder, count))
     if state == "queued" and not reason:
-        reason = f"waits in {request.launcher} as {base.native}" if base.native else _held_up(home)
+        reason = _native_reason(home, request.launcher, base.native) if base.native else held
+        reason = outlook.held_up(home, request.launcher) if reason is None else reason
     return replace(base, state=state, reason=reason)
 
 
 def read_native(folder: Path, count: int) -> str:
     """The cluster's id of attempt `count`; "" when there is none."""
-    found = read_dict(folder / "native.json") or {}
+    found = _small(folder / "native.json")
     return str(found.get("native", "")) if found.get("attempt") == count else ""
 
 
-def _held_up(home: Home) -> str:
-    """Why nothing starts at all, or ""."""
-    if (read_dict(home.queue_settings) or {}).get("paused"):
-        return QUEUE_PAUSED
-    free = shutil.disk_usage(home.path).free
-    return f"{NO_ROOM}: {free >> 20} MiB are free" if free < ROOM_BYTES else ""
+def _native_reason(home: Home, launcher: str, native: str) -> str:
+    """Where a submitted job waits, and that its cluster doesn't answer, when it doesn't."""
+    said = trouble.read(home).launchers.get(launcher, "")
+    return f"waits in {launcher} as {native}{f'; {said}' if said else ''}"
+
+
+def waits_for(home: Home, job_id: str) -> tuple[str, ...]:
+    """The jobs that a job's inputs come from, and its shards. Raises UserError when it has no readable spec."""
+    return (*read_spec(home, job_id).inputs.values(), *read_request(home, job_id).shards)
 
 
 def find_job(home: Home, prefix: str) -> str:
@@ -290,7 +314,7 @@ def is_id(name: str) -> bool:
 
 def failed_by_storage(home: Home, job_id: str) -> bool:
     """Whether the disk ended the job's last attempt."""
-    return (read_dict(home.job(job_id) / "error.json") or {}).get("kind") == "storage"
+    return _small(home.job(job_id) / "error.json").get("kind") == "storage"
 
 
 def _state(
@@ -304,7 +328,7 @@ def _state(
     lines: list[dict[str, Any]],
 ) -> tuple[State, str]:
     waits = (home.queue / spec.id).exists()
-    result, there = read_dict(folder / "result.json") is not None, home.has(spec.kind, spec.id)
+    result, there = read_dict(folder / "result.json", durable.RECORD_BYTES) is not None, home.has(spec.kind, spec.id)
     if result and (there or not waits):
         return "done", "" if there else f"its {spec.kind} was removed since"
     last = lines[-1] if lines else {}
@@ -321,7 +345,7 @@ def _state(
         return "done", "its result.json is missing; the artifact is there"
     if control.cancel:
         return "cancelled", control.reason or "asked to stop"
-    error = read_dict(folder / "error.json") or {}
+    error = _small(folder / "error.json")
     current = int(error.get("attempt", count) or 0) >= count
     if error.get("kind") in ("user", "unexpected") and current:
         return "failed", str(error.get("message", "it left no message"))
@@ -337,7 +361,7 @@ def _state(
     if waiting:
         return "blocked", waiting
     told = str(last.get("reason", "")) if last.get("state") == "queued" else ""
-    return "queued", "" if told.startswith((PAUSED, QUEUE_PAUSED, NO_ROOM)) else told  # these pass without a line
+    return "queued", "" if told.startswith((PAUSED, *outlook.PASSING)) else told  # these pass without a line
 
 
 def _first(error: dict[str, Any]) -> str:
@@ -353,7 +377,7 @@ def _inputs(home: Home, spec: JobSpec, request: Request) -> str:
         if not (home.job(parent) / "spec.json").exists():
             return gone
         try:
-            status = derive(home, parent)
+            status = derive(home, parent, held="")
         except UserError:
             return f"its {role} {parent[:8]} has no readable job"
         if status.state == "done":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from datadream import durable
+from datadream import durable, locks
 from datadream.errors import UserError
 from datadream.jobs import state
 from datadream.jobs.home import Home
@@ -92,10 +92,10 @@ def cancel(home: Home, job_id: str, reason: str = "") -> None:
         _control(home, job_id, lambda old: {"cancel": True, "reason": reason or old.reason})
 
 
-def pause(home: Home, job_id: str, reason: str = "") -> None:
-    """Ask a job to stop at its next checkpoint and to wait."""
+def pause(home: Home, job_id: str, reason: str = "", seconds: float = locks.PATIENCE_SECONDS) -> None:
+    """Ask a job to stop at its next checkpoint and to wait. Raises LockHeld when others ask it things for `seconds`."""
     _open(home, job_id, "pause")
-    _control(home, job_id, lambda _: {"paused": True, "reason": reason})
+    _control(home, job_id, lambda _: {"paused": True, "reason": reason}, seconds)
 
 
 def resume(home: Home, job_id: str) -> None:
@@ -152,9 +152,14 @@ def _open(home: Home, job_id: str, verb: str) -> None:
         raise UserError(f"can't {verb} the job {job_id[:8]}: it is {found.state}", hint="see `datadream job ls`")
 
 
-def _control(home: Home, job_id: str, change: Callable[[Control], dict[str, Any]]) -> None:
+def _control(
+    home: Home,
+    job_id: str,
+    change: Callable[[Control], dict[str, Any]],
+    seconds: float = locks.PATIENCE_SECONDS,
+) -> None:
     folder = home.job(job_id)
-    with lease(folder / "control.lock"):
+    with lease(folder / "control.lock", seconds=seconds):
         old = state.read_control(home, job_id)
         new = Control(**{**old.model_dump(), **change(old)})
         durable.write_json(folder / "control.json", new.model_dump(mode="json"))

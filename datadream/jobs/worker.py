@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from datadream.jobs.artifacts import open_artifact, publish
 from datadream.jobs.events import Journal
 from datadream.jobs.home import Home
 from datadream.jobs.lease import lease
+from datadream.jobs.pool import READY
 from datadream.jobs.provenance import Masked, describe_environment, masked
 from datadream.jobs.sets import load_set
 from datadream.jobs.spec import JobSpec
@@ -59,7 +61,10 @@ class Worker:
     """Runs jobs in this process until one fails or a signal asks to stop."""
 
     def __init__(self, home: Home, told: int | None = None) -> None:
-        """`told` is a descriptor that hears `JOB STATUS` when a job is over; after any STATUS but 0 it leaves."""
+        """`told` is a descriptor that hears `ready 0` when it takes jobs, and `JOB STATUS` when one is over.
+
+        After any STATUS but 0 it leaves.
+        """
         self._home, self._told = home, told
         self._busy = False
         prepare_environment()
@@ -67,24 +72,30 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal stops nothing
+        os.register_at_fork(after_in_child=_end_when_asked)
 
     def work(self, turns: Iterable[Turn]) -> int:
         """Run the jobs in order; 0 when all succeeded.
 
         2 on something the user can mend, 3 when the disk failed, 4 when asked to stop, 1 on anything else.
         """
+        self._tell(READY, 0)
         try:
             for turn in turns:
                 self._busy = True
                 status = self._run_safely(turn) or (EXIT_STOPPED if stopping.is_set() else 0)
-                if self._told is not None:
-                    os.write(self._told, f"{turn.job} {status}\n".encode())
+                self._tell(turn.job, status)
                 if status:
                     return status
                 self._busy = False
         except Stopped:
             return EXIT_STOPPED
         return 0
+
+    def _tell(self, what: str, status: int) -> None:
+        if self._told is not None:
+            with suppress(BrokenPipeError):  # the runner is gone: no more jobs will come, and that is all
+                os.write(self._told, f"{what} {status}\n".encode())
 
     def _stop(self, *_: object) -> None:
         stopping.set()
@@ -112,6 +123,13 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the edge of the process: everything is written down, then it leaves
             failure = error
         return _write_failure(folder, failure, state.attempts(folder) if attempt is None else attempt)
+
+
+def _end_when_asked() -> None:
+    """In a child: a signal ends it. With our handlers it would live on, and keep the slot for ever."""
+    with suppress(ValueError):  # not in the main thread
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
 
 
 def print_line(text: str) -> None:

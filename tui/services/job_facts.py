@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
 from datadream.jobs import state
-from datadream.jobs.events import Tail
+from datadream.jobs.lines import Tail
 from tui.services.data import Data
 from tui.services.log_index import last_lines
 from tui.widgets.braille import Series, thinned

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
 from datadream.jobs import leader, queue, state
-from datadream.jobs.events import Tail
+from datadream.jobs.lines import Tail
 from tui.services.data import Data
 from tui.services.snapshot import Device, Host, JobRow, LiveJob, Snapshot
 
