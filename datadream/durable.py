@@ -211,10 +211,10 @@ def names(folder: Path | str) -> list[str]:
         return []
 
 
-def size_of(path: Path) -> int:
+def size_of(path: Path | str) -> int:
     """The bytes in a file; 0 where nothing can be read."""
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size  # noqa: PTH116 - as above
     except OSError:
         return 0
 

@@ -13,7 +13,7 @@ from datadream.cli.options import MOST_PRIORITY, HomeOption, JsonOption, QuietOp
 from datadream.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from datadream.jobs.home import Home
     from datadream.jobs.state import Status
@@ -82,7 +82,7 @@ def show(job: OneId, json: JsonOption = False, home: HomeOption = None) -> None:
 def log(
     job: OneId,
     following: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is over.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", help="Only the last so many; 0 for all.")] = 0,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Only the last so many; 0 for all.")] = 0,
     home: HomeOption = None,
 ) -> None:
     """Print what a job said: its log, and its events in a line each."""
@@ -94,12 +94,9 @@ def log(
 
     opened = open_home(home)
     job_id = state.find_job(opened, job)
-    told = _log_lines(opened, job_id)
-    first = [line for source in told for line in source()]
-    for line in first[-lines:] if lines else first:
-        typer.echo(shown(line))
-    while following:
-        over = not (opened.queue / job_id).exists() or state.derive(opened, job_id).final
+    told = _log_lines(opened, job_id, lines)
+    while True:
+        over = not following or not (opened.queue / job_id).exists() or state.derive(opened, job_id).final
         for source in told:
             for line in source():
                 typer.echo(shown(line))
@@ -128,7 +125,8 @@ def wait(
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most.")] = None,
     home: HomeOption = None,
 ) -> None:
-    """Wait until jobs are over: 0 all done, 1 one failed, was cancelled or can't start, 124 the time is over."""
+    """Wait until jobs are over: 0 all done, 1 one failed, was cancelled or can't start, 2 none can, 124 time over."""
+    from datadream.cli.progress import tell_notice
     from datadream.jobs.follow import follow
     from datadream.jobs.home import open_home
     from datadream.text import shown
@@ -140,7 +138,7 @@ def wait(
     if not found:  # a job that has failed already isn't open either: silence would pass for success
         typer.echo(NONE_OPEN, err=True)
         return
-    statuses = follow(opened, found, lambda spec, event: None, timeout=timeout)
+    statuses = follow(opened, found, lambda spec, event: tell_notice(event), timeout=timeout)
     for status in statuses:
         if status.hopeless:
             stays = f"it stays open until that is mended, or `datadream job cancel {status.id[:8]}`"
@@ -272,9 +270,16 @@ def _is_over(home: Home, job_id: str) -> bool:
         return False
 
 
-def _log_lines(home: Home, job_id: str) -> list[Callable[[], list[str]]]:
-    """Two sources of new lines: log.txt as it is, events.jsonl in words."""
-    from datadream.jobs.events import Lines, Tail, in_words
+def _log_lines(home: Home, job_id: str, last: int) -> list[Callable[[], Iterator[str]]]:
+    """Two sources of new lines: log.txt as it is, events.jsonl in words; with `last` only the last so many of both."""
+    from datadream.durable import size_of
+    from datadream.jobs.events import in_words
+    from datadream.jobs.lines import Lines, Tail, start_of_last
 
-    text, events = Lines(home.job(job_id) / "log.txt"), Tail(home.job(job_id) / "events.jsonl")
-    return [text.read, lambda: [in_words(event) for event in events.records()]]
+    paths = home.job(job_id) / "log.txt", home.job(job_id) / "events.jsonl"
+    starts = [0, 0]
+    if last:
+        starts[1], found = start_of_last(paths[1], last)
+        starts[0] = start_of_last(paths[0], last - found)[0] if found < last else size_of(paths[0])
+    text, events = Lines(paths[0], starts[0]), Tail(paths[1], starts[1])
+    return [text.texts, lambda: (in_words(event) for event in events.records())]

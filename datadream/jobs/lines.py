@@ -76,12 +76,12 @@ class Tail(Lines):
         return records, len(lines) - len(records)
 
 
-def start_of_last(path: Path, count: int) -> int:
-    """Where the last `count` complete lines of a file begin."""
+def start_of_last(path: Path, count: int) -> tuple[int, int]:
+    """Where the last `count` complete lines of a file begin, and how many there are: fewer in a shorter one."""
     try:
         file = durable.open_regular(path)
     except OSError:
-        return 0
+        return 0, 0
     with file:
         found = -1  # the newline at the end of the last complete line begins no line
         for start, block in _blocks(file):
@@ -89,8 +89,8 @@ def start_of_last(path: Path, count: int) -> int:
             while (place := block.rfind(b"\n", 0, place)) >= 0:
                 found += 1
                 if found == count:
-                    return start + place + 1
-    return 0
+                    return start + place + 1, count
+    return 0, found + 1
 
 
 def from_end(path: Path) -> Iterator[bytes]:

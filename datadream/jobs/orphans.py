@@ -23,28 +23,37 @@ def keepers(home: Home, slot: str) -> list[Process]:
     return [process for process in found if process is not None]
 
 
-def in_words(home: Home, slot: str) -> str:
-    """Who keeps a slot, and what ends that."""
-    found = [locks.process(process.pid) for process in keepers(home, slot)]
+def in_words(home: Home, slot: str, led: bool = False) -> str:
+    """Who has a slot without a job, and what ends that; a worker may do so for a while where a runner has the home."""
+    found = keepers(home, slot)
     if not found:
         return f"the slot {slot} is taken by a process that can't be seen from here: of another user, host or container"
-    listed = ", ".join(f"{who}" for who in found[:SHOWN]) + (f" and {len(found) - SHOWN} more" * (len(found) > SHOWN))
-    return f"the slot {slot} is kept by {listed}, which no job needs: `datadream queue free {slot}` ends that"
+    if led and _needed(home, slot, {process.pid for process in found}):
+        return "kept warm by a worker"
+    listed = ", ".join(str(locks.process(process.pid)) for process in found[:SHOWN])
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return (
+        f"the slot {slot} is kept by {listed}{more}, though no job runs there: `datadream queue free {slot}` ends that"
+    )
+
+
+def check_unneeded(home: Home, slot: str, found: Sequence[Process]) -> None:
+    """Raise UserError when a job runs on the slot, or the runner has a worker there."""
+    if why := _needed(home, slot, {process.pid for process in found}):
+        raise UserError(f"the slot {slot} is in use: {why}", hint="see `datadream queue show`")
 
 
 def free(home: Home, slot: str, found: Sequence[Process], grace: float) -> list[Process]:
     """End those of `found` that still keep the slot: SIGTERM, and after `grace` seconds SIGKILL; the ones that ended.
 
-    Raises UserError, before any is signalled, when a job runs there or the runner has a worker there, and for one that
-    this user may not end.
+    Raises UserError, before any is signalled, as `check_unneeded` does, and for one that this user may not end.
     """
-    if why := _needed(home, slot, {process.pid for process in found}):
-        raise UserError(f"the slot {slot} is in use: {why}", hint="see `datadream queue show`")
-    for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, grace)):
+    check_unneeded(home, slot, found)
+    for number in (signal.SIGTERM, signal.SIGKILL):
         for process in found:
             if process in keepers(home, slot):  # asked again right before: a pid may be a stranger's by now
                 _signal(process, number)
-        end = time.monotonic() + patience
+        end = time.monotonic() + grace
         while any(identity.is_alive(process) for process in found) and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
     return [process for process in found if not identity.is_alive(process)]
@@ -78,4 +87,3 @@ def _parent(pid: int) -> int:
         return int(text[text.rfind(")") + 2 :].split()[1])
     except (OSError, ValueError, IndexError):
         return 0
-

@@ -50,19 +50,19 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "datadream", *arguments]
 
 
-def ensure_runner(home: Home) -> None:
+def ensure_runner(home: Home) -> subprocess.Popen[bytes] | None:
     """See to it that somebody works on the queue; what was queued before this call won't be overlooked.
 
-    Raises UserError where a runner couldn't write.
+    Returns the runner it has started, None when there is one. Raises UserError where a runner couldn't write.
     """
     if leader.is_led(home) and not leader.seems_stopped(home):
         durable.touch_dir(durable.make_dir(home.queue))
-        return
+        return None
     log = durable.make_dir(home.runner) / "runner.log"
     for folder in (home.runner, home.queue, home.path / "jobs", home.path / "slots", home.path / "artifacts"):
         if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):  # it would end at once, where nobody looks
             raise durable.user_error(PermissionError(errno.EACCES, "Permission denied"), folder)
-    start(home, ["runner", "--home", str(home.path)], log)
+    return start(home, ["runner", "--home", str(home.path)], log)
 
 
 def start(

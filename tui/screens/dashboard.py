@@ -158,8 +158,7 @@ class DashboardScreen(JobDeeds, HomeScreen):
         pause = not (self.dream.snapshot and self.dream.snapshot.paused)
 
         def set_to(value: bool) -> None:
-            old = queue.read_settings(self.home)
-            queue.write_settings(self.home, old.model_copy(update={"paused": value}))
+            queue.change(self.home, paused=value)
             if not value:
                 spawn.ensure_runner(self.home)
 

@@ -135,10 +135,8 @@ def start(data: Data, form: Form, paused: bool) -> list[str]:
     from datadream.jobs import ask, follow, queue, spawn
 
     plan = ask.plan(data.home, request_of(form))
-    if paused:
-        settings = queue.read_settings(data.home)
-        if not settings.paused:
-            queue.write_settings(data.home, settings.model_copy(update={"paused": True}))
+    if paused and not queue.read_settings(data.home).paused:
+        queue.change(data.home, paused=True)
     waiting = follow.waiting(data.home, {spec.id for spec in plan.missing})
     jobs = ask.submit(data.home, plan)
     if not paused:

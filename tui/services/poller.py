@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
-from datadream.jobs import leader, queue, state
+from datadream.jobs import leader, queue, state, watch
 from datadream.jobs.lines import Tail
 from tui.services.data import Data
 from tui.services.snapshot import Device, Host, JobRow, LiveJob, Snapshot
@@ -113,6 +113,8 @@ class Poller:
             trouble = str(error)
         except Exception as error:  # noqa: BLE001 - a locked or damaged registry must not hide the jobs
             trouble = f"the registry can't be read now: {error}".splitlines()[0]
+        if not trouble and count and not (settings.paused and not queue.look(self._home)[1]):
+            trouble = watch.look(self._home).why
         self._look_around(live)
         finished, failures, counts = self._lists
         return Snapshot(
