@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import socket
 import sys
@@ -50,9 +51,13 @@ class Holder:
     stopped: bool = False
 
     def __str__(self) -> str:
-        since = f" since {self.since[11:19]} UTC" if self.since else ""
-        stopped = ", and it is stopped" if self.stopped else ""
-        return f"`{shown(self.command)}` (pid {self.pid} on {shown(self.host)}){since}{stopped}"
+        return f"`{shown(' '.join(self.command.split()))}` (pid {self.pid} on {shown(self.host)})"
+
+    @property
+    def in_words(self) -> str:
+        """That it has it, since when, and whether it stands still."""
+        since = f"has had it since {self.since[11:19]} UTC" if self.since else "has it"
+        return f"{self} {since}{' and is stopped' if self.stopped else ''}"
 
     @property
     def hint(self) -> str:
@@ -202,43 +207,44 @@ def wait_for(
     take: Callable[[], bool],
     path: Path,
     *,
-    seconds: float | None = PATIENCE_SECONDS,
+    seconds: float | None = None,
     told: Notice = say,
 ) -> None:
     """Call `take` until it says True.
 
-    After TELL_SECONDS `told` hears once who has it. Raises LockHeld when one holder had it for `seconds`, or several in
-    turn for four times as long; with None it waits for as long as that takes.
+    After TELL_SECONDS `told` hears once who has it. Raises LockHeld when one holder had it for `seconds`
+    (PATIENCE_SECONDS when None), or several in turn for four times as long.
     """
+    seconds = PATIENCE_SECONDS if seconds is None else seconds
     began = since = time.monotonic()
     looked, said, pause = began, False, POLL_SECONDS / 8
     known: Holder | None = None
     while not take():
         now = time.monotonic()
-        over = seconds is not None and now - since >= seconds
+        over = now - since >= seconds
         if over or now - max(looked, began + TELL_SECONDS) > LOOK_SECONDS:
             before, known, looked = known, holder(path), now
             others = before is not None and known is not None and (before.pid, before.since) != (known.pid, known.since)
-            if others and seconds is not None and now - began < 4 * seconds:
+            if others and now - began < 4 * seconds:
                 since, over = now, False  # they come and go: that is no standstill
         if over:
             raise _held(path, known, now - began)
         if known is not None and not said and now - began > TELL_SECONDS:
             said = True
-            told(f"waits for {path}: {known} has it")
+            told(f"waits for {path}: {known.in_words}")
         time.sleep(pause)
-        pause = LOOK_SECONDS if said and seconds is None else min(2 * pause, POLL_SECONDS)
+        pause = LOOK_SECONDS if said and seconds == math.inf else min(2 * pause, POLL_SECONDS)
 
 
 def _held(path: Path, known: Holder | None, waited: float) -> LockHeld:
     for_long = f" after {waited:.0f} s" if waited >= 1 else ""
-    who = f"{known} has it" if known else "somebody has it, and this system doesn't show who"
+    who = known.in_words if known else "somebody has it, and this system doesn't show who"
     return LockHeld(f"still locked{for_long}: {who}", at=path, hint=known.hint if known else "try again in a moment")
 
 
 @contextmanager
-def flocked(path: Path, *, seconds: float | None = PATIENCE_SECONDS, told: Notice = say) -> Iterator[None]:
-    """Hold a flock on `path`, also against other threads of this process."""
+def flocked(path: Path, *, seconds: float | None = None, told: Notice = say) -> Iterator[None]:
+    """Hold a flock on `path`, also against other threads of this process; waits as `wait_for` does."""
     fd = durable.open_file(path, os.O_RDWR)
     try:
         wait_for(lambda: _flock(fd), path, seconds=seconds, told=told)

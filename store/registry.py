@@ -42,10 +42,11 @@ class Registry:
         lock: Path,
         notices: locks.Notice = locks.silent,
         mounts: Path = MOUNTS,
-        patience: float = locks.PATIENCE_SECONDS,
+        patience: float | None = None,
     ) -> None:
         """Use `Registry.open`."""
-        self.path, self._lock, self._notices, self._patience = path, lock, notices, patience
+        self.path, self._lock, self._notices = path, lock, notices
+        self._patience = locks.PATIENCE_SECONDS if patience is None else patience
         self._journal = "TRUNCATE" if is_remote(path, mounts) else "WAL"
         self.on_close: Callable[[], object] = lambda: None
         self._engine: Engine | None = None
@@ -59,12 +60,12 @@ class Registry:
         *,
         notices: locks.Notice = locks.silent,
         mounts: Path = MOUNTS,
-        patience: float = locks.PATIENCE_SECONDS,
+        patience: float | None = None,
     ) -> Registry:
         """The registry at `path`, made or migrated if need be; `lock` is held by whoever writes.
 
         Raises UserError when it is from a newer version, LockHeld when it had to be made and somebody has the lock for
-        longer than `patience` seconds. A damaged file is kept beside, and a new one begun.
+        longer than `patience` seconds (locks.PATIENCE_SECONDS when None). A damaged file is kept beside.
         """
         registry = cls(path, lock, notices, mounts, patience)
         if registry._journal != "WAL" and not path.exists():
@@ -147,7 +148,7 @@ class Registry:
         if code in LOCKED:
             log = self.path.with_name(f"{self.path.name}-shm")  # where a writer's lock is in WAL mode
             holders = locks.of_kernel(log, self.path)
-            who = f"{holders[0]} writes in it" if holders else "another program writes in it"
+            who = holders[0].in_words if holders else "another program writes in it"
             hint = holders[0].hint if holders else "close that program"
             return locks.LockHeld(f"the registry is locked: {who}", at=self.path, hint=hint)
         if code == sqlite3.SQLITE_FULL:

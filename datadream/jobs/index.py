@@ -6,6 +6,7 @@ missed by its time stamp, so what changed just now is looked at once more (git's
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -153,7 +154,7 @@ def rebuild(home: Home, notices: locks.Notice = locks.silent) -> Registry:
 
     Those who ask for that at once do it one after the other. Raises LockHeld when somebody keeps the registry locked.
     """
-    with locks.flocked(home.path / ".registry.rebuild-lock", seconds=None, told=notices):
+    with locks.flocked(home.path / ".registry.rebuild-lock", seconds=math.inf, told=notices):
         fresh = home.path / ".registry.db.rebuilt"
         _remove(fresh)
         made = Registry.open(fresh, home.path / ".registry.rebuilt-lock")

@@ -6,7 +6,6 @@ import fcntl
 import os
 import struct
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,15 +23,14 @@ def lease(
     path: Path,
     waiting: locks.Notice = locks.say,
     note: Mapping[str, Any] | None = None,
-    seconds: float | None = locks.PATIENCE_SECONDS,
+    seconds: float | None = None,
 ) -> Iterator[None]:
     """Hold the lock at `path`, against other processes and other threads.
 
     While somebody else has it, `waiting` hears once who that is. Raises LockHeld when one holder had it for `seconds`
-    (0: at once); with None it waits for as long as that takes.
+    (0: at once, infinite: never, None: locks.PATIENCE_SECONDS).
     """
     mine = _threads.setdefault(str(path), threading.Lock())
-    end = time.monotonic() + (seconds or 0)
     locks.wait_for(lambda: mine.acquire(blocking=False), path, seconds=seconds, told=waiting)
     try:
         try:
@@ -40,8 +38,7 @@ def lease(
         except OSError as error:
             raise durable.user_error(error, path) from error
         try:
-            left = None if seconds is None else max(0.0, end - time.monotonic())
-            locks.wait_for(lambda: _try(fd), path, seconds=left, told=waiting)
+            locks.wait_for(lambda: _try(fd), path, seconds=seconds, told=waiting)
             locks.write_note(fd, path, locks.note(**{**identity.myself().to_json(), **(note or {})}))
             yield
         finally:

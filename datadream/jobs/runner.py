@@ -86,9 +86,7 @@ class Runner:
             self._registrar.follow(self._board.live)
             if self._recalling() or self._board.is_active(self._settings.paused):
                 self._busy_at = now
-        except OSError as error:
-            if error.errno not in durable.NO_RESOURCES:
-                raise
+        except OSError as error:  # no descriptors, or the home is being moved: the next look tells
             self._starve(error)
         if not self._staff.report(self._settings, self._remote.silent()) and not self._board.live:
             return False
@@ -105,8 +103,8 @@ class Runner:
         """Let workers finish what they have, and the next runner lead."""
         self._staff.close()
         self._remote.close()
-        self._registrar.close()
         self._leadership.leave()
+        self._registrar.close()  # may take a moment, and hands nothing out
 
     def crashed(self, error: Exception) -> None:
         """Tell those who wait that it ends for a mistake of ours."""
@@ -228,6 +226,7 @@ class Runner:
         if status.launcher != "local" and status.attempts:
             status = self._remote.settle(status)
         if status.state == "lost":
+            self._board.put(seen, False)  # it stays in view, also when what follows can't be done yet
             self._heed(status, policy.after_loss(self._home, status, self._settings))
             seen.noted = None
             return state.derive(self._home, status.id, held="")

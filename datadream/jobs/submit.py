@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from datadream import durable, locks
+from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs import state
 from datadream.jobs.home import Home
@@ -92,7 +92,7 @@ def cancel(home: Home, job_id: str, reason: str = "") -> None:
         _control(home, job_id, lambda old: {"cancel": True, "reason": reason or old.reason})
 
 
-def pause(home: Home, job_id: str, reason: str = "", seconds: float = locks.PATIENCE_SECONDS) -> None:
+def pause(home: Home, job_id: str, reason: str = "", seconds: float | None = None) -> None:
     """Ask a job to stop at its next checkpoint and to wait. Raises LockHeld when others ask it things for `seconds`."""
     _open(home, job_id, "pause")
     _control(home, job_id, lambda _: {"paused": True, "reason": reason}, seconds)
@@ -156,7 +156,7 @@ def _control(
     home: Home,
     job_id: str,
     change: Callable[[Control], dict[str, Any]],
-    seconds: float = locks.PATIENCE_SECONDS,
+    seconds: float | None = None,
 ) -> None:
     folder = home.job(job_id)
     with lease(folder / "control.lock", seconds=seconds):

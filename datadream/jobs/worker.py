@@ -8,6 +8,7 @@ events and result, and no state of one reaches the next.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import signal
@@ -107,7 +108,7 @@ class Worker:
         attempt = turn.attempt
         try:
             _redirect(folder / "log.txt")
-            with lease(folder / "lease", print_line, seconds=None):
+            with lease(folder / "lease", print_line, seconds=math.inf):
                 if attempt is None:
                     attempt = _claim(self._home, turn.job)
                 durable.remove_file(folder / "error.json")
