@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,10 +54,9 @@ def frozen(*what: str, stops: bool = True) -> Iterator[subprocess.Popen[str]]:
             until(lambda: _state(process.pid) == "T")
         yield process
     finally:
-        os.kill(process.pid, signal.SIGCONT)
-        process.kill()
+        if process.poll() is None:
+            process.kill()
         process.wait()
-        time.sleep(0)
 
 
 def _state(pid: int) -> str:

@@ -76,14 +76,16 @@ def _needed(home: Home, slot: str, pids: set[int]) -> str:
         if path.is_file() and lease.is_held(path) and lease.read_note(path).get("pid") in pids:
             return f"the job {job[:8]} runs there, `datadream job cancel {job[:8]}` ends it"
     runner = leader.who_leads(home)
-    if runner is not None and any(_parent(pid) == runner.pid for pid in pids):
+    if runner is not None and any(_is_worker_of(runner, pid) for pid in pids):
         return f"the runner (pid {runner.pid}) has a worker there, which leaves when it isn't needed"
     return ""
 
 
-def _parent(pid: int) -> int:
+def _is_worker_of(runner: Process, pid: int) -> bool:
+    """Whether it is a worker that the runner feeds."""
     try:
         text = (locks.PROC / str(pid) / "stat").read_text()
-        return int(text[text.rfind(")") + 2 :].split()[1])
+        parent = int(text[text.rfind(")") + 2 :].split()[1])
+        return parent == runner.pid and b"--feed" in (locks.PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError, IndexError):
-        return 0
+        return False

@@ -7,6 +7,7 @@ trouble.py owns, and what won't pass by itself makes the runner leave.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -97,7 +98,7 @@ class Staff:
         """Something that everything needs isn't to be had: room on the disk, descriptors, memory."""
         now = time.monotonic()
         self._starved_until = now + 2 * RETRY_SECONDS
-        self._why = f"{' '.join(str(error).split())}: it is tried again"
+        self._why = in_words(error)
         if getattr(error, "errno", 0) in durable.NO_RESOURCES:
             self._since = self._since or now
 
@@ -115,6 +116,7 @@ class Staff:
         for text in (what, *self._slots.values(), *launchers.values()):
             if text:
                 self._say(text)
+        what += ": it is tried again" if self._why and not self.left else ""
         found = Trouble(what, self.left, dict(self._slots), launchers)
         if found or self._proved:
             self._desk.tell(found)
@@ -172,7 +174,7 @@ class Staff:
             self._slots[slot] = f"the slot {slot} can't be used ({said}): {mend}"
             self._since = self._since or now
         else:
-            self._fail("", f"no worker could be started: {' '.join(str(error).split())}")
+            self._fail("", f"no worker could be started: {in_words(error)}")
 
     def _fail(self, slot: str, why: str) -> None:
         now = time.monotonic()
@@ -188,3 +190,12 @@ class Staff:
             looked = now
             self._slots[slot] = orphans.in_words(self._home, slot)
         self._kept[slot] = since, looked
+
+
+def in_words(error: Exception) -> str:
+    """What the system refused, and of what."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return " ".join(str(error).split())
+    of = f" ({error.filename})" if error.filename else ""
+    hint = ": raise the limit that `ulimit -n` shows" if error.errno == errno.EMFILE else ""
+    return f"{error.strerror}{of}{hint}"
