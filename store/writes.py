@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import insert
@@ -106,24 +107,40 @@ def remove_run(session: Session, run_id: str) -> None:
     sql(session, "DELETE FROM run WHERE id = ?", run_id)
 
 
-def job_progress(session: Session, job_id: str) -> tuple[int, int]:
-    """Bytes of its events that are in, and how many lines among them were unreadable."""
-    offset = sql(session, "SELECT value FROM mark WHERE path = ?", f"offset/{job_id}").scalar()
-    bad = sql(session, "SELECT bad_lines FROM job WHERE id = ?", job_id).scalar()
-    return int(offset or 0), int(bad or 0)
+@dataclass(frozen=True)
+class Known:
+    """What is in of a job: `offset` bytes of its events, with `bad_lines` unreadable ones among them."""
+
+    state: str
+    reason: str
+    bad_lines: int
+    offset: int
 
 
-def put_job(session: Session, rows: list[SQLModel], offset: int) -> None:
+def known_job(session: Session, job_id: str) -> Known | None:
+    """What is known of a job; None when nothing is."""
+    text = (
+        "SELECT j.state, j.reason, j.bad_lines, coalesce(m.value, 0) FROM job j LEFT JOIN mark m ON m.path = ? "
+        "WHERE j.id = ?"
+    )
+    found = sql(session, text, f"offset/{job_id}", job_id).first()
+    return Known(str(found[0]), str(found[1]), int(found[2]), int(found[3])) if found else None
+
+
+def put_job(session: Session, rows: list[SQLModel], offset: int, new: bool) -> None:
     """A job's row (the first), its inputs and history anew; `offset` bytes of its events are in."""
     job = rows[0].model_dump()
-    job_id = job.pop("id")
-    for table in ("transition", "job_input"):
-        sql(session, f"DELETE FROM {table} WHERE job = ?", job_id)  # noqa: S608 - one of our own words
-    changes = ", ".join(f"{name} = ?" for name in job)
-    if not sql(session, f"UPDATE job SET {changes} WHERE id = ?", *job.values(), job_id).rowcount:  # noqa: S608
+    job_id = job["id"]
+    if new:
         put(session, rows[:1])
+    else:
+        for table in ("transition", "job_input"):
+            sql(session, f"DELETE FROM {table} WHERE job = ?", job_id)  # noqa: S608 - one of our own words
+        changes = ", ".join(f"{name} = ?" for name in job)
+        sql(session, f"UPDATE job SET {changes} WHERE id = ?", *job.values(), job_id)  # noqa: S608 - columns of ours
     put(session, rows[1:])
-    mark(session, f"offset/{job_id}", offset)
+    if new:
+        mark(session, f"offset/{job_id}", offset)
 
 
 def add_points(session: Session, job_id: str, points: dict[tuple[str, int], float], bad: int, offset: int) -> None:
@@ -136,12 +153,6 @@ def add_points(session: Session, job_id: str, points: dict[tuple[str, int], floa
     if bad:
         sql(session, "UPDATE job SET bad_lines = bad_lines + ? WHERE id = ?", bad, job_id)
     mark(session, f"offset/{job_id}", offset)
-
-
-def state_of(session: Session, job_id: str) -> tuple[str, str] | None:
-    """A job's state and reason; None when it isn't known."""
-    found = sql(session, "SELECT state, reason FROM job WHERE id = ?", job_id).first()
-    return (str(found[0]), str(found[1])) if found else None
 
 
 def kind_of(session: Session, job_id: str) -> str:

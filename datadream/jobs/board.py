@@ -35,6 +35,7 @@ class Board:
         self.to_submit: dict[str, dict[str, None]] = {}  # by cluster, in the order they came
         self._seen: dict[str, Seen] = {}
         self._due: dict[str, None] = {}
+        self._urgent: dict[str, None] = {}
         self._timers: list[tuple[float, str]] = []
         self._children: dict[str, set[str]] = {}
         self._waiting: set[str] = set()
@@ -64,17 +65,22 @@ class Board:
         """They may have changed."""
         self._due.update(dict.fromkeys(job_ids))
 
+    def hurry(self, *job_ids: str) -> None:
+        """They have changed: they are looked at before all that may have."""
+        self._urgent.update(dict.fromkeys(job_ids))
+
     def mark_at(self, moment: float, job_id: str) -> None:
         """It is to be looked at by then."""
         heapq.heappush(self._timers, (moment, job_id))
 
     def due(self, now: float) -> Iterator[str]:
-        """Those that have to be looked at, each once; stop at any time."""
+        """Those that have to be looked at, each once; the caller may stop at any time."""
         while self._timers and self._timers[0][0] <= now:
             self._due[heapq.heappop(self._timers)[1]] = None
-        while self._due:
-            job_id = next(iter(self._due))
-            del self._due[job_id]
+        while self._urgent or self._due:
+            job_id = next(iter(self._urgent or self._due))
+            self._urgent.pop(job_id, None)
+            self._due.pop(job_id, None)
             yield job_id
 
     @property
@@ -108,6 +114,7 @@ class Board:
         """Forget it; those that wait for it are marked."""
         old = self._seen.pop(job_id, None)
         self._due.pop(job_id, None)
+        self._urgent.pop(job_id, None)
         self.mark(*self._children.get(job_id, ()))
         if old is not None:
             self._note_parents(job_id, old.waits_for, ())

@@ -359,17 +359,18 @@ def _job(home: Home, look: _Look, job_id: str, session: Session) -> None:
     is_open = (home.queue / job_id).exists()
     stamp, times = _stamp(home, job_id, is_open), [durable.changed_at(folder)]
     times += [durable.changed_at(folder / "history.jsonl")] * is_open
-    old = writes.state_of(session, job_id)
+    old = writes.known_job(session, job_id)
     look.unread.discard(job_id)
+    found: list[Any] = []
 
     def change() -> None:
-        found = rows.job_rows(home, job_id, look.held)
-        offset, bad = writes.job_progress(session, job_id)
+        found.extend(rows.job_rows(home, job_id, look.held))
+        offset, bad = (old.offset, old.bad_lines) if old else (0, 0)
         if durable.size_of(folder / "events.jsonl") < offset:
             writes.remove_job(session, job_id)
             offset = bad = 0
         found[0].bad_lines = bad
-        writes.put_job(session, found, offset)
+        writes.put_job(session, found, offset, new=not (old and offset == old.offset))
         end = offset + EVENTS_BYTES
         while offset < end:
             points, bad, reached = rows.metric_points(home, job_id, offset)
@@ -379,13 +380,13 @@ def _job(home: Home, look: _Look, job_id: str, session: Session) -> None:
             writes.add_points(session, job_id, points, bad, offset)
         look.unread.add(job_id)
 
-    if not _take(session, f"jobs/{job_id}", change):
+    taken = _take(session, f"jobs/{job_id}", change)
+    if not taken:
         writes.remove_job(session, job_id)
     again = job_id in look.unread or any(map(durable.is_racy, times))
     writes.mark(session, f"jobs/{job_id}", 0 if again else stamp)
-    new = writes.state_of(session, job_id)
-    if old is not None and new != old:
-        for child in writes.waiting_for(session, job_id, writes.kind_of(session, job_id)):
+    if old is not None and (not taken or (found[0].state, found[0].reason) != (old.state, old.reason)):
+        for child in writes.waiting_for(session, job_id, found[0].kind if found else ""):
             _read_again(look, child, session)
 
 

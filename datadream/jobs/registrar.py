@@ -45,6 +45,7 @@ class Registrar:
         self._works_at = 0.0
         self._behind = True  # whether everything has to be looked at
         self._held: str | None = None
+        self._sizes: dict[str, int] = {}
 
     def changed(self, job_id: str) -> None:
         """This job has."""
@@ -98,7 +99,7 @@ class Registrar:
                 )
                 self._behind = True
             held = outlook.held_up(self._home)
-            ids = changed | set(self._live)
+            ids = changed | self._have_told()
             if ids or held != self._held:
                 index.follow(self._home, self._registry, ids, held)
                 self._held = held
@@ -106,6 +107,7 @@ class Registrar:
                 self._behind = True
                 self._catch_up(last)
         except BaseException:
+            self._sizes = {}
             with self._lock:
                 self._changed |= changed
             raise
@@ -124,6 +126,13 @@ class Registrar:
                 return
             if self._stop.wait(0.02) and not last:
                 return
+
+    def _have_told(self) -> set[str]:
+        """Running jobs that have told something since the last time."""
+        found = {job_id: durable.size_of(self._home.job(job_id) / "events.jsonl") for job_id in self._live}
+        told = {job_id for job_id, size in found.items() if self._sizes.get(job_id) != size}
+        self._sizes = found
+        return told
 
     def _have_changed(self) -> bool:
         """Whether somebody else than our jobs' workers has written into the home."""

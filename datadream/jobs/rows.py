@@ -158,7 +158,7 @@ def run_rows(home: Home, run_id: str) -> list[Row]:
 def job_rows(home: Home, job_id: str, held: str | None = None) -> list[Row]:
     """A job's rows, its own first, but for its metrics; `held` is why nothing starts at all, looked up when None."""
     try:
-        spec, status = state.read_spec(home, job_id), state.derive(home, job_id, held)
+        spec, status = state.look(home, job_id, held)
     except UserError as error:
         raise ValueError(error.message) from error
     rows: list[Row] = [

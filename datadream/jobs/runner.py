@@ -38,7 +38,7 @@ TICK_SECONDS = 0.2
 IDLE_SECONDS = 5.0
 STARVED_SECONDS = 1.0
 LOOK_SECONDS = 0.15  # of a tick, for what has changed; the rest of it has its turn in the next
-OVERDUE_SECONDS = 5.0  # more changes than can be looked at keep nothing from starting for longer
+OVERDUE_SECONDS = 20.0  # more changes than can be looked at keep nothing from starting for longer
 RECALL_SECONDS = 0.05  # of a tick, until every folder has been looked at
 DISK_SECONDS = 60.0  # for a disk that takes no new epoch
 RACY_SECONDS = durable.RACY_NS / 1e9  # a second change in so short a time may not show
@@ -124,9 +124,9 @@ class Runner:
 
     def _collect(self) -> None:
         """Hear what workers say and clusters have done."""
-        self._board.mark(*(job for job in self._staff.collect(self._settings) if job in self._board))
+        self._board.hurry(*(job for job in self._staff.collect(self._settings) if job in self._board))
         for job_id, error in self._remote.news():
-            self._board.mark(job_id)
+            self._board.hurry(job_id)
             if (seen := self._board.get(job_id)) is not None:
                 seen.noted = None  # what is noted of it was not noted here
             if error is not None:
@@ -183,7 +183,7 @@ class Runner:
         assert seen is not None
         held = lease.is_held(folder / "lease")
         if not held or seen.status.state == "lost" or seen.mtime != durable.changed_at(folder):
-            self._board.mark(job_id)
+            self._board.hurry(job_id)
         elif seen.status.state == "cancelling" or seen.status.paused:
             self._stop(seen.status)
         elif now - self._judged.get(job_id, 0.0) > JUDGE_SECONDS:
@@ -196,11 +196,11 @@ class Runner:
             return
         mtime = durable.changed_at(self._home.job(job_id))
         try:
-            status = state.derive(self._home, job_id, held="")
+            spec, status = state.look(self._home, job_id, held="")
             old = self._board.get(job_id)
             waits_for = old.waits_for if old else ()
             if status.state == "blocked" and not waits_for:
-                waits_for = state.waits_for(self._home, job_id)
+                waits_for = (*spec.inputs.values(), *state.read_request(self._home, job_id).shards)
         except UserError as error:
             self._say(str(error))
             self._board.drop(job_id)
@@ -209,10 +209,11 @@ class Runner:
                 self._board.mark_at(now + TICK_SECONDS, job_id)
             return
         self._unreadable.pop(job_id, None)
-        if durable.is_racy(mtime) and (old is None or old.mtime != mtime):
-            self._board.mark_at(now + RACY_SECONDS, job_id)
         seen = Seen(status, mtime, waits_for, old.noted if old else None)
         seen.status = self._settle(seen)
+        racy = durable.is_racy(mtime) and (old is None or old.mtime != mtime)
+        if racy or durable.changed_at(self._home.job(job_id)) != mtime:  # as by the first line of its history
+            self._board.mark_at(now + RACY_SECONDS, job_id)
         if seen.status.final and not self._remote.is_cancelling(seen.status):
             self._board.put(seen, False)
             self._finish(job_id)
@@ -337,7 +338,7 @@ class Runner:
         status = seen.status
         note = {"slot": hand.slot, "worker": hand.who.to_json(), "launcher": "local", "epoch": self._leadership.epoch}
         number = status.attempts + 1
-        self._board.mark(job_id)
+        self._board.hurry(job_id)
         if not state.claim(self._home, status.id, number, note):
             self._board.put(seen, False)
             return

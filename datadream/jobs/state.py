@@ -223,8 +223,14 @@ def derive(home: Home, job_id: str, held: str | None = None) -> Status:
 
     `held` is why nothing starts at all, when the caller knows it; else it is looked up.
     """
+    return look(home, job_id, held)[1]
+
+
+def look(home: Home, job_id: str, held: str | None = None) -> tuple[JobSpec, Status]:
+    """The job's spec, and its status as `derive` has it."""
     try:
-        return _derive(home, job_id, held)
+        spec = read_spec(home, job_id)
+        return spec, _derive(home, job_id, spec, held)
     except OSError as error:
         if durable.is_storage(error) or error.errno in durable.NO_RESOURCES:
             raise
@@ -232,8 +238,7 @@ def derive(home: Home, job_id: str, held: str | None = None) -> Status:
         raise UserError(f"the job {job_id} can't be read: {error.strerror}", at=error.filename, hint=hint) from error
 
 
-def _derive(home: Home, job_id: str, held: str | None) -> Status:
-    spec = read_spec(home, job_id)
+def _derive(home: Home, job_id: str, spec: JobSpec, held: str | None) -> Status:
     folder = home.job(job_id)
     request, control = read_request(home, job_id), read_control(home, job_id)
     count = attempts(folder)
@@ -283,11 +288,6 @@ def _native_reason(home: Home, launcher: str, native: str) -> str:
     """Where a submitted job waits, and that its cluster doesn't answer, when it doesn't."""
     said = trouble.read(home).launchers.get(launcher, "")
     return f"waits in {launcher} as {native}{f'; {said}' if said else ''}"
-
-
-def waits_for(home: Home, job_id: str) -> tuple[str, ...]:
-    """The jobs that a job's inputs come from, and its shards. Raises UserError when it has no readable spec."""
-    return (*read_spec(home, job_id).inputs.values(), *read_request(home, job_id).shards)
 
 
 def find_job(home: Home, prefix: str) -> str:
