@@ -13,7 +13,8 @@ from transformers import CLIPTokenizer
 
 from datadream.data.shots import ShotSet
 from datadream.models import runtime
-from datadream.models.clip import SplitAttention, load_clip
+from datadream.models.attention import SplitAttention
+from datadream.models.clip import load_clip
 from datadream.models.diffusion import load_diffusion, training_target
 from datadream.models.lora import Adapter, Lora, Merger, load_adapter, save_adapter
 from datadream.models.presets import Backbone

@@ -20,6 +20,7 @@ from tests.conftest import Cli
 from tests.runners import kill_all, rehearsals
 
 ELSEWHERE = ModelRef(location="nobody/nothing")
+ON_HUB = ModelRef(location="hf-hub:nobody/nothing")
 UNREACHABLE = {"HF_ENDPOINT": "http://127.0.0.1:9", "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
 
 
@@ -57,16 +58,16 @@ def after(home: Home, deed: Callable[[], object], seed: int = 0) -> state.Status
 def test_a_lack_of_memory_is_tried_again_wherever_it_strikes(
     shortage: Callable[[], None], home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", shortage)
+    monkeypatch.setattr(DiffusionPipeline, "download", shortage)
     monkeypatch.setattr(open_clip, "create_model", shortage)
-    for seed, deed in enumerate((shortage, lambda: load_diffusion(ELSEWHERE), lambda: load_clip(ELSEWHERE))):
+    for seed, deed in enumerate((shortage, lambda: load_diffusion(ELSEWHERE), lambda: load_clip(ON_HUB))):
         status = after(home, deed, seed)
         assert status.state == "lost"
         assert status.reason == "out of memory: lower that stage's batch_size with -o"
 
 
 def test_a_mistake_is_not_tried_again(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", wrong)
+    monkeypatch.setattr(DiffusionPipeline, "download", wrong)
     assert after(home, lambda: load_diffusion(ELSEWHERE)).state == "failed"
 
 

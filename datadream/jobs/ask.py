@@ -25,6 +25,7 @@ from datadream.jobs.plan import Run
 from datadream.jobs.sets import NamedSet, add_set, default_name, find_set, load_set
 from datadream.jobs.spec import JobSpec
 from datadream.jobs.state import is_id
+from datadream.models.makes import check_models
 from datadream.models.presets import Backbone, load_backbone
 from datadream.recipes.recipe import DATA, Data, Recipe, check_overrides, load_recipe
 
@@ -107,6 +108,9 @@ def check(request: Request) -> Methods:
     backbone = _backbone(request.backbone, request.diffusion, request.clip)
     recipes = [load_recipe(name, backbone, request.overrides) for name in dict.fromkeys(request.recipes)]
     check_overrides(request.overrides, recipes)
+    solvers = {recipe.generate.scheduler for recipe in recipes if recipe.generate is not None}
+    trained = any(data != "none" for recipe in recipes for data in recipe.data)
+    check_models(backbone.diffusion if solvers else None, solvers, backbone.clip, trained)
     return Methods(tuple(recipes), backbone, mixes or None)
 
 

@@ -15,6 +15,7 @@ from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.home import Home
 from datadream.jobs.sets import NamedSet, source_label
 from datadream.jobs.spec import JobSpec
+from datadream.models import corrections
 from datadream.models.presets import Backbone
 from datadream.recipes.recipe import Data, Recipe
 from datadream.stages.settings import Settings
@@ -75,6 +76,7 @@ def plan(
                 seed=shots.seed,
                 model=backbone.diffusion,
                 repeat=repeat,
+                corrected=corrections.of_adapting(backbone.diffusion),
             )
             inputs["adapter"] = jobs["adapt"].id
         # Not the set but its classes: the un-adapted generator's images then serve every number of shots.
@@ -87,6 +89,7 @@ def plan(
             classes=shots.classes,
             prompts=shots.prompts,
             repeat=repeat,
+            corrected=corrections.of_generating(backbone.diffusion, recipe.generate.scheduler),
         )
         images = recipe.generate.images_per_class
     jobs["classify"] = JobSpec(
@@ -99,6 +102,7 @@ def plan(
         images_per_class=images,
         repeat=repeat,
         excluded=excluded(synthetic) if synthetic else (),
+        corrected=corrections.of_classifying(backbone.clip, data),
     )
     if recipe.classify.evaluate == "val" and not shots.val:
         raise UserError(f"the set {set_.name!r} has no validation images", hint="leave out classify.evaluate=val")

@@ -29,8 +29,10 @@ class JobSpec(BaseModel):
     """One stage run. `inputs` maps a role (set, adapter, synthetic) to an artifact's id.
 
     `shard` (i, n) draws every n-th part of a synthetic set, from the i-th; `repeat` counts how often the same was
-    asked for anew; `excluded` names the synthetic images (`<class folder>/<file>`, sorted) a classifier leaves out. All
-    three are left out of the hash when they aren't used.
+    asked for anew; `excluded` names the synthetic images (`<class folder>/<file>`, sorted) a classifier leaves out;
+    `corrected` names the mended faults (`datadream.models.corrections`) that change what this model gives here, so that
+    a result from before keeps its id and is not taken for the right one. All four are left out of the hash when they
+    aren't used.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +49,7 @@ class JobSpec(BaseModel):
     shard: tuple[int, int] | None = None
     repeat: int = 0
     excluded: tuple[str, ...] = ()
+    corrected: tuple[str, ...] = ()
 
     @cached_property
     def id(self) -> str:
@@ -59,6 +62,8 @@ class JobSpec(BaseModel):
             del content["repeat"]
         if not self.excluded:
             del content["excluded"]
+        if not self.corrected:
+            del content["corrected"]
         return short_id(content)
 
     @property

@@ -15,6 +15,7 @@ from datadream.jobs.launchers import resources_for
 from datadream.jobs.lease import is_held, lease
 from datadream.jobs.spec import JobSpec
 from datadream.jobs.state import Control, Request
+from datadream.models.makes import resolution_of
 
 
 def missing(home: Home, specs: Sequence[JobSpec]) -> list[JobSpec]:
@@ -169,13 +170,5 @@ def _control(
 
 def bytes_needed(spec: JobSpec) -> int:
     """Disk for a job's images: their raw size at the resolution its model's folder states, else at 512."""
-    import json
-    from pathlib import Path
-
-    if spec.stage != "generate" or spec.model is None or spec.shard is not None:
-        return spec.bytes_needed()
-    unet, vae = (Path(spec.model.location) / part / "config.json" for part in ("unet", "vae"))
-    if not (unet.is_file() and vae.is_file()):
-        return spec.bytes_needed()
-    factor = 2 ** (len(json.loads(vae.read_text(encoding="utf-8"))["block_out_channels"]) - 1)
-    return spec.bytes_needed(int(json.loads(unet.read_text(encoding="utf-8"))["sample_size"]) * factor)
+    side = resolution_of(spec.model) if spec.stage == "generate" and spec.model and spec.shard is None else None
+    return spec.bytes_needed(side) if side else spec.bytes_needed()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import logging
+import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,41 +17,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datadream.errors import UserError
-from datadream.models import headers, runtime
+from datadream.models import runtime
+from datadream.models.attention import reach, split_attention
+from datadream.models.clip_folder import CONFIG, describe_clip
+from datadream.models.configs import AGAIN
+from datadream.models.loading import check_finite, check_loaded, check_shapes, hub_refusal, refusal, shapes_of
 from datadream.models.presets import ModelRef
+from datadream.models.weights import Shape
 
 PROJECTIONS = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "out_proj"}
-
-
-class SplitAttention(nn.Module):
-    """`nn.MultiheadAttention` (batch first, self-attention) with separate projections: equal outputs."""
-
-    q_proj: nn.Linear
-    k_proj: nn.Linear
-    v_proj: nn.Linear
-
-    def __init__(self, fused: nn.MultiheadAttention) -> None:
-        super().__init__()
-        width, self.heads = fused.embed_dim, fused.num_heads
-        for part, name in enumerate(("q_proj", "k_proj", "v_proj")):
-            linear = nn.Linear(width, width)
-            linear.weight.data.copy_(fused.in_proj_weight[part * width : (part + 1) * width])
-            linear.bias.data.copy_(fused.in_proj_bias[part * width : (part + 1) * width])
-            setattr(self, name, linear)
-        self.out_proj = nn.Linear(width, width)
-        self.out_proj.load_state_dict(fused.out_proj.state_dict())
-
-    def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
-    ) -> tuple[Tensor, None]:
-        """(B, L, width) to (B, L, width); the second item is there because MultiheadAttention has one."""
-
-        def heads(x: Tensor) -> Tensor:
-            return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-        q, k, v = heads(self.q_proj(query)), heads(self.k_proj(key)), heads(self.v_proj(value))
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
-        return self.out_proj(mixed.transpose(1, 2).flatten(2)), None
+SHORTAGE = (MemoryError, torch.OutOfMemoryError)
+GIVE = "give an open_clip folder, hf-hub:ORG/NAME, or NAME:WEIGHTS such as ViT-B-16-quickgelu:openai"
 
 
 @dataclass(frozen=True)
@@ -64,11 +41,29 @@ class Clip:
     std: tuple[float, ...]
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:
-        """Ids (n, longest): columns past every end-of-text token are cut; under a causal mask they change nothing."""
+        """Ids (n, longest): columns past every end-of-text token are cut; under a causal mask they change nothing.
+
+        Raises UserError when the tokenizer knows words that the text tower doesn't.
+        """
         ids = self.tokenizer(list(prompts))
-        if isinstance(self.model, open_clip.CLIP) and self.model.text_pool_type == "argmax":
+        vocabulary = getattr(self.model, "vocab_size", None)
+        if vocabulary and int(ids.max()) >= vocabulary:
+            raise UserError(
+                f"the tokenizer is not this CLIP's: it gives token {int(ids.max())}, the text tower has {vocabulary}",
+                hint="get the tokenizer's files from where the weights are from",
+            )
+        causal = isinstance(self.model, open_clip.CLIP) and self.model.attn_mask is not None
+        if causal and self.model.text_pool_type == "argmax":
             ids = ids[:, : int(ids.argmax(dim=-1).max()) + 1]
         return ids.to(runtime.device())
+
+    def reach(self, targets: Sequence[str]) -> list[str]:
+        """The projections that `targets` mean in both towers; UserError with counts when some can't be reached."""
+        plain = isinstance(self.model, open_clip.CLIP)
+        text = {"text tower": self.model.transformer if plain else self.model.text}
+        found = reach({"image tower": self.model.visual, **text}, targets)
+        inside = {"image tower": "visual", "text tower": "transformer" if plain else "text"}
+        return [f"{inside[tower]}.{path}" for tower, paths in found.items() for path in paths]
 
     def encode_text(self, ids: Tensor) -> Tensor:
         """Unit text features (n, embed)."""
@@ -85,9 +80,12 @@ class Clip:
             x = projection(x) if isinstance(projection, nn.Linear) else x @ projection
         return F.normalize(x, dim=-1)
 
-    def logits(self, images: Tensor, text: Tensor) -> Tensor:
-        """f(x): (B, N) from normalised images (B, 3, H, W) and unit text features (N, embed)."""
-        features = self.model.encode_image(images, normalize=True)
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Unit image features (B, embed) of normalised images (B, 3, H, W)."""
+        return self.model.encode_image(images, normalize=True)
+
+    def logits(self, features: Tensor, text: Tensor) -> Tensor:
+        """f(x): (B, N) from unit image features (B, embed) and unit text features (N, embed)."""
         return self.model.logit_scale.exp() * features @ text.T
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -100,44 +98,101 @@ class Clip:
 
 @lru_cache(maxsize=1)
 def load_clip(ref: ModelRef) -> Clip:
-    """The model `ref` names: a folder, `hf-hub:ORG/NAME`, or an open_clip `NAME:WEIGHTS` pair."""
-    logging.getLogger().setLevel(logging.WARNING)
-    if ref.digest:
-        headers.check_folder(Path(ref.location))
-        name, weights = f"local-dir:{ref.location}", None
-    elif ref.location.startswith("hf-hub:"):
-        name, weights = ref.location, None
-    else:
-        name, _, weights = ref.location.partition(":")
-    try:
-        with runtime.only_data():
-            model = open_clip.create_model(name, pretrained=weights or None, require_pretrained=True)
-            tokenizer = open_clip.get_tokenizer(name)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:  # a damaged or hostile folder may make a loader raise anything
-        raise UserError(
-            f"can't load the CLIP model: {runtime.first_line(error)}",
-            at=ref.location,
-            hint="give an open_clip folder, hf-hub:ORG/NAME, or NAME:WEIGHTS such as ViT-B-16-quickgelu:openai",
-        ) from error
+    """The model `ref` names: a folder, `hf-hub:ORG/NAME`, or an open_clip `NAME:WEIGHTS` pair.
+
+    Raises UserError when it is another model, or a tensor is missing, of another shape, or not finite.
+    """
+    runtime.quiet_libraries()
+    with runtime.only_data():
+        model, tokenizer = _from_folder(Path(ref.location)) if ref.digest else _from_zoo(ref.location)
+    check_finite("the CLIP", ref.location, model)
     split_attention(model)
     model.requires_grad_(False)
     model.to(runtime.device(), torch.float32)
     model.eval()
     size = model.visual.image_size
-    return Clip(
-        model,
-        tokenizer,
-        int(size[0] if isinstance(size, tuple | list) else size),
-        tuple(model.visual.preprocess_cfg["mean"]),
-        tuple(model.visual.preprocess_cfg["std"]),
-    )
+    sides = {int(side) for side in (size if isinstance(size, tuple | list) else (size,))}
+    if len(sides) != 1:
+        raise UserError(f"the CLIP reads images of {size}, and only square ones are made", at=ref.location, hint=GIVE)
+    means, stds = _colours(model.visual.preprocess_cfg, ref.location)
+    return Clip(model, tokenizer, sides.pop(), means, stds)
 
 
-def split_attention(model: nn.Module) -> None:
-    """Replace every `nn.MultiheadAttention` of self-attention blocks below `model` by SplitAttention."""
-    for module in list(model.modules()):
-        attention = getattr(module, "attn", None)
-        if isinstance(attention, nn.MultiheadAttention) and attention._qkv_same_embed_dim:
-            module.attn = SplitAttention(attention)
+def _from_folder(folder: Path) -> tuple[Any, Any]:
+    """Model and tokenizer. open_clip itself resizes positions that don't fit and fills in what is missing; here both
+    are refused.
+    """
+    found = describe_clip(folder)
+    name = f"local-dir:{folder}"
+    try:
+        model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
+    except SHORTAGE:
+        raise
+    except Exception as error:
+        raise refusal("the model that open_clip_config.json describes", folder / CONFIG, error, AGAIN) from error
+    wanted = shapes_of(model)
+    check_shapes("the CLIP", found.weights, wanted, _as_in(wanted, found.shapes))
+    try:
+        keys = open_clip.factory.load_checkpoint(model, str(found.weights), strict=False)
+    except SHORTAGE:
+        raise
+    except Exception as error:
+        raise refusal("the CLIP's weights", found.weights, error, AGAIN) from error
+    check_loaded("the CLIP", found.weights, model, keys.missing_keys, keys.unexpected_keys, len(wanted))
+    try:
+        return model, open_clip.get_tokenizer(name)
+    except Exception as error:
+        raise refusal("the CLIP's tokenizer", folder, error, AGAIN) from error
+
+
+def _as_in(wanted: dict[str, Shape], given: dict[str, Shape]) -> dict[str, Shape]:
+    """The file's shapes by the model's names: open_clip takes off `module.` and moves an old text tower to `text.`"""
+    found = {}
+    for name, shape in given.items():
+        plain = name.removeprefix("module.")
+        key = plain if plain in wanted or f"text.{plain}" not in wanted else f"text.{plain}"
+        if shape not in ((), (1,)):  # a single number has either shape
+            found[key] = shape
+    return found
+
+
+def _from_zoo(location: str) -> tuple[Any, Any]:
+    """Model and tokenizer from the hub or open_clip's list of weights; open_clip refuses weights that don't fit."""
+    name, weights = location, ""
+    if not location.startswith("hf-hub:"):
+        name, _, weights = location.partition(":")
+        known = open_clip.list_models()
+        if name.replace("/", "-") not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else GIVE
+            raise UserError(f"can't load the CLIP model: open_clip knows none called {name!r}", at=location, hint=hint)
+        tags = open_clip.list_pretrained_tags_by_model(name)
+        if weights not in tags and not Path(weights).is_file():
+            hint = f"{name} has {', '.join(tags)}" if tags else "choose another architecture"
+            raise UserError(f"can't load the CLIP model: {name} has no weights {weights!r}", at=location, hint=hint)
+    try:
+        model = open_clip.create_model(name, pretrained=weights or None, require_pretrained=True)
+        return model, open_clip.get_tokenizer(name)
+    except SHORTAGE:
+        raise
+    except Exception as error:
+        if "loading state_dict" in str(error):
+            what = "the CLIP's weights are not those of the architecture its configuration describes"
+            raise UserError(what, at=location, hint=GIVE) from error
+        raise hub_refusal("the CLIP model", location, error) from error
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _colours(config: Any, location: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of the three channels."""
+    found = []
+    for key in ("mean", "std"):
+        values = config.get(key)
+        good = isinstance(values, list | tuple) and len(values) == 3 and all(_is_number(v) for v in values)
+        if not good or (key == "std" and min(values) <= 0):
+            raise UserError(f"preprocess_cfg's {key} must be three numbers, not {values!r}", at=location, hint=AGAIN)
+        found.append(tuple(values))
+    return found[0], found[1]

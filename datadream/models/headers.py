@@ -12,7 +12,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from datadream import durable
 from datadream.errors import UserError
+from datadream.models.configs import refuse_pointer
 
 HEADER_MAX = 16 << 20  # a model of 100,000 tensors needs 12 MB; the library allows 100, which take seconds to read
 DIMENSIONS_MAX = 16
@@ -26,14 +28,13 @@ BITS = {
 }
 
 
-def check_folder(folder: Path) -> None:
-    """Raise UserError unless every safetensors file below `folder` is whole and plain."""
-    for path in sorted(folder.rglob("*.safetensors")):
-        check_file(path)
-
-
 def check_file(path: Path) -> None:
     """Raise UserError unless `path` is a safetensors file, whole and plain; reads its header only."""
+    read(path)
+
+
+def read(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor in `path`, by name. Raises UserError as `check_file` does."""
     try:
         raw, data_size = _read(path)
         header = json.loads(raw.decode("utf-8"), object_pairs_hook=_once)
@@ -41,6 +42,7 @@ def check_file(path: Path) -> None:
             raise ValueError("its header is no table")
         _check_metadata(header.pop("__metadata__", {}))
         _check_cover(sorted(_span(entry) for entry in header.values()), data_size)
+        return {name: tuple(entry["shape"]) for name, entry in header.items()}
     except OSError as error:
         raise UserError(f"can't read the weights ({error.strerror})", at=path, hint="check its permissions") from error
     except (ValueError, RecursionError) as error:
@@ -52,13 +54,15 @@ def check_file(path: Path) -> None:
 
 def _read(path: Path) -> tuple[bytes, int]:
     """The header and the number of bytes after it."""
-    with path.open("rb") as file:
+    with durable.open_regular(path) as file:
+        refuse_pointer(file.read(64), path)
+        file.seek(0)
         rest = path.stat().st_size - 8
         if rest < 0:
             raise ValueError("it is empty or cut off")
         (length,) = struct.unpack("<Q", file.read(8))
         if length > min(rest, HEADER_MAX):
-            raise ValueError(f"its header would be {length:,} bytes long")
+            raise ValueError(f"its header would be {length:,} bytes long, so it is cut off or another kind of file")
         return file.read(length), rest - length
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from datadream import durable
 from datadream.errors import UserError
 from datadream.models import headers, runtime
+from datadream.models.finite import not_finite
 
 NAME = "default"
 
@@ -48,7 +49,7 @@ class Adapter:
 
 
 class Lora:
-    """Trainable adapters inside the attention projections of some modules, by part name.
+    """Trainable adapters inside some modules' projections: each part's module, and the names or paths of projections.
 
     `parameters` maps `<part>.<module>.lora_A.weight` (and B) to float32 parameters. `detach` leaves the modules
     as they were before.
@@ -74,8 +75,6 @@ class Lora:
                         weight = pair[NAME].weight
                         weight.data = weight.data.float()
                         self.parameters[f"{part}.{path}.lora_{letter}.weight"] = weight
-        if not self.parameters:
-            raise UserError("the model has no attention projection to adapt", hint="check the recipe's targets")
 
     def reset(self, purpose: str, seed: int, *parts: int | str) -> None:
         """A gaussian with deviation 1 / rank, each from a draw of its own; B zero."""
@@ -152,6 +151,10 @@ def save_adapter(path: Path, adapter: Adapter, targets: Mapping[str, Iterable[st
     transformers 5 dropped the `text_model.` level from CLIPTextModel; the file keeps it, as every other tool
     expects.
     """
+    bad = not_finite(adapter.tensors.items())
+    if bad:
+        what = f"the adapter is not finite in {len(bad)} of {len(adapter.tensors)} tensors, as {bad[0]}"
+        raise UserError(what, at=path, hint="nothing is saved; lower the learning rate")
     tensors = {_file_name(name): tensor for name, tensor in adapter.tensors.items()}
     config = {
         f"{part}.{key}": value
@@ -174,12 +177,37 @@ def load_adapter(path: Path) -> Adapter:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {_module_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        adapter = Adapter(tensors, int(metadata["rank"]), float(metadata["alpha"]))
+        adapter = Adapter(tensors, _rank(metadata), _number(metadata, "alpha"))
         _check(adapter)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        hint = "remove its folder, then run again to make it anew"
-        raise UserError(f"can't read an adapter: {error}", at=path, hint=hint) from error
+        hint = "remove its folder and run the command again"
+        raise UserError(f"can't read an adapter: {_reason(error)}", at=path, hint=hint) from error
     return adapter
+
+
+def _number(metadata: Mapping[str, str], key: str) -> float:
+    try:
+        return float(metadata[key])
+    except KeyError:
+        raise ValueError(f"it states no {key}") from None
+    except ValueError:
+        raise ValueError(f"its {key} is no number") from None
+
+
+def _rank(metadata: Mapping[str, str]) -> int:
+    rank = _number(metadata, "rank")
+    if not rank.is_integer():
+        raise ValueError("its rank is no whole number")
+    return int(rank)
+
+
+def _reason(error: Exception) -> str:
+    """Our own words, or what kind of file it is not."""
+    if isinstance(error, KeyError):  # of a pair
+        return f"it lacks {error.args[0]}"
+    if isinstance(error, OSError):
+        return error.strerror or "the file can't be read"
+    return "it is damaged" if isinstance(error, SafetensorError) else str(error)
 
 
 def _check(adapter: Adapter) -> None:

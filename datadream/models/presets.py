@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from datadream.canonical import sha256_file
 from datadream.errors import UserError
+from datadream.models.diffusion_folder import refuse_file
 
 HERE = Path(__file__).parent
 PRESETS = HERE / "presets"
@@ -52,6 +53,15 @@ def names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
+def preset_values(section: str) -> dict[str, dict[str, Any]]:
+    """What each shipped preset puts in place of the paper's values in a recipe's `section`."""
+    found = {}
+    for name in names():
+        raw = tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
+        found[name] = dict(raw.get("defaults", {}).get(section, {}))
+    return found
+
+
 def load_backbone(name: str, diffusion: str | None = None, clip: str | None = None) -> Backbone:
     """The preset `name`, with either model replaced by a folder or hub id.
 
@@ -67,14 +77,14 @@ def load_backbone(name: str, diffusion: str | None = None, clip: str | None = No
         if other is not None:
             raw[part] = {"location": other}
             raw["name"] = f"{raw['name']}+{Path(other).name}"
-        raw[part] = _resolve(raw[part])
+        raw[part] = _resolve(raw[part], part)
     try:
         return Backbone.model_validate(raw)
     except ValidationError as error:
         raise UserError(f"the preset is malformed: {error.errors()[0]['msg']}", at=path) from error
 
 
-def _resolve(entry: dict[str, Any]) -> dict[str, Any]:
+def _resolve(entry: dict[str, Any], part: str) -> dict[str, Any]:
     """A location that is a folder gets its digest; `weights/...` is inside this package."""
     location = str(entry["location"])
     if "://" in location:  # not repeated here, nor kept in a spec: an address may hold a password
@@ -82,6 +92,8 @@ def _resolve(entry: dict[str, Any]) -> dict[str, Any]:
     folder = HERE / location if location.startswith("weights/") else Path(location).expanduser()
     if folder.is_dir():
         return {"location": str(folder.resolve()), "digest": folder_digest(folder)}
+    if folder.is_file():
+        raise refuse_file(folder, part)
     if location.startswith((".", "/", "~", "weights/")):
         raise UserError("no such model folder", at=folder, hint="give a diffusers or open_clip folder, or a hub id")
     return entry

@@ -35,6 +35,11 @@ def base_dtype() -> torch.dtype:
     return torch.bfloat16 if device().type == "cuda" else torch.float32
 
 
+def precision() -> str:
+    """ "in bfloat16", for a message about numbers that overflowed in it."""
+    return f"in {base_dtype()}".replace("torch.", "")
+
+
 def key(purpose: str, seed: int, *parts: int | str) -> int:
     """The 63-bit seed of one draw."""
     return int(digest([purpose, seed, *parts])[:16], 16) >> 1
@@ -66,9 +71,8 @@ def stream(n: int, purpose: str, seed: int, start: int, count: int) -> list[int]
     return found
 
 
-def first_line(error: Exception) -> str:
-    """What a library's error says, in a line."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+class NotData(ValueError):
+    """Something that comes with a model would have had to be run. Says what, as the end of a sentence."""
 
 
 @contextmanager
@@ -96,11 +100,23 @@ def only_data() -> Iterator[None]:
 
 
 def _refuse_pickle(*_: object, **__: object) -> NoReturn:
-    raise ValueError("its weights are pickled, and a pickle can run any code: only safetensors are read")
+    raise NotData("its weights are pickled, and a pickle can run any code: only safetensors are read")
 
 
 def _refuse_code(*_: object, **__: object) -> NoReturn:
-    raise ValueError("it wants to run code of its own, and that is never done: only its weights are read")
+    raise NotData("it wants to run code of its own, and that is never done: only its weights are read")
+
+
+def quiet_libraries() -> None:
+    """No progress bars or reports from the libraries that load models; their errors still come as exceptions."""
+    import logging
+
+    import diffusers
+    import transformers
+
+    logging.getLogger().setLevel(logging.ERROR)  # open_clip warns of random weights before ours are in
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
 
 
 def describe() -> dict[str, str | int]:

@@ -7,6 +7,7 @@ preservation. `dset` trains one adapter on all shots; `cls` one a class, one aft
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,16 +17,18 @@ from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as vision
 
 from datadream.data.shots import ShotSet, open_shots
+from datadream.errors import UserError
 from datadream.models import runtime
+from datadream.models.attention import reach
 from datadream.models.diffusion import TEXT_PROJECTIONS, UNET_PROJECTIONS, Diffusion, load_diffusion, training_target
 from datadream.models.lora import Lora, save_adapter
 from datadream.models.presets import ModelRef
-from datadream.stages.emit import Emit
+from datadream.stages.emit import Emit, heed_stop
+from datadream.stages.failing import not_finite
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.settings import AdaptSettings
 
 CROPS = 8  # cached random crops of an image that is not square; new noise is drawn on each every step
-METRIC_EVERY = 10
 ALL_CLASSES = -1
 
 
@@ -49,7 +52,9 @@ def adapt(
     names = {"unet": [UNET_PROJECTIONS[target] for target in settings.targets]}
     if settings.text_encoder:
         names["text_encoder"] = [TEXT_PROJECTIONS[target] for target in settings.targets]
-    parts = {part: (getattr(sd, part), targets) for part, targets in names.items()}
+    titles = {"unet": "UNet", "text_encoder": "text encoder"}
+    paths = reach({titles[part]: getattr(sd, part) for part in names}, settings.targets)
+    parts = {part: (getattr(sd, part), paths[titles[part]]) for part in names}
     moments = encode_shots(sd, shots, settings, seed)
     lora = Lora(parts, rank=settings.rank, alpha=settings.alpha)
     try:
@@ -63,7 +68,7 @@ def adapt(
                     lora,
                     settings,
                     moments,
-                    shots.prompts,
+                    shots,
                     class_,
                     count,
                     sum(steps[:index]),
@@ -93,7 +98,7 @@ def _train(
     lora: Lora,
     settings: AdaptSettings,
     moments: Moments,
-    prompts: tuple[str, ...],
+    shots: ShotSet,
     class_: int,
     steps: int,
     before: int,
@@ -104,6 +109,7 @@ def _train(
 ) -> None:
     """Train the attached adapter for one class or for all; `before` and `total` only count progress."""
     lora.reset("adapt.init", seed, class_)
+    whose = f", class {shots.classes[class_].name!r}" if class_ != ALL_CLASSES else ""
     schedule = Schedule(steps, settings.learning_rate, min(settings.warmup_steps, steps // 2))
     loop = Loop(
         lora.parameters,
@@ -111,6 +117,7 @@ def _train(
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         checkpoint=checkpoint,
+        blame=partial(_blame, settings, whose),
         label=adapter_file(class_),
     )
     mine = [i for i, label in enumerate(moments.labels) if class_ in (ALL_CLASSES, label)]
@@ -121,19 +128,23 @@ def _train(
         draw = runtime.generator("adapt.step", seed, class_, step)
         latents = draw_latents(moments, images, draw).to(runtime.device()) * sd.vae.config.scaling_factor
         noise = torch.randn(latents.shape, generator=draw).to(runtime.device())
-        t = torch.randint(0, sd.scheduler.config.num_train_timesteps, (size,), generator=draw).to(runtime.device())
-        noisy = sd.scheduler.add_noise(latents, noise, t)
-        target = training_target(sd.scheduler, latents, noise, t)
+        t = torch.randint(0, sd.noise.config.num_train_timesteps, (size,), generator=draw).to(runtime.device())
+        noisy = sd.noise.add_noise(latents, noise, t)
+        target = training_target(sd.noise, latents, noise, t)
         labels = [moments.labels[i] for i in images]
         unique = sorted(set(labels))
-        text = sd.encode_prompts([prompts[label] for label in unique])
+        text = sd.encode_prompts([shots.prompts[label] for label in unique])
         text = text[[unique.index(label) for label in labels]]
         said = sd.denoise(noisy.to(runtime.base_dtype()), t, text)
         loss = F.mse_loss(said.float(), target.float())
         loop.update(loss)
-        if loop.step % METRIC_EVERY == 0 or not loop.running:
+        if loop.tells:
             emit({"kind": "metric", "step": before + loop.step, "loss": loss.item()})
             emit({"kind": "progress", "done": before + loop.step, "total": total, "unit": "steps"})
+
+
+def _blame(settings: AdaptSettings, whose: str, what: str, where: str) -> UserError:
+    return not_finite(what, f"{where}{whose}", settings)
 
 
 def draw_latents(moments: Moments, images: list[int], draw: torch.Generator) -> Tensor:
@@ -151,9 +162,13 @@ def encode_shots(sd: Diffusion, shots: ShotSet, settings: AdaptSettings, seed: i
     values, crops, labels = [], [], []
     total = 0
     for number, (ref, image) in enumerate(open_shots(shots, "train")):
+        heed_stop()
         draw = runtime.generator("adapt.crop", seed, number)
         cuts = [normalised(cut) for cut in squares(image, sd.resolution, settings.crop, draw)]
-        values += [sd.moments(cut[None]).float().cpu() for cut in cuts]
+        found = [sd.moments(cut[None]).float().cpu() for cut in cuts]
+        if not all(value.isfinite().all() for value in found):
+            raise not_finite(f"the VAE's encoding of the shot {ref.key!r}", runtime.precision(), settings)
+        values += found
         crops.append(range(total, total + len(cuts)))
         labels.append(ref.label)
         total += len(cuts)

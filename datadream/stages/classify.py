@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,8 @@ from datadream.models import runtime
 from datadream.models.clip import PROJECTIONS, Clip, load_clip
 from datadream.models.lora import Lora, save_adapter
 from datadream.models.presets import ModelRef
-from datadream.stages.emit import Emit
+from datadream.stages.emit import Emit, heed_stop
+from datadream.stages.failing import not_finite
 from datadream.stages.generate import image_file
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.pixels import ImageBank, Reader, fit, training_batch
@@ -35,7 +36,6 @@ from datadream.stages.settings import ClassifySettings
 
 Data = Literal["none", "real", "synth", "real+synth"]
 EVAL_BATCH = 256
-METRIC_EVERY = 10
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def classify(
         _evaluate(clip, ids, settings, shots, out, emit)
         return {"steps": 0, "image_passes": 0}
     targets = [PROJECTIONS[target] for target in settings.targets]
-    parts = {"clip": (clip.model, targets)}
+    parts = {"clip": (clip.model, clip.reach(settings.targets))}
     lora = Lora(parts, rank=settings.rank, alpha=settings.alpha, dropout=settings.dropout)
     try:
         pool = make_pool(shots, data, synthetic, images_per_class, frozenset(excluded))
@@ -114,6 +114,7 @@ def make_pool(
     order: list[int] = []
     if data in ("real", "real+synth"):
         for ref, image in open_shots(shots, "train"):
+            heed_stop()
             readers.append(partial(_same, image))
             labels.append(ref.label)
             real.append(True)
@@ -169,6 +170,7 @@ def _train(
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         checkpoint=checkpoint,
+        blame=lambda what, where: not_finite(what, where, settings),
     )
     weight = {"real": 1.0, "synth": 0.0, "real+synth": settings.real_weight}[data]
     lora.train(True)
@@ -188,10 +190,11 @@ def _train(
                 if len(rows):
                     x[rows], y[rows] = mix(x[rows], labels[rows])
         runtime.seed_global("classify.dropout", seed, step)
-        logits = clip.logits(x, clip.encode_text(ids))
+        text = clip.encode_text(ids)  # before the images: dropout draws from one stream
+        logits = clip.logits(clip.encode_image(x), text)
         loss = mixed_loss(logits[real], y[real], logits[~real], y[~real], weight)
         loop.update(loss)
-        if loop.step % METRIC_EVERY == 0 or not loop.running:
+        if loop.tells:
             emit({"kind": "metric", "step": loop.step, "loss": loss.item()})
             emit({"kind": "progress", "done": loop.step, "total": steps, "unit": "steps"})
     lora.train(False)
@@ -199,8 +202,10 @@ def _train(
 
 @torch.no_grad()
 def _evaluate(clip: Clip, ids: Tensor, settings: ClassifySettings, shots: ShotSet, out: Path, emit: Emit) -> None:
-    """Every image of the reported part once, in the set's order."""
+    """Every image of the reported part once, in the set's order. Raises UserError when an answer is not finite."""
     text = clip.encode_text(ids)
+    if not text.isfinite().all():
+        raise not_finite(f"the feature of the prompt {_first_bad(text, shots.prompts)!r}", "", settings)
     refs, parts = [], []
     batch: list[Tensor] = []
     total = len(getattr(shots, settings.evaluate))
@@ -208,10 +213,19 @@ def _evaluate(clip: Clip, ids: Tensor, settings: ClassifySettings, shots: ShotSe
         refs.append(ref)
         batch.append(fit(image, clip.resolution))
         if len(batch) == EVAL_BATCH or len(refs) == total:
-            parts.append(clip.logits(clip.normalise(torch.stack(batch)), text).float().cpu())
+            heed_stop()
+            features = clip.encode_image(clip.normalise(torch.stack(batch)))
+            answers = clip.logits(features, text).float().cpu()
+            for what, values in (("feature", features.cpu()), ("answer", answers)):
+                if not values.isfinite().all():
+                    keys = [ref.key for ref in refs[-len(batch) :]]
+                    raise not_finite(f"the {what} for the image {_first_bad(values, keys)!r}", "", settings)
+            parts.append(answers)
             batch = []
             emit({"kind": "progress", "done": len(refs), "total": total, "unit": "images checked"})
     logits = torch.cat(parts)
+    if not logits.half().isfinite().all():
+        raise not_finite(f"an answer (up to {logits.abs().max():.3g})", "in float16, in which they are kept", settings)
     predictions = logits.argmax(dim=1)
     labels = torch.tensor([ref.label for ref in refs])
     scores = score(labels, predictions, len(shots.classes))
@@ -224,6 +238,11 @@ def _evaluate(clip: Clip, ids: Tensor, settings: ClassifySettings, shots: ShotSe
     durable.write_text(out / "predictions.csv", table.getvalue())
     durable.write_safetensors(out / "logits.safetensors", {"logits": logits.half()})
     durable.write_json(out / "scores.json", {"split": settings.evaluate, **scores})
+
+
+def _first_bad(rows: Tensor, names: Sequence[str]) -> str:
+    """Whose row is the first that is not finite."""
+    return names[int((~rows.isfinite().all(dim=1)).nonzero()[0])]
 
 
 def score(labels: Tensor, predictions: Tensor, classes: int) -> dict[str, object]:

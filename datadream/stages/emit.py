@@ -18,5 +18,11 @@ class Stopped(Exception):
     """A stage was asked to stop and kept what it needs to go on."""
 
 
+def heed_stop() -> None:
+    """Raise Stopped when this process was asked to stop: for work that keeps nothing of its own."""
+    if stopping.is_set():
+        raise Stopped
+
+
 def silent(_: Event) -> None:
     """An `Emit` that drops everything."""

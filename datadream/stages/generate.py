@@ -1,8 +1,8 @@
 """Draw the synthetic set (paper section 4.1): N images a class, class-free guidance, adapter merged in place.
 
-Image i of class c starts from noise drawn from (seed, class, i) alone. A class is cut into fixed runs of
-`batch_size` images; a run that an interruption left incomplete is redone whole, so that on the CPU even the
-bytes agree.
+Image i of class c starts from noise drawn from (seed, class, i) alone; a sampler that adds noise on its way draws
+that from them too. A class is cut into fixed runs of `batch_size` images; a run that an interruption left incomplete
+is redone whole, so that on the CPU even the bytes agree.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from torch import Tensor
 from datadream import durable
 from datadream.data.prompts import ClassInfo
 from datadream.models import runtime
-from datadream.models.diffusion import Diffusion, load_diffusion
+from datadream.models.diffusion import Diffusion, load_diffusion, takes_generator, to_bytes
+from datadream.models.finite import Watch
 from datadream.models.lora import Merger, load_adapter
 from datadream.models.presets import ModelRef
 from datadream.stages.adapt import find_adapter
-from datadream.stages.emit import Emit, Stopped, stopping
+from datadream.stages.emit import Emit, heed_stop
+from datadream.stages.failing import not_finite
 from datadream.stages.settings import GenerateSettings
 
 WRITERS = 2
@@ -67,7 +69,8 @@ def generate(
     data/train/metadata.jsonl. Complete runs already in `out` are kept. A shard (i, n) holds the images of every
     n-th run from the i-th, and nothing else.
 
-    Raises UserError when the disk fills or a part of the adapter fits nothing in the model, Stopped when asked to.
+    Raises UserError when the disk fills, a part of the adapter fits nothing in the model, or a number is not finite;
+    Stopped when asked to.
     """
     train = out / "data" / "train"
     for class_ in classes:
@@ -114,8 +117,7 @@ def _draw(
     pending: list[Future[None]] = []
     try:
         for run in mine:
-            if stopping.is_set():
-                raise Stopped
+            heed_stop()
             if not _drawn(train, classes, run):
                 paths = _files(train, classes, run)
                 if run.class_ != current:
@@ -124,8 +126,11 @@ def _draw(
                         merger.merge(load_adapter(file) if file else None)
                         merged = file
                     text, current = guidance_text(sd, prompts[run.class_]), run.class_
+                    if not text.isfinite().all():
+                        what = f"the text encoder's output for the prompt {prompts[run.class_]!r}"
+                        raise not_finite(what, runtime.precision(), settings)
                 assert text is not None
-                images = denoise(sd, settings, text, run, seed)
+                images = denoise(sd, settings, text, run, seed, classes[run.class_].name)
                 pending += [writers.submit(write_png, path, image) for path, image in zip(paths, images, strict=True)]
                 while len(pending) > PENDING_MAX:
                     pending.pop(0).result()
@@ -150,25 +155,45 @@ def image_noise(sd: Diffusion, seed: int, class_: int, index: int) -> Tensor:
 
 
 @torch.no_grad()
-def denoise(sd: Diffusion, settings: GenerateSettings, text: Tensor, run: Run, seed: int) -> Tensor:
+def denoise(sd: Diffusion, settings: GenerateSettings, text: Tensor, run: Run, seed: int, name: str = "") -> Tensor:
     """One run's images, uint8 (n, H, W, 3).
 
-    Guidance (Ho and Salimans 2022): said = empty + guidance_scale * (prompted - empty).
+    Guidance (Ho and Salimans 2022): said = empty + guidance_scale * (prompted - empty). Noise that the sampler adds
+    is drawn image by image. Raises UserError, naming the class by `name`, at the first step whose latents aren't
+    finite, or when the images aren't.
     """
-    solver = sd.solver(settings.scheduler)
-    solver.set_timesteps(settings.num_inference_steps)
-    noise = [image_noise(sd, seed, run.class_, i) for i in range(run.start, run.stop)]
+    solver = sd.solver(settings.scheduler, settings.num_inference_steps)
+    places = [(run.class_, index) for index in range(run.start, run.stop)]
+    noise = [image_noise(sd, seed, *place) for place in places]
     latents = torch.stack(noise).to(runtime.device()) * solver.init_noise_sigma
+    draws = {}
+    if takes_generator(solver):
+        draws = {"generator": [runtime.generator("generate.step", seed, *place) for place in places]}
     guided = settings.guidance_scale > 1
     states = text.repeat_interleave(len(noise), dim=0) if guided else text[1:].expand(len(noise), -1, -1)
-    for t in solver.timesteps:
+    watch = Watch()
+    for number, t in enumerate(solver.timesteps, start=1):
+        heed_stop()
         given = solver.scale_model_input(latents, t).to(runtime.base_dtype())
         said = sd.denoise(torch.cat([given, given]) if guided else given, t.to(latents.device), states).float()
         if guided:
             empty, prompted = said.chunk(2)
             said = empty + settings.guidance_scale * (prompted - empty)
-        latents = solver.step(said, t, latents).prev_sample
-    return sd.decode(latents)
+        latents = solver.step(said, t, latents, **draws).prev_sample
+        watch.look(number, latents=latents)
+        found = watch.found(wait=number == len(solver.timesteps))
+        if found is not None:
+            where = f"at sampling step {found[1]} of {len(solver.timesteps)}, {_images(run, name)}"
+            raise not_finite("a latent", where, settings)
+    images = sd.decode(latents)
+    if not images.isfinite().all():
+        where = f"{runtime.precision()}, so they would be black"
+        raise not_finite(f"the VAE's decoding of {_images(run, name)}", where, settings)
+    return to_bytes(images)
+
+
+def _images(run: Run, name: str) -> str:
+    return f"images {run.start} to {run.stop - 1} of class {name or run.class_!r}"
 
 
 def image_file(index: int) -> str:
@@ -193,6 +218,7 @@ def metadata(
 ) -> Iterator[dict[str, str | int | float]]:
     """One row an image, the same keys in every row; `file_name` is relative to `train`."""
     for label, class_ in enumerate(classes):
+        heed_stop()
         for index in range(settings.images_per_class):
             path = train / class_.folder / image_file(index)
             yield {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from datadream import durable
+from datadream.errors import UserError
+from datadream.models.finite import Watch, not_finite
 from datadream.stages.emit import Stopped, stopping
 
 CHECKPOINT_SECONDS = 5.0
 MOMENTS = ("exp_avg", "exp_avg_sq")
+METRIC_EVERY = 10
+Blame = Callable[[str, str], UserError]
+"""(what, where) to the error that ends the stage: "the loss", "at step 3 of 10"."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,9 @@ class Loop:
 
     A checkpoint holds values, Adam's moments and the step; every draw of a step is keyed by its number, so
     nothing else is needed to go on bit for bit. `label` says whose checkpoint it is; another's is not resumed.
+
+    A loss, gradient or value that is not finite raises what `blame` makes of it, before anything of it is told or
+    kept: at its step on the CPU; on a GPU, which isn't made to wait every step, at the next step that `tells`.
     """
 
     def __init__(
@@ -52,11 +60,13 @@ class Loop:
         weight_decay: float,
         max_grad_norm: float,
         checkpoint: Path,
+        blame: Blame,
         label: str = "",
     ) -> None:
         self.parameters = dict(parameters)
         self.schedule, self.max_grad_norm = schedule, max_grad_norm
         self.path, self.label = checkpoint / "state.safetensors", label
+        self._blame, self._watch, self._checked = blame, Watch(), False
         values = list(self.parameters.values())
         self.optimizer = torch.optim.AdamW(values, lr=schedule.peak, weight_decay=weight_decay, fused=True)
         self.step = 0
@@ -68,10 +78,16 @@ class Loop:
         """Whether steps are left."""
         return self.step < self.schedule.steps
 
+    @property
+    def tells(self) -> bool:
+        """Whether the steps so far are to be told of: every METRIC_EVERY, and the last."""
+        return self.step % METRIC_EVERY == 0 or not self.running
+
     def update(self, loss: Tensor) -> None:
         """One optimizer step on `loss`.
 
-        The checkpoint of the steps before comes first, so that whatever was told of them is told. Raises Stopped.
+        The checkpoint of the steps before comes first, so that whatever was told of them is told. Raises Stopped, and
+        UserError when a number is not finite or a part of the adapter gets no gradient.
         """
         if stopping.is_set():
             self.save()
@@ -82,17 +98,48 @@ class Loop:
             group["lr"] = self.schedule.rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(list(self.parameters.values()), self.max_grad_norm)
+        self._check_reached()
+        norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), self.max_grad_norm)
+        self._watch.look(self.step + 1, loss=loss, gradient=norm)
         self.optimizer.step()
         self.step += 1
+        self._check_steps(wait=self.tells)
+        if not self.running:
+            self._check_values(self.parameters)
+
+    def _check_reached(self) -> None:
+        """At the first update: every tensor of the adapter has a gradient (zero for A at the start, as B is zero)."""
+        if self._checked:
+            return
+        self._checked = True
+        without = sorted(name for name, parameter in self.parameters.items() if parameter.grad is None)
+        if without:
+            raise UserError(
+                f"LoRA does not reach the whole model: {len(without)} of {len(self.parameters)} adapter tensors get no "
+                f"gradient, as {without[0]}",
+                hint="adapt fewer projections (targets), or use another model",
+            )
+
+    def _check_steps(self, *, wait: bool) -> None:
+        found = self._watch.found(wait=wait)
+        if found is not None:
+            raise self._blame(f"the {found[0]}", f"at step {found[1]} of {self.schedule.steps}")
+
+    def _check_values(self, tensors: Mapping[str, Tensor]) -> None:
+        bad = not_finite(tensors.items())
+        if bad:
+            where = f"in {len(bad)} of {len(tensors)} tensors after step {self.step} of {self.schedule.steps}"
+            raise self._blame("the adapter", where)
 
     def save(self) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint; never of numbers that are not finite."""
+        self._check_steps(wait=True)
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
             tensors[f"value/{name}"] = parameter
             for moment in MOMENTS:
                 tensors[f"{moment}/{name}"] = self.optimizer.state[parameter].get(moment, torch.zeros_like(parameter))
+        self._check_values(tensors)
         durable.make_dir(self.path.parent)
         durable.rotate(self.path)
         durable.write_safetensors(self.path, tensors, {"step": str(self.step), "label": self.label})
@@ -105,20 +152,32 @@ class Loop:
                 return
 
     def _load(self, path: Path) -> bool:
+        """Take values, moments and step from `path`. False when it is another's, or damaged, which is logged."""
         try:
             with safe_open(path, framework="pt") as file:
-                metadata = file.metadata()
-                if metadata["label"] != self.label:
-                    return False
+                metadata = file.metadata() or {}
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        except (SafetensorError, OSError, KeyError, TypeError) as error:
+            if metadata["label"] != self.label:
+                return False
+            shapes = {f"{part}/{name}": p.shape for name, p in self.parameters.items() for part in ("value", *MOMENTS)}
+            if {name: tensor.shape for name, tensor in found.items()} != shapes:
+                return False
+            step = int(metadata["step"])
+            bad = not_finite(found.items())
+            if bad:
+                raise ValueError(f"{len(bad)} of its tensors are not finite")
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
             sys.stderr.write(f"{path} is damaged and left aside: {error}\n")
             return False
-        if set(found) != {f"{part}/{name}" for name in self.parameters for part in ("value", *MOMENTS)}:
-            return False
-        self.step = int(metadata["step"])
-        for name, parameter in self.parameters.items():
-            parameter.data.copy_(found[f"value/{name}"])
-            state = {moment: found[f"{moment}/{name}"].to(parameter.device) for moment in MOMENTS}
-            self.optimizer.state[parameter] = {"step": torch.tensor(float(self.step)), **state}
+        self._restore(step, found)
         return True
+
+    def _restore(self, step: int, found: Mapping[str, Tensor]) -> None:
+        """Put values, moments and step where a fresh optimizer has them: a fused one's step is on the device."""
+        self.step = step
+        state = self.optimizer.state_dict()
+        for number, (name, parameter) in enumerate(self.parameters.items()):
+            parameter.data.copy_(found[f"value/{name}"])
+            moments = {moment: found[f"{moment}/{name}"] for moment in MOMENTS}
+            state["state"][number] = {"step": torch.tensor(float(step)), **moments}
+        self.optimizer.load_state_dict(state)

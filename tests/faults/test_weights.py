@@ -21,7 +21,7 @@ from datadream import durable
 from datadream.errors import UserError
 from datadream.models.clip import load_clip
 from datadream.models.diffusion import load_diffusion
-from datadream.models.headers import HEADER_MAX, check_folder
+from datadream.models.headers import HEADER_MAX, check_file
 from datadream.models.lora import Adapter, Merger, load_adapter, save_adapter
 from datadream.models.presets import Backbone, ModelRef, load_backbone
 from datadream.text import shown
@@ -141,8 +141,11 @@ def test_crafted_safetensors_are_typed_errors(name: str, tmp_path: Path, mini: B
 
 
 def test_our_own_weights_are_sound(mini: Backbone) -> None:
-    check_folder(Path(mini.diffusion.location))
-    check_folder(Path(mini.clip.location))
+    for ref in (mini.diffusion, mini.clip):
+        files = list(Path(ref.location).rglob("*.safetensors"))
+        assert files
+        for path in files:
+            check_file(path)
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".pt", ".ckpt", ".pth"])

@@ -1,0 +1,122 @@
+"""What a CLIP's folder is, read from its JSON and the header of its weights. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datadream.errors import UserError
+from datadream.models import headers
+from datadream.models.configs import AGAIN, as_count, as_words, read_config, readable
+from datadream.models.weights import PICKLES, Shape, lacking, strip_prefix
+
+WANTED = "an open_clip folder is needed: open_clip_config.json and open_clip_model.safetensors"
+CONFIG = "open_clip_config.json"
+PREFERRED = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
+
+
+@dataclass(frozen=True)
+class ClipFolder:
+    """What an open_clip folder says of itself."""
+
+    config: dict[str, Any]
+    weights: Path
+    shapes: dict[str, Shape]
+
+
+def describe_clip(folder: Path, *, trained: bool = False) -> ClipFolder:
+    """What the CLIP in `folder` is. Raises UserError when it is another model, or not whole.
+
+    `trained` says that LoRA is to go into it, which a ResNet can't take.
+    """
+    with readable(folder):
+        return _describe(folder, trained)
+
+
+def _describe(folder: Path, trained: bool) -> ClipFolder:
+    if not (folder / CONFIG).is_file():
+        raise _without_config(folder)
+    config = read_config(folder / CONFIG).get("model_cfg")
+    at = folder / CONFIG
+    if not isinstance(config, dict):
+        raise UserError("the configuration has no model_cfg", at=at, hint=AGAIN)
+    for key in ("vision_cfg", "text_cfg"):
+        if not isinstance(config.get(key), dict):
+            raise UserError(f"the model_cfg has no {key}", at=at, hint=AGAIN)
+    if as_count(config.get("embed_dim")) is None:
+        raise UserError(f"embed_dim is {as_words(config.get('embed_dim'))}, no width", at=at, hint=AGAIN)
+    vision = config["vision_cfg"]
+    size = vision.get("image_size", 224)
+    if isinstance(size, list) and len(size) == 2 and size[0] == size[1]:
+        size = size[0]
+    if as_count(size) is None:
+        raise UserError(f"image_size is {as_words(size)}: only square images are read", at=at, hint=AGAIN)
+    if vision.get("output_tokens") and not config.get("multimodal_cfg"):
+        raise UserError(
+            "the image tower gives tokens beside its feature (output_tokens)", at=at, hint="set it to false"
+        )
+    if trained and is_resnet(config):
+        raise UserError(
+            "this CLIP's image tower is a ResNet, whose one attention LoRA can't reach (0 of 1)",
+            at=at,
+            hint="use a CLIP with a vision transformer; zero-shot runs with this one",
+        )
+    weights = _weights(folder)
+    shapes = headers.read(weights)
+    if "logit_scale" not in shapes:
+        prefix = strip_prefix(shapes, "logit_scale")
+        if prefix != "module.":  # open_clip takes that one off itself
+            raise lacking("the CLIP", "logit_scale", prefix, weights)
+    return ClipFolder(config, weights, shapes)
+
+
+def is_resnet(config: dict[str, Any]) -> bool:
+    """Whether the image tower is one of OpenAI's ResNets."""
+    vision = config["vision_cfg"]
+    return isinstance(vision.get("layers"), list) and not vision.get("timm_model_name")
+
+
+def _without_config(folder: Path) -> UserError:
+    """What a folder without open_clip's configuration is instead."""
+    names = sorted(path.name for path in folder.iterdir())
+    if not names:
+        return UserError("the folder is empty", at=folder, hint=WANTED)
+    if "model_index.json" in names:
+        return UserError("this is a diffusers pipeline, not a CLIP", at=folder, hint="give it with --diffusion")
+    if "config.json" in names:
+        config = read_config(folder / "config.json")
+        kind = config.get("model_type") or config.get("_class_name")
+        if kind in ("clip", "siglip", "siglip2"):
+            return UserError(
+                f"this is transformers' {'CLIPModel' if kind == 'clip' else 'SiglipModel'} folder, not open_clip's",
+                at=folder,
+                hint="give the open_clip edition of the model, as hf-hub:ORG/NAME or NAME:WEIGHTS",
+            )
+        return UserError(f"this is not a CLIP: its config.json says {as_words(kind)}", at=folder, hint=WANTED)
+    return UserError(f"{CONFIG} is missing, so this is not an open_clip folder", at=folder, hint=WANTED)
+
+
+def _weights(folder: Path) -> Path:
+    """The safetensors file that open_clip would take."""
+    names = sorted(path.name for path in folder.glob("*.safetensors"))
+    chosen = next((name for name in PREFERRED if name in names), names[0] if len(names) == 1 else None)
+    if chosen is not None:
+        return folder / chosen
+    if any("-00001-of-" in name for name in names):
+        hint = "save it as one file, open_clip_model.safetensors"
+        raise UserError("the CLIP's weights are in shards, which open_clip doesn't read", at=folder, hint=hint)
+    if names:
+        raise UserError(
+            f"the folder has several weights ({', '.join(names[:3])}) and none with open_clip's name",
+            at=folder,
+            hint="rename the one to use to open_clip_model.safetensors",
+        )
+    pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
+    if pickled:
+        raise UserError(
+            f"the CLIP has only pickled weights ({pickled[0]}), which can run any code when opened",
+            at=folder,
+            hint="get the safetensors file, or save the model again as safetensors where you trust it",
+        )
+    raise UserError("the CLIP has no weights: open_clip_model.safetensors is missing", at=folder, hint=AGAIN)

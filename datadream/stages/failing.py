@@ -1,0 +1,63 @@
+"""A number that is not finite ends a stage at once: what it is, where, and which settings aren't as shipped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datadream.errors import UserError
+from datadream.models.presets import preset_values
+from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings, Settings
+
+SECTIONS: dict[type[Settings], str] = {
+    AdaptSettings: "adapt",
+    GenerateSettings: "generate",
+    ClassifySettings: "classify",
+}
+LISTED_MAX = 5
+HARMLESS = {
+    "steps",
+    "epochs",
+    "batch_size",
+    "epoch_images",
+    "images_per_class",
+    "num_inference_steps",
+    "warmup_steps",
+    "warmup",
+}
+
+
+def not_finite(what: str, where: str, settings: Settings) -> UserError:
+    """`what` (as "the loss") is NaN or infinite `where` (as "at step 3 of 10, class 'cat'", or "")."""
+    section = SECTIONS[type(settings)]
+    found = departures(settings)
+    message = f"{section} stopped: {what} is not finite {where}".rstrip()
+    if not found:
+        hint = "its settings are as shipped, so look at the model's weights and the images; nothing of this job is kept"
+        return UserError(message, hint=hint)
+    texts = [
+        f"{section}.{key} is {_text(value)}, shipped as {' or '.join(map(_text, known))}" for key, value, known in found
+    ]
+    rest = f" and {len(texts) - LISTED_MAX} more" if len(texts) > LISTED_MAX else ""
+    rate = next((key for key, value, known in found if key == "learning_rate" and value > max(known)), None)
+    hint = f"lower {section}.{rate}" if rate else "set that back"
+    return UserError(f"{message}; {'; '.join(texts[:LISTED_MAX])}{rest}", hint=f"{hint}; nothing of this job is kept")
+
+
+def departures(settings: Settings) -> list[tuple[str, Any, list[Any]]]:
+    """(key, value, shipped values) of each numeric setting that has neither the paper's value nor a backbone's.
+
+    Left out are counts of steps and images, which make nothing diverge. The learning rate comes first.
+    """
+    shipped = preset_values(SECTIONS[type(settings)])
+    found = []
+    for key, field in type(settings).model_fields.items():
+        value = getattr(settings, key)
+        known = [field.default, *(values[key] for values in shipped.values() if key in values)]
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        if numeric and key not in HARMLESS and value not in known:
+            found.append((key, value, list(dict.fromkeys(known))))
+    return sorted(found, key=lambda entry: entry[0] != "learning_rate")
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
