@@ -93,7 +93,7 @@ class DataDreamApp(Trouble):
 
     def __init__(self, home: Home | Path | str | None = None) -> None:
         super().__init__()
-        opened = home if isinstance(home, Home) else open_home(Path(home) if home is not None else None)
+        opened = home if isinstance(home, Home) else open_home(home)
         self.data = Data(opened)
         self.log_folder = opened.path
         self.prefs = Prefs(opened)

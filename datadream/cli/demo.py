@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from datadream.cli.options import HomeOption, QuietOption, numbers
+from datadream.cli.options import HomeOption, QuietOption, numbers, read_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,9 @@ PER_CLASS = 4  # images a cell of the picture
 def demo(
     shots: Annotated[str, typer.Option(help="Real images a class, as 1,4,16.")] = "4",
     seeds: Annotated[str, typer.Option(help="Draws, as 1,5,10.")] = "1",
-    json: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", parser=read_path, metavar="PATH", help="Write the rows to this file.")
+    ] = None,
     quiet: QuietOption = False,
     home: HomeOption = None,
 ) -> None:

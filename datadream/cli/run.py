@@ -122,9 +122,9 @@ def run(
 
 def peek_home(path: Path | None) -> Home:
     """The home as `open_home` has it, but one that isn't there yet isn't made."""
-    from datadream.jobs.home import Home, default_home, open_home
+    from datadream.jobs.home import Home, open_home, place
 
-    found = Home((path or default_home()).absolute())
+    found = Home(place(path))
     return open_home(path) if found.path.exists() else found
 
 
