@@ -32,7 +32,14 @@ ALLOWED = {
         "datadream.models.presets",
     },
 }
-SHARED = {"datadream", "datadream.errors", "datadream.canonical", "datadream.durable", "datadream.paths", "datadream.text"}
+SHARED = {
+    "datadream",
+    "datadream.errors",
+    "datadream.canonical",
+    "datadream.durable",
+    "datadream.paths",
+    "datadream.text",
+}
 
 
 def imports(path: Path) -> set[str]:

@@ -12,11 +12,12 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from datadream import durable
-from datadream.jobs import identity
+from datadream.jobs import identity, variables
 from datadream.jobs.home import Home
-from datadream.jobs.lease import is_held
+from datadream.jobs.lease import is_held, read_note
 
 BEAT_SECONDS = 2.0
 TAKEOVER_SECONDS = 15.0
@@ -35,6 +36,11 @@ def is_led(home: Home) -> bool:
     """Whether a runner has this home. Not for the runner itself to ask."""
     number = newest(home)
     return bool(number) and is_held(_path(home, number))
+
+
+def note(home: Home) -> dict[str, Any]:
+    """What the newest runner wrote of itself: its process, and by name the secrets it was started with (`noted`)."""
+    return read_note(_path(home, newest(home)))
 
 
 def seems_stopped(home: Home) -> bool:
@@ -87,8 +93,8 @@ def take(home: Home, patience: float = TAKEOVER_SECONDS) -> Leadership | None:
 
 
 def _next(home: Home, number: int) -> Leadership | None:
-    note = json.dumps({**identity.myself().to_json(), "epoch": number + 1}, sort_keys=True).encode()
-    fd = durable.create_locked(_path(home, number + 1), note)
+    content = {**identity.myself().to_json(), "epoch": number + 1, "noted": variables.noted()}
+    fd = durable.create_locked(_path(home, number + 1), json.dumps(content, sort_keys=True).encode())
     if fd is None:
         return None
     for path in home.runner.glob("epoch-*.json"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -14,12 +15,16 @@ from datadream.jobs.home import Home
 
 @dataclass
 class Hand:
-    """A worker on a slot. `job` is what it was given last, until that is over; one that is `leaving` takes no more."""
+    """A worker on a slot. `job` is what it was given last, until that is over; one that is `leaving` takes no more.
+
+    `variables` are those it was started with; a job that wants others gets another worker.
+    """
 
     slot: str
     process: subprocess.Popen[bytes]
     who: identity.Process
     told: int
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     job: str | None = None
     leaving: bool = False
     _heard: bytes = field(default=b"", repr=False)
@@ -55,6 +60,7 @@ class Hand:
 
     def dismiss(self) -> None:
         """No more jobs: it finishes what it has and leaves."""
+        self.leaving = True
         assert self.process.stdin is not None
         with suppress(OSError):
             self.process.stdin.close()
@@ -65,8 +71,8 @@ class Hand:
         os.close(self.told)
 
 
-def hire(home: Home, slot: str, slot_fd: int, device: str | None) -> Hand | None:
-    """A new worker that inherits the slot's lock, so that it, and any child of its, holds the slot."""
+def hire(home: Home, slot: str, slot_fd: int, variables: Mapping[str, str]) -> Hand | None:
+    """A new worker with these variables that inherits the slot's lock, so that it, and any child of its, holds it."""
     heard, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         process = spawn.start(
@@ -75,7 +81,7 @@ def hire(home: Home, slot: str, slot_fd: int, device: str | None) -> Hand | None
             durable.make_dir(home.runner) / "worker.log",
             stdin=subprocess.PIPE,
             keep=[slot_fd, told],
-            extra={"DATADREAM_DEVICE": device} if device else {},
+            env=variables,
         )
     except BaseException:
         os.close(heard)
@@ -86,4 +92,4 @@ def hire(home: Home, slot: str, slot_fd: int, device: str | None) -> Hand | None
     if who is None:
         os.close(heard)
         return None
-    return Hand(slot, process, who, heard)
+    return Hand(slot, process, who, heard, variables)

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import identity, leader, lease, policy, queue, state, submit
+from datadream.jobs import identity, leader, lease, policy, queue, spawn, state, submit, variables
+from datadream.jobs.devices import Devices
 from datadream.jobs.home import Home
 from datadream.jobs.pool import Hand, hire
 from datadream.jobs.registrar import Registrar
@@ -51,6 +52,7 @@ class Runner:
     def __init__(self, home: Home, leadership: leader.Leadership, *, idle_seconds: float = IDLE_SECONDS) -> None:
         self._home, self._leadership, self._idle_seconds = home, leadership, idle_seconds
         self._hands: dict[str, Hand] = {}
+        self._devices = Devices(home, leads=True)
         self._seen: dict[str, Seen] = {}
         self._changed = True
         self._queue_mtime = -1
@@ -175,8 +177,7 @@ class Runner:
             status = state.derive(self._home, status.id)
             self._seen[status.id].status = status
         elif status.state == "cancelling" or (status.state == "running" and status.paused):
-            self._note(status)
-            self._stop(status)
+            self._note(self._stop(status))
         elif status.state == "running":
             self._signalled.pop((status.id, status.attempts), None)  # wanted again, it has all of the grace time again
             self._note(policy.with_reason(status, self._silence.judge(self._home, status)))
@@ -209,23 +210,27 @@ class Runner:
                 submit.pause(self._home, status.id, verdict.hold)
             self._not_before[status.id] = (status.attempts, time.monotonic() + verdict.delay)
 
-    def _stop(self, status: Status) -> None:
-        """Ask its worker to stop; after the grace time, end its whole process group."""
+    def _stop(self, status: Status) -> Status:
+        """Ask its worker to stop; after the grace time, end its whole process group, or say that it is out of reach.
+
+        The worker watches for the wish itself: a signal only hurries it.
+        """
         folder, key, now = self._home.job(status.id), (status.id, status.attempts), time.monotonic()
         if status.launcher != "local":  # the cluster has its own grace time
             if key not in self._signalled:
                 self._remote.cancel(status)
                 self._signalled[key] = now
-            return
+            return status
         who = identity.parse(lease.read_note(folder / "lease")) if lease.is_held(folder / "lease") else None
         who = who or identity.parse(state.read_attempt(folder, status.attempts).get("worker") or {})
-        if who is None:
-            return
         if key not in self._signalled:
             self._signalled[key] = now
-            identity.signal_group(who, signal.SIGTERM)
-        elif now - self._signalled[key] > self._settings.grace_seconds:
-            identity.signal_group(who, signal.SIGKILL)
+            if who is not None:
+                identity.signal_group(who, signal.SIGTERM)
+        elif who is not None and now - self._signalled[key] > self._settings.grace_seconds:
+            why = "" if identity.signal_group(who, signal.SIGKILL) else identity.obstacle(who)
+            return replace(status, reason=policy.out_of_reach(status, why)) if why else status
+        return status
 
     def _finish(self, job_id: str) -> None:
         """Take it off the queue, unless it was asked for again in this very moment."""
@@ -272,19 +277,33 @@ class Runner:
             with self._guarded(status.id):
                 self._submit(status)
         ready = [status for status in ready if status.launcher == "local"]
-        for slot in queue.slots(self._settings):
-            if not ready:
-                break
-            hand = self._free(slot)
+        fits = {asked: self._devices.open_to(self._settings, asked) for asked in {status.asked for status in ready}}
+        for status in ready:
+            if not fits[status.asked] or status.reason.startswith(state.NO_DEVICE):
+                with self._guarded(status.id):
+                    self._explain(status, bool(fits[status.asked]))
+        slots = self._devices.slots(self._settings)
+        for slot in slots:
+            fitting = [status for status in ready if slot in fits[status.asked]] if self._may_be_free(slot) else []
+            if not fitting:
+                continue
+            chosen = min(fitting, key=self._rank)
+            hand = self._free(slot, chosen, fits[chosen.asked][slot])
             if hand is None:
                 continue
-            chosen = min(ready, key=self._rank)
             ready.remove(chosen)
             with self._guarded(chosen.id):
                 self._start(chosen, hand)
         for slot, hand in list(self._hands.items()):
-            if slot not in queue.slots(self._settings) and hand.job is None:
+            if slot not in slots and hand.job is None:
                 hand.dismiss()
+
+    def _explain(self, status: Status, fits: bool) -> None:
+        """Say on a job why no slot is open to it, and take that back when one is."""
+        why = "" if fits else self._devices.why_none(self._settings, status.asked)
+        if status.reason != why:
+            self._seen[status.id].status = replace(status, reason=why)
+            self._note(self._seen[status.id].status)
 
     def _is_ready(self, status: Status, now: float) -> bool:
         attempt, moment = self._not_before.get(status.id, (0, 0.0))
@@ -300,17 +319,28 @@ class Runner:
         served = self._served.get(status.experiment, 0)
         return -status.priority, running, served, status.order
 
-    def _free(self, slot: str) -> Hand | None:
-        """An idle worker on `slot`, hired if the slot is free; else None."""
+    def _may_be_free(self, slot: str) -> bool:
+        hand = self._hands.get(slot)
+        return hand is None or (hand.job is None and not hand.leaving and not hand.gone)
+
+    def _free(self, slot: str, status: Status, device: str | None) -> Hand | None:
+        """An idle worker on `slot` with the settings the job was asked for with, hired if the slot is free; else None.
+
+        One with other settings makes room.
+        """
+        wanted = self._variables(status, device)
         hand = self._hands.get(slot)
         if hand is not None:
-            return hand if hand.job is None and not hand.leaving and not hand.gone else None
+            if hand.variables == wanted:
+                return hand
+            hand.dismiss()
+            return None
         try:
             fd = queue.take_slot(self._home, slot)
             if fd is None:
                 return None
             try:
-                hand = hire(self._home, slot, fd, queue.device_of(self._settings, slot))
+                hand = hire(self._home, slot, fd, wanted)
             finally:
                 os.close(fd)
         except (OSError, UserError) as error:
@@ -319,6 +349,11 @@ class Runner:
         if hand is not None:
             self._hands[slot] = hand
         return hand
+
+    def _variables(self, status: Status, device: str | None) -> dict[str, str]:
+        request = state.read_request(self._home, status.id)
+        found = variables.of_worker(spawn.environment(self._home), request.environment, request.noted)
+        return {**found, variables.DEVICE: device} if device else found
 
     def _start(self, status: Status, hand: Hand) -> None:
         """Claim the next attempt and hand it over."""

@@ -51,6 +51,7 @@ RECORDED = (
 )
 SEARCH_PATHS = ("PYTHONPATH", "LD_LIBRARY_PATH")  # a runner works in another folder than the one it was started from
 VALUE_MAX = 4096
+Asked = tuple[tuple[str, str], ...] | None
 SECRET_LENGTH = 16
 
 
@@ -86,6 +87,13 @@ def asked_with(environment: Mapping[str, str] | None) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name in KEPT and "\0" not in value}
 
 
+def of_devices(environment: Mapping[str, str] | None) -> Asked:
+    """What of a request's settings decides on the device it gets; None for a request that kept none."""
+    if environment is None:
+        return None
+    return tuple((name, environment[name]) for name in (VISIBLE, DEVICE) if name in environment)
+
+
 def of_worker(
     base: Mapping[str, str], environment: Mapping[str, str] | None, noted: tuple[str, ...] = ()
 ) -> dict[str, str]:
@@ -100,7 +108,7 @@ def of_worker(
 
 
 def adopt(environment: Mapping[str, str] | None, noted: tuple[str, ...] = ()) -> None:
-    """Make a request's settings this process's, before torch is imported; but for the devices, which a cluster gives."""
+    """Make a request's settings this process's, before torch is imported. Devices stay: a cluster gives them."""
     if environment is None:
         return
     asked = asked_with(environment)
