@@ -34,8 +34,12 @@ def until(condition: Callable[[], object], seconds: float = SECONDS) -> None:
 def wait_for_end(home: Home, seconds: float = SECONDS) -> None:
     """Until the queue is empty; a runner that is gone is started again."""
 
+    started = -SECONDS
+
     def over() -> bool:
-        if not leader.is_led(home):
+        nonlocal started
+        if not leader.is_led(home) and time.monotonic() - started > 5:  # one on its way needs a moment to lead
+            started = time.monotonic()
             spawn.ensure_runner(home)
         time.sleep(0.08)
         return not list(home.queue.iterdir())

@@ -242,6 +242,8 @@ class DataDreamApp(Trouble):
             self._undos.append((text, undo))
         if text:
             self.say(f"{text}; u undoes it" if undo is not None else text)
+        while self.data.warnings:
+            self.say(self.data.warnings.pop(0), "warning")
 
     def delay_update(self, delay: float = SWITCH_SECONDS) -> None:
         """Textual holds the screen for 50 ms when modes change, which one feels."""

@@ -30,7 +30,7 @@ def demo(
 ) -> None:
     """Zero-shot, real-only, name-only, DataDream dset and cls on the built-in handwritten digits."""
     from datadream.cli.compare import print_table, write_json_rows
-    from datadream.cli.run import follow_jobs
+    from datadream.cli.run import begin, follow_jobs
     from datadream.errors import UserError
     from datadream.jobs import ask
     from datadream.jobs.home import open_home
@@ -41,7 +41,9 @@ def demo(
     opened = open_home(home)
     planned = ask.plan(opened, request)
     runs = planned.runs
-    follow_jobs(opened, ask.submit(opened, planned), quiet)
+    jobs = ask.submit(opened, planned)
+    begin(opened, jobs)
+    follow_jobs(opened, jobs, quiet)
     ids = {run.id for run in runs}
     print_table(opened, ids, "table")
     first = [run for run in runs if run.set.id == runs[0].set.id]

@@ -86,7 +86,7 @@ class Devices:
         content = {"host": socket.gethostname(), "devices": list(self._names)}
         with suppress(OSError, UserError):  # on a full disk, the next runner may number them anew
             if content != state.read_dict(self._home.runner / FILE):
-                durable.write_json(self._home.runner / FILE, content)
+                durable.write_json(durable.make_dir(self._home.runner) / FILE, content)
 
 
 def shown(home: Home, settings: QueueSettings) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ written, and a job gets the runner's own.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from datadream.jobs.provenance import SECRET, USERINFO, masked
@@ -127,9 +127,10 @@ def recorded() -> dict[str, object]:
     return {"variables": found, "noted": [name for name in NOTED if os.environ.get(name)]}
 
 
-def in_words(environment: Mapping[str, str]) -> str:
-    """`NAME=value NAME=value`; an empty value is shown as ''."""
-    return " ".join(f"{name}={value or repr('')}" for name, value in sorted(environment.items()))
+def in_words(environment: Mapping[str, str], noted: Sequence[str] = ()) -> str:
+    """`NAME=value NAME=***`; an empty value is shown as ''."""
+    settings = [f"{name}={value or repr('')}" for name, value in sorted(environment.items())]
+    return " ".join([*settings, *(f"{name}=***" for name in noted)])
 
 
 def _can_be_written(value: str) -> bool:

@@ -27,7 +27,7 @@ from datadream.models import runtime
 from datadream.models.clip import PROJECTIONS, Clip, load_clip
 from datadream.models.lora import Lora, save_adapter
 from datadream.models.presets import ModelRef
-from datadream.stages.emit import Emit
+from datadream.stages.emit import Emit, Stopped, stopping
 from datadream.stages.generate import image_file
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.pixels import ImageBank, Reader, fit, training_batch
@@ -199,7 +199,7 @@ def _train(
 
 @torch.no_grad()
 def _evaluate(clip: Clip, ids: Tensor, settings: ClassifySettings, shots: ShotSet, out: Path, emit: Emit) -> None:
-    """Every image of the reported part once, in the set's order."""
+    """Every image of the reported part once, in the set's order. Raises Stopped between two batches."""
     text = clip.encode_text(ids)
     refs, parts = [], []
     batch: list[Tensor] = []
@@ -208,6 +208,8 @@ def _evaluate(clip: Clip, ids: Tensor, settings: ClassifySettings, shots: ShotSe
         refs.append(ref)
         batch.append(fit(image, clip.resolution))
         if len(batch) == EVAL_BATCH or len(refs) == total:
+            if stopping.is_set():
+                raise Stopped
             parts.append(clip.logits(clip.normalise(torch.stack(batch)), text).float().cpu())
             batch = []
             emit({"kind": "progress", "done": len(refs), "total": total, "unit": "images checked"})

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
-from datadream.jobs import leader, queue, state
+from datadream.jobs import devices, leader, queue, state
 from datadream.jobs.events import Tail
 from tui.services.data import Data
 from tui.services.snapshot import Device, Host, JobRow, LiveJob, Snapshot
@@ -125,7 +125,7 @@ class Poller:
             host=self._host,
             led=led,
             paused=settings.paused,
-            slots=queue.slots(settings),
+            slots=devices.shown(self._home, settings),
             version=version,
             trouble=trouble,
             problems=self._problems,
