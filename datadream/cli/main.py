@@ -10,6 +10,7 @@ import codecs
 import errno
 import io
 import os
+import re
 import sys
 import warnings
 from typing import Annotated
@@ -91,6 +92,7 @@ def main() -> None:
     """Run the command line; never shows a bare traceback unless asked by --debug or DATADREAM_DEBUG."""
     debug = "--debug" in sys.argv or is_on("DATADREAM_DEBUG")
     forget_unset()
+    _forget_odd_sizes()
     _speak_any_encoding()
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     if not debug:  # Pillow's, of metadata we don't need and sizes we refuse by a sentence of our own
@@ -136,6 +138,13 @@ def _of_system(error: OSError) -> str:
     if error.errno == errno.ENOENT and not error.filename:
         return "the folder you are in is gone: change to another"
     return f"{error.strerror or error}{where}: see that it is what it should be, then run the same command again"
+
+
+def _forget_odd_sizes() -> None:
+    """A terminal's width is a number of columns, or COLUMNS is no width; lines are filled up to it."""
+    for name in ("COLUMNS", "LINES"):
+        if not re.fullmatch("[1-9][0-9]{0,3}", os.environ.get(name, "1")):
+            del os.environ[name]
 
 
 def _speak_any_encoding() -> None:

@@ -159,7 +159,7 @@ def open_home(path: Path | str | None) -> Home:
     try:
         str(home.path).encode()
     except UnicodeEncodeError as error:
-        raise UserError("the home's path is not UTF-8", at=home.path, hint="choose another --home") from error
+        raise UserError(_unreadable(home.path), at=home.path, hint="choose another --home") from error
     durable.make_dir(home.path, private=True)
     found = home.path.stat()
     shared = found.st_mode & durable.SHARED == durable.SHARED
@@ -187,6 +187,15 @@ def init_home(path: Path | str | None, shared: bool) -> Home:
     except OSError as error:
         raise durable.user_error(error, home.path) from error
     return home
+
+
+def _unreadable(path: Path) -> str:
+    """Why a path can't be put into a record: its bytes are no UTF-8, or Python was told of a locale that can't spell it."""
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return "the home's path is not UTF-8"
+    return "the locale can't spell the home's path; with LC_ALL=C.UTF-8 it can"
 
 
 def _is_own_group(gid: int) -> bool:
