@@ -625,6 +625,24 @@ def test_a_clusters_worker_takes_on_what_was_asked_but_for_the_devices(
     assert {name: value for name, value in found.items() if value is not None} == kept
 
 
+def test_a_clusters_job_runs_with_what_was_asked(quiet: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("psij")
+    from tests.test_cluster import FLUX, script
+
+    (tmp_path / "bin").mkdir()
+    script(tmp_path / "bin" / "flux", "")
+    text = FLUX.format(python=sys.executable, known=str(tmp_path / "known"))
+    (tmp_path / "bin" / "flux").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    shell(monkeypatch, **MINE)
+    write_settings(quiet, QueueSettings(paused=True))
+    (job,) = submit.submit(quiet, rehearsals(1, steps=1), {}, launcher="flux")
+    shell(monkeypatch, **OTHERS, CUDA_VISIBLE_DEVICES="7")
+    write_settings(quiet, QueueSettings())
+    wait_for_end(quiet)
+    assert settings_of(quiet, job) == {**MINE, "CUDA_VISIBLE_DEVICES": "7"}
+
+
 def test_a_worker_started_by_hand_says_which_settings_are_its_own(
     quiet: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -641,9 +659,12 @@ def test_a_worker_started_by_hand_says_which_settings_are_its_own(
 
 def test_folders_are_those_of_the_shell_not_of_the_runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    shell(monkeypatch, HF_HOME="hub", TORCH_HOME="~/torch")
+    monkeypatch.setenv("HOME", "/home/me")
+    shell(monkeypatch, HF_HOME="hub", TORCH_HOME="~/torch", HF_HUB_CACHE="$HOME/hub", XDG_CACHE_HOME="$NOWHERE_/x")
     monkeypatch.setenv("PYTHONPATH", f"code{os.pathsep}/abs{os.pathsep}")
     found = spawn.environment()
     assert found["HF_HOME"] == str(tmp_path / "hub")
-    assert found["TORCH_HOME"] == "~/torch"
+    assert found["TORCH_HOME"] == "/home/me/torch"
+    assert found["HF_HUB_CACHE"] == "/home/me/hub"
+    assert found["XDG_CACHE_HOME"] == "$NOWHERE_/x"
     assert found["PYTHONPATH"] == os.pathsep.join([str(tmp_path / "code"), "/abs", str(tmp_path)])

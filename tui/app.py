@@ -25,7 +25,7 @@ from textual.command import CommandPalette
 from textual.screen import Screen
 
 from datadream.errors import UserError
-from datadream.jobs.home import Home, default_home, open_home
+from datadream.jobs.home import Home, is_default, open_home
 from datadream.text import shown
 from tui import glyphs, themes
 from tui.actions import ACTIONS, SCREENS, actions, bindings, key_names
@@ -346,7 +346,7 @@ class DataDreamApp(Trouble):
                 if line:
                     lines.append((action.label, line))
         lines += [(f"done: {text}", line) for text, line in reversed(self.log_of_commands)]
-        if self.data.home.path != default_home().absolute():
+        if not is_default(self.data.home):
             lines.insert(0, ("first", f"export DATADREAM_HOME={shlex.quote(str(self.data.home.path))}"))
         self.push_screen(Commands(lines or [("compare", "datadream compare")], self.copy))
 

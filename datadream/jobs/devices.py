@@ -60,12 +60,10 @@ class Devices:
             return {slot: mine[slot] for slot in self.slots(settings) if slot in mine} or plain
         found: dict[str, str | None] = {}
         for slot in settings.slots:
-            device = slot.split("/")[0]
-            if device.startswith("cpu"):
-                found |= {slot: "cpu"} if wish in ("", "cpu") else {}
-            elif gpus:
+            device = queue.device_of(settings, slot) or "cpu"
+            if gpus and device != "cpu":
                 found |= {slot: mine[device]} if device in mine else {}
-            elif wish in ("", "cuda", device):
+            elif wish in ("", device) or (wish == "cuda" and device != "cpu"):
                 found[slot] = device
         return found
 

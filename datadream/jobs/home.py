@@ -66,6 +66,14 @@ def place(path: Path | str | None) -> Path:
     return found.absolute()
 
 
+def is_default(home: Home) -> bool:
+    """Whether it is the home one gets without naming any."""
+    try:
+        return home.path == place(None)
+    except UserError:
+        return False
+
+
 @dataclass(frozen=True)
 class Home:
     """A home's paths; `open_home` makes one that can be written."""
@@ -190,7 +198,7 @@ def init_home(path: Path | str | None, shared: bool) -> Home:
 
 
 def _unreadable(path: Path) -> str:
-    """Why a path can't be put into a record: its bytes are no UTF-8, or Python was told of a locale that can't spell it."""
+    """Why a path can't be put into a record: it is no UTF-8, or Python works in a locale that can't spell it."""
     try:
         os.fsencode(path).decode()
     except UnicodeDecodeError:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from datadream import durable
-from datadream.jobs import identity, spawn
+from datadream.jobs import identity, spawn, state, variables
 from datadream.jobs.home import Home
 
 
@@ -71,7 +71,14 @@ class Hand:
         os.close(self.told)
 
 
-def hire(home: Home, slot: str, slot_fd: int, variables: Mapping[str, str]) -> Hand | None:
+def variables_for(home: Home, job_id: str, device: str | None) -> dict[str, str]:
+    """What a worker for the job is started with: the settings it was asked for with, and `device` unless it is None."""
+    request = state.read_request(home, job_id)
+    found = variables.of_worker(spawn.environment(home), request.environment, request.noted)
+    return {**found, variables.DEVICE: device} if device else found
+
+
+def hire(home: Home, slot: str, slot_fd: int, env: Mapping[str, str]) -> Hand | None:
     """A new worker with these variables that inherits the slot's lock, so that it, and any child of its, holds it."""
     heard, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -81,7 +88,7 @@ def hire(home: Home, slot: str, slot_fd: int, variables: Mapping[str, str]) -> H
             durable.make_dir(home.runner) / "worker.log",
             stdin=subprocess.PIPE,
             keep=[slot_fd, told],
-            env=variables,
+            env=env,
         )
     except BaseException:
         os.close(heard)
@@ -92,4 +99,4 @@ def hire(home: Home, slot: str, slot_fd: int, variables: Mapping[str, str]) -> H
     if who is None:
         os.close(heard)
         return None
-    return Hand(slot, process, who, heard, variables)
+    return Hand(slot, process, who, heard, env)

@@ -21,10 +21,10 @@ from pathlib import Path
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import identity, leader, lease, policy, queue, spawn, state, submit, variables
+from datadream.jobs import identity, leader, lease, policy, queue, state, submit
 from datadream.jobs.devices import Devices
 from datadream.jobs.home import Home
-from datadream.jobs.pool import Hand, hire
+from datadream.jobs.pool import Hand, hire, variables_for
 from datadream.jobs.registrar import Registrar
 from datadream.jobs.remote import Remotes
 from datadream.jobs.state import Status
@@ -328,7 +328,7 @@ class Runner:
 
         One with other settings makes room.
         """
-        wanted = self._variables(status, device)
+        wanted = variables_for(self._home, status.id, device)
         hand = self._hands.get(slot)
         if hand is not None:
             if hand.variables == wanted:
@@ -349,11 +349,6 @@ class Runner:
         if hand is not None:
             self._hands[slot] = hand
         return hand
-
-    def _variables(self, status: Status, device: str | None) -> dict[str, str]:
-        request = state.read_request(self._home, status.id)
-        found = variables.of_worker(spawn.environment(self._home), request.environment, request.noted)
-        return {**found, variables.DEVICE: device} if device else found
 
     def _start(self, status: Status, hand: Hand) -> None:
         """Claim the next attempt and hand it over."""

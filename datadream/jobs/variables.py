@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+from datadream import paths
+from datadream.errors import UserError
 from datadream.jobs.provenance import SECRET, USERINFO, masked
 from datadream.models.environment import DEVICE, ENVIRONMENT, forget_unset
 from datadream.models.gpus import VISIBLE
@@ -68,9 +69,10 @@ def passed_on() -> dict[str, str]:
 
 
 def kept() -> dict[str, str]:
-    """The settings of this process that stand with a request, by name. Never a secret."""
+    """The settings of this process that stand with a request, by name; not what every worker has. Never a secret."""
     found = passed_on()
-    return {name: found[name] for name in KEPT if name in found and _can_be_written(found[name])}
+    names = [name for name in KEPT if name in found and found[name] != ENVIRONMENT.get(name)]
+    return {name: found[name] for name in names if _can_be_written(found[name])}
 
 
 def noted() -> tuple[str, ...]:
@@ -146,4 +148,9 @@ def _can_be_written(value: str) -> bool:
 
 
 def _absolute(folder: str) -> str:
-    return folder if folder.startswith("~") else str(Path(folder).absolute()) if folder else folder
+    """A folder as it is here: a runner has another current one, and may have another HOME."""
+    folder = os.path.expandvars(folder)
+    try:
+        return str(paths.expand(folder).absolute()) if folder and "$" not in folder else folder
+    except UserError:
+        return folder
