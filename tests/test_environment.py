@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pwd
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from datadream import paths
+from datadream.cli import main
 from datadream.errors import UserError
 from datadream.jobs import devices, leader, queue, spawn, state, submit, variables
 from datadream.jobs.devices import Devices
@@ -206,6 +208,43 @@ def test_torch_gets_the_threads_and_the_device_that_were_asked_for() -> None:
         assert "Invalid value" not in done.stderr
 
 
+# Terminals
+
+
+@pytest.mark.parametrize("value", ["", "0", "-1", "wide", "1e3", "99999999"])
+def test_a_width_that_is_none_is_not_used(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("COLUMNS", "LINES"):
+        monkeypatch.setenv(name, value)
+    main._forget_odd_sizes()
+    assert not {"COLUMNS", "LINES"} & set(os.environ)
+    monkeypatch.setenv("COLUMNS", "132")
+    main._forget_odd_sizes()
+    assert os.environ["COLUMNS"] == "132"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_an_encoding_lacks_is_written_as_json_reads_it(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(buffer, encoding=encoding))
+    main._speak_any_encoding()
+    print(json.dumps("63 ± 2 ≥ ☃ 😀", ensure_ascii=False), flush=True)
+    assert json.loads(buffer.getvalue().decode(encoding)) == "63 ± 2 ≥ ☃ 😀"
+
+
+def test_a_locale_that_cant_spell_the_homes_path_is_named(tmp_path: Path) -> None:
+    place = tmp_path / "höme"
+    for given, said in (
+        ({"LC_ALL": "C"}, ""),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "LC_ALL=C.UTF-8"),
+    ):
+        code = f"from datadream.cli.main import main; import sys; sys.argv = ['datadream', 'set', 'ls', {f'--home={place}'!r}]; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, **given}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == (2 if said else 0), done.stderr
+        assert said in done.stderr
+
+
 # Home directories
 
 
@@ -242,6 +281,18 @@ def test_what_runs_without_a_home_directory_gets_one_for_its_caches(home: Home) 
     code = "import getpass, os, pathlib, os; os.getuid = lambda: 12345; print(getpass.getuser(), pathlib.Path.home())"
     done = subprocess.run([sys.executable, "-c", code], env=found, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["uid-12345", found["HOME"]]
+
+
+def test_a_cluster_without_a_home_directory_is_one_sentence() -> None:
+    pytest.importorskip("psij")
+    code = (
+        "import os\nos.getuid = lambda: 12345\nfrom datadream.errors import UserError\n"
+        "from datadream.jobs.launchers import check_launcher\n"
+        "try:\n    check_launcher('slurm')\nexcept UserError as error:\n    print(error)"
+    )
+    found = {name: value for name, value in os.environ.items() if name != "HOME"}
+    done = subprocess.run([sys.executable, "-c", code], env=found, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("slurm needs PSI/J, and that a home directory: HOME isn't set and uid 12345")
 
 
 def test_a_tilde_is_the_home_directory_and_nothing_else_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -289,7 +340,6 @@ def test_the_default_home_is_where_the_variables_say(
 def test_every_option_that_takes_a_path_expands_a_tilde(
     ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from datadream.cli.main import app
     from datadream.recipes.recipe import built_in_names
 
     me = tmp_path / "me"
@@ -304,7 +354,7 @@ def test_every_option_that_takes_a_path_expands_a_tilde(
     assert built_in_names()
 
     def call(*words: str) -> str:
-        app(list(words), standalone_mode=False)
+        main.app(list(words), standalone_mode=False)
         return capsys.readouterr().out
 
     at_home = "--home=~/home"

@@ -318,10 +318,10 @@ def _state(
     settled = any(line.get("attempt") == count and line.get("state") not in ("running", "cancelling") for line in lines)
     worker = identity.parse(attempt.get("worker") or {})
     if is_held(folder / "lease") or (count and not settled and worker and identity.is_alive(worker)):
-        told = {str(last.get("state")): str(last.get("reason", ""))} if last.get("attempt") == count else {}
+        said = {str(last.get("state")): str(last.get("reason", ""))} if last.get("attempt") == count else {}
         if control.cancel:
-            return "cancelling", told.get("cancelling", STOP_REQUESTED)
-        running = told.get("running", "")
+            return "cancelling", said.get("cancelling", STOP_REQUESTED)
+        running = said.get("running", "")
         if control.paused:
             return "running", running if running.startswith(PAUSE_REQUESTED) else PAUSE_REQUESTED
         return "running", running
