@@ -227,7 +227,8 @@ def test_what_an_encoding_lacks_is_written_as_json_reads_it(encoding: str, monke
     buffer = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(buffer, encoding=encoding))
     main._speak_any_encoding()
-    print(json.dumps("63 ± 2 ≥ ☃ 😀", ensure_ascii=False), flush=True)
+    sys.stdout.write(json.dumps("63 ± 2 ≥ ☃ 😀", ensure_ascii=False))
+    sys.stdout.flush()
     assert json.loads(buffer.getvalue().decode(encoding)) == "63 ± 2 ≥ ☃ 😀"
 
 
@@ -237,10 +238,8 @@ def test_a_locale_that_cant_spell_the_homes_path_is_named(tmp_path: Path) -> Non
         ({"LC_ALL": "C"}, ""),
         ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "LC_ALL=C.UTF-8"),
     ):
-        code = f"from datadream.cli.main import main; import sys; sys.argv = ['datadream', 'set', 'ls', {f'--home={place}'!r}]; main()"
-        done = subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, **given}, capture_output=True, text=True, check=False
-        )
+        command = [sys.executable, "-m", "datadream", "set", "ls", f"--home={place}"]
+        done = subprocess.run(command, env={**os.environ, **given}, capture_output=True, text=True, check=False)
         assert done.returncode == (2 if said else 0), done.stderr
         assert said in done.stderr
 
