@@ -11,18 +11,21 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from datadream import paths
 from datadream.cli import main
+from datadream.data.shots import ShotSet
 from datadream.errors import UserError
 from datadream.jobs import devices, leader, queue, spawn, state, submit, variables
 from datadream.jobs.devices import Devices
 from datadream.jobs.home import Home, default_home, open_home
 from datadream.jobs.losses import losses
 from datadream.jobs.queue import QueueSettings, slots, write_settings
+from datadream.jobs.sets import add_set
 from datadream.models.environment import device_asked, forget_unset, is_on, threads_asked
 from datadream.models.gpus import Gpu, read_gpus, visible
 from tests.runners import kill_all, rehearsals, until, wait_for, wait_for_end, workers_used
@@ -717,3 +720,28 @@ def test_folders_are_those_of_the_shell_not_of_the_runner(monkeypatch: pytest.Mo
     assert found["HF_HUB_CACHE"] == "/home/me/hub"
     assert found["XDG_CACHE_HOME"] == "$NOWHERE_/x"
     assert found["PYTHONPATH"] == os.pathsep.join([str(tmp_path / "code"), "/abs", str(tmp_path)])
+
+
+def test_the_app_asks_with_the_settings_of_its_shell_and_tells_what_is_lost(
+    quiet: Home, two_shots: ShotSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tui.app import DataDreamApp
+    from tui.screens.new_form import Form, start
+    from tui.services.data import Data
+
+    add_set(quiet, two_shots, "s")
+    data = Data(quiet)
+    form = Form(recipes=("zero-shot",), sets=("s",))
+    shell(monkeypatch, OMP_NUM_THREADS="1")
+    (job,) = start(data, form, paused=True)
+    assert state.read_request(quiet, job).environment == {"OMP_NUM_THREADS": "1"}
+    assert data.warnings == []
+    shell(monkeypatch, OMP_NUM_THREADS="2")
+    assert start(data, form, paused=True) == []
+    told = f"queued before with other settings, which stay: {job[:8]} OMP_NUM_THREADS=1 (here 2)"
+    assert data.warnings == [told]
+    said: list[str] = []
+    app = SimpleNamespace(data=data, log_of_commands=[], _undos=[], say=lambda text, *_: said.append(text))
+    DataDreamApp.did(app, "done")  # type: ignore[arg-type]
+    assert said == ["done", told]
+    assert data.warnings == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from datadream.jobs import state
 from datadream.jobs.home import Home
@@ -33,8 +33,10 @@ def watched(home: Home, job_id: str) -> Iterator[None]:
     def watch() -> None:
         before = False
         while not over.is_set():
-            control = state.read_control(home, job_id)
-            wished = control.cancel or control.paused
+            wished = False
+            with suppress(OSError):  # a moment without descriptors, or a server that is away: it looks again
+                control = state.read_control(home, job_id)
+                wished = control.cancel or control.paused
             with hold:
                 if wished and before and not over.is_set():
                     stopping.set()
