@@ -177,6 +177,7 @@ class Runner:
             status = state.derive(self._home, status.id)
             self._seen[status.id].status = status
         elif status.state == "cancelling" or (status.state == "running" and status.paused):
+            self._note(status)
             self._note(self._stop(status))
         elif status.state == "running":
             self._signalled.pop((status.id, status.attempts), None)  # wanted again, it has all of the grace time again
