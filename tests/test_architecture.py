@@ -33,7 +33,8 @@ ALLOWED = {
     },
 }
 SHARED = {
-    *("datadream", "datadream.errors", "datadream.canonical", "datadream.durable", "datadream.locks", "datadream.text"),
+    *("datadream", "datadream.errors", "datadream.canonical", "datadream.durable", "datadream.locks"),
+    *("datadream.paths", "datadream.text"),
 }
 
 

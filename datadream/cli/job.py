@@ -47,19 +47,20 @@ def show(job: OneId, json: JsonOption = False, home: HomeOption = None) -> None:
     """Show a job: what it does, how it came to where it is, and the end of its log."""
     import json as library
 
-    from datadream.jobs import follow, state
+    from datadream.jobs import follow, state, variables
     from datadream.jobs.home import open_home
     from datadream.text import shown
 
     opened = open_home(home)
     job_id = state.find_job(opened, job)
     status, spec = state.derive(opened, job_id), state.read_spec(opened, job_id)
-    lines = state.history(opened.job(job_id))
+    lines, asked = state.history(opened.job(job_id)), state.read_request(opened, job_id)
     if json:
         content = {
             **as_row(status),
             "spec": spec.model_dump(mode="json"),
             "history": lines,
+            "asked": dict(asked.environment or {}),
             "environment": state.read_dict(opened.job(job_id) / "environment.json"),
             "folder": str(opened.job(job_id)),
         }
@@ -67,6 +68,8 @@ def show(job: OneId, json: JsonOption = False, home: HomeOption = None) -> None:
         return
     typer.echo(f"{job_id}  {shown(status.title)}")
     typer.echo(f"{status.state}{': ' + shown(status.reason) if status.reason else ''}")
+    if asked.environment or asked.noted:
+        typer.echo(f"asked with {shown(variables.in_words(asked.environment or {}, asked.noted))}")
     typer.echo(f"makes {status.kind} {spec.id}; {status.done}/{status.total} {status.unit}, attempt {status.attempts}")
     for role, parent in sorted(spec.inputs.items()):
         typer.echo(f"from {role} {parent}")
@@ -161,10 +164,14 @@ def cancel(jobs: Ids = None, all_: AllOption = False, home: HomeOption = None) -
 
 @app.command()
 def retry(jobs: Ids = None, home: HomeOption = None) -> None:
-    """Try failed or cancelled jobs again, from their checkpoints."""
+    """Try failed or cancelled jobs again, from their checkpoints, with the settings of this shell."""
+    from datadream.cli.run import begin
+    from datadream.jobs.home import open_home
     from datadream.jobs.submit import retry as act
 
     _each(home, jobs, False, act)
+    opened = open_home(home)
+    begin(opened, _chosen(opened, jobs))
 
 
 @app.command()
@@ -209,7 +216,7 @@ def as_row(status: Status) -> dict[str, Any]:
 
     part = 1.0 if status.state == "done" else round(status.done / status.total, 4) if status.total else 0.0
     first = {"id": status.id, "state": status.state, "stage": status.stage, "progress": part, "reason": status.reason}
-    return {**first, **asdict(status), "progress": part}
+    return {**first, **asdict(status), "progress": part, "asked": dict(status.asked or ())}
 
 
 def open_statuses(home: Home) -> list[Status]:

@@ -21,7 +21,7 @@ def show(json: JsonOption = False, home: HomeOption = None) -> None:
     """Show slots, what has them, and what waits."""
     import json as library
 
-    from datadream.jobs import leader, orphans, queue, watch
+    from datadream.jobs import devices, leader, orphans, queue, watch
     from datadream.jobs.home import open_home
     from datadream.text import shown
 
@@ -30,7 +30,8 @@ def show(json: JsonOption = False, home: HomeOption = None) -> None:
     statuses = open_statuses(opened)
     by_slot = {status.slot: status.id for status in statuses if status.state in ("running", "cancelling")}
     slots = [
-        {"slot": slot, "job": by_slot.get(slot), "taken": _is_taken(opened, slot)} for slot in queue.slots(settings)
+        {"slot": slot, "job": by_slot.get(slot), "taken": _is_taken(opened, slot)}
+        for slot in devices.shown(opened, settings)
     ]
     counts: dict[str, int] = {}
     for status in statuses:
@@ -113,6 +114,15 @@ def resume(home: HomeOption = None) -> None:
     from datadream.jobs import spawn
 
     spawn.ensure_runner(_change(home, paused=False))
+
+
+@app.command()
+def restart(home: HomeOption = None) -> None:
+    """Start the runner again with the tokens and proxies of this shell; running jobs go on."""
+    from datadream.jobs import spawn
+    from datadream.jobs.home import open_home
+
+    spawn.restart_runner(open_home(home))
 
 
 @app.command("set")

@@ -70,7 +70,7 @@ def run(
     """Run methods on few-shot sets: executes what is missing, reuses what exists, then prints the table."""
     import json as library
 
-    from datadream.jobs import ask, spawn
+    from datadream.jobs import ask
     from datadream.jobs.home import open_home
     from datadream.recipes.recipe import DATA
 
@@ -100,8 +100,8 @@ def run(
     planned = ask.plan(opened, request, methods)
     jobs = ask.submit(opened, planned)
     runs = planned.runs
+    begin(opened, jobs)
     if detach:
-        spawn.ensure_runner(opened)
         if json:
             typer.echo(library.dumps({"jobs": jobs, "runs": [entry.id for entry in runs]}))
         elif jobs:
@@ -122,9 +122,9 @@ def run(
 
 def peek_home(path: Path | None) -> Home:
     """The home as `open_home` has it, but one that isn't there yet isn't made."""
-    from datadream.jobs.home import Home, default_home, open_home
+    from datadream.jobs.home import Home, open_home, place
 
-    found = Home((path or default_home()).absolute())
+    found = Home(place(path))
     return open_home(path) if found.path.exists() else found
 
 
@@ -160,6 +160,17 @@ class Detached(Exception):
 
 class Cancelled(Exception):
     """Ctrl-C, and the answer that the jobs are to be cancelled."""
+
+
+def begin(home: Home, jobs: Sequence[str]) -> None:
+    """See to it that somebody works on `jobs`, and say which settings of this shell they go without."""
+    from datadream.jobs import spawn
+    from datadream.jobs.losses import losses
+    from datadream.text import shown
+
+    spawn.ensure_runner(home)
+    for text in losses(home, jobs):
+        typer.echo(f"warning: {shown(text)}", err=True)
 
 
 def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool, asks: bool = True) -> None:

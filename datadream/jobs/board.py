@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from datadream.jobs.state import Status
+from datadream.jobs.variables import Asked
 
 LIVE = frozenset({"running", "cancelling", "lost"})
-Group = tuple[int, str]  # priority and experiment
+Group = tuple[int, str, Asked]  # priority, experiment and the settings it was asked for with
 Rank = tuple[int, int, int, int, str]
 
 
@@ -40,9 +41,10 @@ class Board:
         self._children: dict[str, set[str]] = {}
         self._waiting: set[str] = set()
         self._ready: dict[str, tuple[Group, int]] = {}
+        self._ready_with: Counter[Asked] = Counter()
         self._groups: dict[Group, list[tuple[int, str]]] = {}
-        self._priorities: dict[str, set[int]] = {}
-        self._ranks: list[tuple[Rank, Group]] = []
+        self._groups_of: dict[str, set[Group]] = {}
+        self._ranks: dict[Asked, list[tuple[Rank, Group]]] = {}
         self._rank_of: dict[Group, Rank] = {}
         self._running: Counter[str] = Counter()
         self._served: dict[str, int] = {}
@@ -86,7 +88,7 @@ class Board:
     @property
     def behind(self) -> bool:
         """Whether some have to be looked at."""
-        return bool(self._due)
+        return bool(self._urgent or self._due)
 
     def sweep(self, count: int) -> None:
         """Mark the next few of all: changes that no folder's time tells are found as well, in a while."""
@@ -119,7 +121,7 @@ class Board:
         if old is not None:
             self._note_parents(job_id, old.waits_for, ())
             self._note_state(old.status, None)
-            self._ready.pop(job_id, None)
+            self._unready(job_id)
             self.to_submit.get(old.status.launcher, {}).pop(job_id, None)
 
     def is_active(self, paused: bool) -> bool:
@@ -159,20 +161,39 @@ class Board:
         """How many jobs could start here."""
         return len(self._ready)
 
-    def next(self) -> str | None:
-        """The job to start next on this machine."""
-        while self._ranks:
-            rank, group = self._ranks[0]
+    @property
+    def asks(self) -> Collection[Asked]:
+        """The settings that jobs which could start here were asked for with."""
+        return self._ready_with.keys()
+
+    def ready_with(self, asked: Asked) -> int:
+        """How many jobs could start here that were asked for with these settings."""
+        return self._ready_with[asked]
+
+    def mark_ready(self, asked: Asked) -> None:
+        """All jobs that could start here and were asked for with these settings may have changed."""
+        self.mark(*(job_id for job_id, (group, _) in self._ready.items() if group[2] == asked))
+
+    def next(self, asks: Iterable[Asked] | None = None) -> str | None:
+        """The job to start next on this machine, of those asked for with `asks`; of all without."""
+        firsts = [found for asked in (list(self.asks) if asks is None else asks) if (found := self._first(asked))]
+        return self._groups[min(firsts, key=lambda found: found[0])[1]][0][1] if firsts else None
+
+    def _first(self, asked: Asked) -> tuple[Rank, Group] | None:
+        ranks = self._ranks.get(asked, [])
+        while ranks:
+            rank, group = ranks[0]
             current = self._rank(group)
             if current is None or self._rank_of.get(group) != rank:
-                heapq.heappop(self._ranks)
+                heapq.heappop(ranks)
                 if current is None and self._rank_of.get(group) == rank:
                     del self._rank_of[group]
             elif current != rank:
                 self._rank_of[group] = current
-                heapq.heapreplace(self._ranks, (current, group))
+                heapq.heapreplace(ranks, (current, group))
             else:
-                return self._groups[group][0][1]
+                return ranks[0]
+        self._ranks.pop(asked, None)
         return None
 
     def serve(self, experiment: str) -> None:
@@ -182,30 +203,37 @@ class Board:
 
     def _note_ready(self, status: Status, ready: bool) -> None:
         here = ready and status.launcher == "local"
-        group = status.priority, status.experiment
+        group = status.priority, status.experiment, status.asked
         if ready and not here:
             self.to_submit.setdefault(status.launcher, {})[status.id] = None
         else:
             self.to_submit.get(status.launcher, {}).pop(status.id, None)
-        if not here:
-            self._ready.pop(status.id, None)
-        if not here or self._ready.get(status.id) == (group, status.order):
+        if here and self._ready.get(status.id) == (group, status.order):
             return
-        self._ready[status.id] = group, status.order
-        heapq.heappush(self._groups.setdefault(group, []), (status.order, status.id))
-        self._priorities.setdefault(status.experiment, set()).add(status.priority)
-        self._rank_again(status.experiment)
+        self._unready(status.id)
+        if here:
+            self._ready[status.id] = group, status.order
+            self._ready_with[status.asked] += 1
+            heapq.heappush(self._groups.setdefault(group, []), (status.order, status.id))
+            self._groups_of.setdefault(status.experiment, set()).add(group)
+            self._rank_again(status.experiment)
+
+    def _unready(self, job_id: str) -> None:
+        if (old := self._ready.pop(job_id, None)) is not None:
+            asked = old[0][2]
+            self._ready_with[asked] -= 1
+            if not self._ready_with[asked]:
+                del self._ready_with[asked]
 
     def _rank_again(self, experiment: str) -> None:
         """Where a group may go sooner than before; that it must go later is found when its turn comes."""
-        for priority in list(self._priorities.get(experiment, ())):
-            group = priority, experiment
+        for group in list(self._groups_of.get(experiment, ())):
             rank = self._rank(group)
             if rank is None:
-                self._priorities[experiment].discard(priority)
+                self._groups_of[experiment].discard(group)
             elif group not in self._rank_of or rank < self._rank_of[group]:
                 self._rank_of[group] = rank
-                heapq.heappush(self._ranks, (rank, group))
+                heapq.heappush(self._ranks.setdefault(group[2], []), (rank, group))
 
     def _rank(self, group: Group) -> Rank | None:
         """Of the first ready job of a group; None when it has none."""
@@ -215,7 +243,7 @@ class Board:
         if not waiting:
             self._groups.pop(group, None)
             return None
-        priority, experiment = group
+        priority, experiment, _ = group
         return -priority, self._running[experiment], self._served.get(experiment, 0), waiting[0][0], experiment
 
 

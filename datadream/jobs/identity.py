@@ -68,6 +68,20 @@ def is_alive(process: Process, proc: Path | None = None) -> bool:
     return identify(process.pid, proc) == process
 
 
+def obstacle(process: Process) -> str:
+    """Why that process can't be signalled from here, or "" when it can, or is gone."""
+    where = f"pid {process.pid} on {process.host}"
+    if process.host != socket.gethostname():
+        return f"{where}, another host"
+    try:
+        os.kill(process.pid, 0)
+    except PermissionError:
+        return f"{where}, of another user"
+    except ProcessLookupError:
+        pass
+    return ""
+
+
 def signal_group(process: Process, number: signal.Signals, proc: Path | None = None) -> bool:
     """Signal the group that `process` leads, or it alone when it leads none (it was started by hand).
 

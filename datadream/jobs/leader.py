@@ -12,9 +12,10 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from datadream import durable
-from datadream.jobs import identity
+from datadream.jobs import identity, variables
 from datadream.jobs.home import Home
 from datadream.jobs.lease import is_held, read_note
 
@@ -38,7 +39,12 @@ def is_led(home: Home) -> bool:
 
 def who_leads(home: Home) -> identity.Process | None:
     """The runner of this home; None when there is none."""
-    return identity.parse(read_note(_path(home, newest(home)))) if is_led(home) and home.path not in _ours else None
+    return identity.parse(note(home)) if is_led(home) and home.path not in _ours else None
+
+
+def note(home: Home) -> dict[str, Any]:
+    """What the newest runner wrote of itself: its process, and by name the secrets it was started with (`noted`)."""
+    return read_note(_path(home, newest(home)))
 
 
 def seems_stopped(home: Home) -> bool:
@@ -93,8 +99,8 @@ def take(home: Home, patience: float = TAKEOVER_SECONDS) -> Leadership | None:
 
 
 def _next(home: Home, number: int) -> Leadership | None:
-    note = json.dumps({**identity.myself().to_json(), "epoch": number + 1}, sort_keys=True).encode()
-    fd = durable.create_locked(_path(home, number + 1), note)
+    content = {**identity.myself().to_json(), "epoch": number + 1, "noted": variables.noted()}
+    fd = durable.create_locked(_path(home, number + 1), json.dumps(content, sort_keys=True).encode())
     if fd is None:
         return None
     for old in _epochs(home):

@@ -77,6 +77,12 @@ def after_refusal(home: Home, status: Status, settings: QueueSettings) -> list[V
     return [lost, Verdict("queued", again, REFUSED * backoff(settings, strikes), more={"retries": retries})]
 
 
+def out_of_reach(status: Status, why: str) -> str:
+    """What is said of a job whose worker was asked to stop, hasn't, and can't be ended by this runner."""
+    asked = state.STOP_REQUESTED if status.state == "cancelling" else state.PAUSE_REQUESTED
+    return f"{asked}; its worker ({why}) can't be ended from here: it stops at its next step, or end it there"
+
+
 HELD = "held after a restart of the machine"
 
 

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from datadream import durable
-from datadream.jobs import identity, lines, spawn
+from datadream.jobs import identity, lines, spawn, state, variables
 from datadream.jobs.home import Home
+from datadream.jobs.variables import Asked
 
 LOG = "worker.log"
 READY = "ready"  # what a worker says first, as of a job
@@ -22,7 +24,8 @@ class Hand:
     """A worker on a slot.
 
     It takes no job before it is `ready`. `job` is what it was given last, until that is over; one that is `leaving`
-    takes no more, and has done so since `left_at`.
+    takes no more, and has done so since `left_at`. `variables` are those it was started with, for a job that was asked
+    for with `asked`; a job that wants others gets another worker.
     """
 
     slot: str
@@ -30,6 +33,8 @@ class Hand:
     who: identity.Process
     told: int
     log_start: int = 0
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    asked: Asked = None
     job: str | None = None
     ready: bool = False
     left_at: float | None = None
@@ -104,8 +109,15 @@ class Hand:
         self.left_at = time.monotonic() if self.left_at is None else self.left_at
 
 
-def hire(home: Home, slot: str, slot_fd: int, device: str | None) -> Hand:
-    """A new worker that inherits the slot's lock, so that it, and any child of its, holds the slot."""
+def variables_for(home: Home, job_id: str, device: str | None) -> dict[str, str]:
+    """What a worker for the job is started with: the settings it was asked for with, and `device` unless it is None."""
+    request = state.read_request(home, job_id)
+    found = variables.of_worker(spawn.environment(home), request.environment, request.noted)
+    return {**found, variables.DEVICE: device} if device else found
+
+
+def hire(home: Home, slot: str, slot_fd: int, env: Mapping[str, str], asked: Asked = None) -> Hand:
+    """A new worker with these variables that inherits the slot's lock, so that it, and any child of its, holds it."""
     log = durable.make_dir(home.runner) / LOG
     start = durable.size_of(log)
     heard, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -116,7 +128,7 @@ def hire(home: Home, slot: str, slot_fd: int, device: str | None) -> Hand:
             log,
             stdin=subprocess.PIPE,
             keep=[slot_fd, told],
-            extra={"DATADREAM_DEVICE": device} if device else {},
+            env=env,
         )
     except BaseException:
         os.close(heard)
@@ -126,4 +138,4 @@ def hire(home: Home, slot: str, slot_fd: int, device: str | None) -> Hand:
     who = identity.identify(process.pid)
     if who is None:  # it is over already; that is told as of one that never was ready
         who = identity.Process(process.pid, -1, identity.boot_id(), "")
-    return Hand(slot, process, who, heard, start)
+    return Hand(slot, process, who, heard, start, env, asked)

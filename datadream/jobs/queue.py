@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,9 +13,10 @@ from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs.home import Home
 from datadream.jobs.lease import lease
+from datadream.models.gpus import DRIVER, Gpu, own_visible, read_gpus
 
 NO_SLOTS = "there is no slot: set some with `datadream queue set --slots cuda:0` or `--slots cpu:0`"
-NVIDIA = Path("/proc/driver/nvidia/gpus")
+NVIDIA = DRIVER
 Slot = Annotated[str, Field(pattern=r"^(cpu|cuda:\d{1,4}|cpu:\d{1,4})(/\d{1,4})?$")]
 
 
@@ -90,17 +90,16 @@ def in_words(error: ValidationError) -> str:
 
 
 def slots(settings: QueueSettings) -> tuple[str, ...]:
-    """The slots jobs may have: as set, else one for each NVIDIA GPU that CUDA_VISIBLE_DEVICES leaves, else the CPU."""
-    if settings.slots:
-        return settings.slots
-    try:
-        count = len(list(NVIDIA.iterdir()))
-    except OSError:
-        count = 0
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        count = min(count, len([part for part in visible.split(",") if part.strip() not in ("", "-1")]))
-    return tuple(f"cuda:{i}" for i in range(count)) or ("cpu:0",)
+    """The slots for jobs asked for here: as set, else one for each GPU that CUDA has here, else the CPU.
+
+    They are called as CUDA calls those GPUs here; see `devices` for jobs that are asked for elsewhere.
+    """
+    return settings.slots or tuple(f"cuda:{i}" for i in range(len(own_visible(machine())))) or ("cpu:0",)
+
+
+def machine() -> tuple[Gpu, ...]:
+    """The NVIDIA GPUs of this machine; () where the driver lists none."""
+    return read_gpus(NVIDIA)
 
 
 def device_of(settings: QueueSettings, slot: str) -> str | None:

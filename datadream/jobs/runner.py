@@ -17,7 +17,7 @@ import shutil
 import signal
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -25,14 +25,16 @@ from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs import identity, leader, lease, outlook, policy, queue, state, submit
 from datadream.jobs.board import Board, Seen
+from datadream.jobs.devices import Devices
 from datadream.jobs.home import Home
-from datadream.jobs.pool import Hand
+from datadream.jobs.pool import Hand, variables_for
 from datadream.jobs.recall import recall
 from datadream.jobs.registrar import Registrar
 from datadream.jobs.remote import Remotes
 from datadream.jobs.runner_log import Log
-from datadream.jobs.staff import Staff
+from datadream.jobs.staff import Staff, Wanted
 from datadream.jobs.state import Status
+from datadream.jobs.variables import Asked
 
 TICK_SECONDS = 0.2
 IDLE_SECONDS = 5.0
@@ -54,6 +56,9 @@ class Runner:
         self._settings = queue.QueueSettings()
         self._board = Board()
         self._unreadable: dict[str, int] = {}
+        self._devices = Devices(home, leads=True)
+        self._open: dict[Asked, dict[str, str | None]] = {}
+        self._fits: dict[Asked, bool] = {}
         self._queue_mtime = -1
         self._scan_at = self._sweep_at = self._starved_until = 0.0
         self._behind_since: float | None = None
@@ -77,6 +82,7 @@ class Runner:
                 self._say("another runner has taken over")
                 return False
             self._settings, wrong = queue.look(self._home)
+            self._open = {}
             if wrong:
                 self._say(wrong)
             self._collect()
@@ -88,7 +94,7 @@ class Runner:
                 self._busy_at = now
         except OSError as error:  # no descriptors, or the home is being moved: the next look tells
             self._starve(error)
-        if not self._staff.report(self._settings, self._remote.silent()) and not self._board.live:
+        if not self._staff.report(self._remote.silent()) and not self._board.live:
             return False
         return now - self._busy_at < self._idle_seconds
 
@@ -124,7 +130,8 @@ class Runner:
 
     def _collect(self) -> None:
         """Hear what workers say and clusters have done."""
-        self._board.hurry(*(job for job in self._staff.collect(self._settings) if job in self._board))
+        over = self._staff.collect(self._settings, self._devices.slots(self._settings))
+        self._board.hurry(*(job for job in over if job in self._board))
         for job_id, error in self._remote.news():
             self._board.hurry(job_id)
             if (seen := self._board.get(job_id)) is not None:
@@ -185,7 +192,7 @@ class Runner:
         if not held or seen.status.state == "lost" or seen.mtime != durable.changed_at(folder):
             self._board.hurry(job_id)
         elif seen.status.state == "cancelling" or seen.status.paused:
-            self._stop(seen.status)
+            self._note(seen, self._stop(seen.status))
         elif now - self._judged.get(job_id, 0.0) > JUDGE_SECONDS:
             self._judged[job_id] = now
             self._note(seen, policy.with_reason(seen.status, self._silence.judge(self._home, seen.status)))
@@ -234,9 +241,11 @@ class Runner:
         if status.state == "running" and not status.paused:
             self._signalled.pop((status.id, status.attempts), None)  # wanted again, it has all of the grace time again
             status = policy.with_reason(status, self._silence.judge(self._home, status))
+        status = self._with_device(status)
         self._note(seen, status)
         if status.state == "cancelling" or (status.state == "running" and status.paused):
-            self._stop(status)
+            status = self._stop(status)
+            self._note(seen, status)
         return status
 
     def _note(self, seen: Seen, status: Status) -> None:
@@ -262,23 +271,27 @@ class Runner:
             state.write_history(self._home, status.id, verdict.state, verdict.reason, status.attempts, **verdict.more)
             self._not_before[status.id] = (status.attempts, time.monotonic() + verdict.delay)
 
-    def _stop(self, status: Status) -> None:
-        """Ask its worker to stop; after the grace time, end its whole process group."""
+    def _stop(self, status: Status) -> Status:
+        """Ask its worker to stop; after the grace time, end its whole process group, or say that it is out of reach.
+
+        The worker watches for the wish itself: a signal only hurries it.
+        """
         folder, key, now = self._home.job(status.id), (status.id, status.attempts), time.monotonic()
         if status.launcher != "local":  # the cluster has its own grace time
             if key not in self._signalled:
                 self._remote.cancel(status)
                 self._signalled[key] = now
-            return
+            return status
         who = identity.parse(lease.read_note(folder / "lease")) if lease.is_held(folder / "lease") else None
         who = who or identity.parse(state.read_attempt(folder, status.attempts).get("worker") or {})
-        if who is None:
-            return
         if key not in self._signalled:
             self._signalled[key] = now
-            identity.signal_group(who, signal.SIGTERM)
-        elif now - self._signalled[key] > self._settings.grace_seconds:
-            identity.signal_group(who, signal.SIGKILL)
+            if who is not None:
+                identity.signal_group(who, signal.SIGTERM)
+        elif who is not None and now - self._signalled[key] > self._settings.grace_seconds:
+            why = "" if identity.signal_group(who, signal.SIGKILL) else identity.obstacle(who)
+            return replace(status, reason=policy.out_of_reach(status, why)) if why else status
+        return status
 
     def _finish(self, job_id: str) -> None:
         """Take it off the queue, unless it was asked for again in this very moment."""
@@ -308,17 +321,49 @@ class Runner:
         """Give ready jobs to free slots."""
         if self._settings.paused or shutil.disk_usage(self._home.path).free < outlook.ROOM_BYTES:
             return
-        for launcher, waiting in self._board.to_submit.items():
-            for job_id in list(itertools.islice(waiting, self._remote.room(launcher))):
-                with self._guarded(job_id):
-                    self._submit(job_id)
         at_work = {seen.status.slot for job_id in self._board.live if (seen := self._board.get(job_id)) is not None}
-        for hand in self._staff.free(self._settings, self._board.ready, at_work):
-            job_id = self._board.next()
-            if job_id is None:
-                break
-            with self._guarded(job_id):
-                self._start(job_id, hand, now)
+        for hand, wanted in self._staff.free(self._open_slots(), self._choose, at_work):
+            with self._guarded(wanted.job):
+                self._start(wanted.job, hand, now)
+
+    def _open_to(self, asked: Asked) -> dict[str, str | None]:
+        """As `Devices.open_to`, once a tick."""
+        if asked not in self._open:
+            self._open[asked] = self._devices.open_to(self._settings, asked)
+        return self._open[asked]
+
+    def _open_slots(self) -> tuple[str, ...]:
+        """The slots that some job that waits may have; jobs for which that has changed are looked at again."""
+        fits = {asked: bool(self._open_to(asked)) for asked in self._board.asks}
+        for asked in fits:
+            if fits[asked] != self._fits.get(asked, fits[asked]):
+                self._board.mark_ready(asked)
+        self._fits = fits
+        return tuple(
+            slot for slot in self._devices.slots(self._settings) if any(slot in self._open_to(asked) for asked in fits)
+        )
+
+    def _choose(self, slot: str, coming: Mapping[Asked, int]) -> Wanted | None:
+        """As `staff.Choose`."""
+        asks = [
+            asked
+            for asked in self._board.asks
+            if slot in self._open_to(asked) and self._board.ready_with(asked) > coming.get(asked, 0)
+        ]
+        job_id = self._board.next(asks)
+        seen = self._board.get(job_id) if job_id is not None else None
+        if job_id is None or seen is None:
+            return None
+        asked = seen.status.asked
+        return Wanted(job_id, asked, variables_for(self._home, job_id, self._open_to(asked)[slot]))
+
+    def _with_device(self, status: Status) -> Status:
+        """With why no slot is open to a job that waits for nothing else, or without when one is."""
+        if status.state != "queued" or status.paused or status.native or status.launcher != "local":
+            return status
+        if not self._open_to(status.asked):
+            return replace(status, reason=self._devices.why_none(self._settings, status.asked))
+        return replace(status, reason="") if status.reason.startswith(state.NO_DEVICE) else status
 
     def _is_ready(self, status: Status, now: float) -> bool:
         if status.state != "queued" or status.paused or status.native:

@@ -11,7 +11,9 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from datadream import durable, locks
@@ -21,6 +23,7 @@ from datadream.jobs.home import Home
 from datadream.jobs.pool import Hand, hire
 from datadream.jobs.queue import QueueSettings
 from datadream.jobs.trouble import Desk, Trouble
+from datadream.jobs.variables import Asked
 
 FAILURES_MAX = 3  # workers in a row that end before they are ready
 PATIENCE_SECONDS = 15.0  # with what won't pass by itself, before the runner leaves
@@ -28,6 +31,19 @@ RETRY_SECONDS = 1.0
 KEPT_SECONDS = 3.0  # a slot that is taken without a job for longer is looked into
 LOOK_SECONDS = 10.0  # between two such looks: they go through all processes
 SLOW_SECONDS = 60.0  # until a worker that isn't ready is told of
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A job for a slot: the settings it was asked for with, and the variables that makes for its worker."""
+
+    job: str
+    asked: Asked
+    variables: Mapping[str, str]
+
+
+Choose = Callable[[str, Mapping[Asked, int]], Wanted | None]
+"""The job that is to have a slot, when as many of each kind are as good as given to other workers; None for none."""
 
 
 class Staff:
@@ -42,6 +58,7 @@ class Staff:
         self._hired_at: dict[str, float] = {}
         self._slots: dict[str, str] = {}
         self._kept: dict[str, tuple[float, float]] = {}  # since when, and when it was looked into
+        self._open: Collection[str] = ()
         self._failures = 0
         self._why, self._gone = "", ""
         self._since: float | None = None  # since when no worker can be had
@@ -53,17 +70,19 @@ class Staff:
         """Descriptors that can be read when a worker has something to say."""
         return [hand.told for hand in self._hands.values()]
 
-    def collect(self, settings: QueueSettings) -> list[str]:
-        """Jobs that are over, as workers say or by their end. Those that are to leave and don't are ended."""
+    def collect(self, settings: QueueSettings, slots: Collection[str]) -> list[str]:
+        """Jobs that are over, as workers say or by their end. Those that are to leave and don't are ended.
+
+        A worker on none of `slots` finishes what it has.
+        """
         over: list[str] = []
-        wanted = queue.slots(settings)
         for slot, hand in list(self._hands.items()):
             was_ready = hand.ready
             over += hand.listen()
             if hand.ready and not was_ready:
                 self._failures, self._why, self._since, self._proved = 0, "", None, True
                 self._slots.pop(slot, None)
-            if slot not in wanted and hand.job is None and not hand.leaving:
+            if slot not in slots and hand.job is None and not hand.leaving:
                 hand.dismiss()
             hand.hurry(settings.grace_seconds)
             if hand.gone:
@@ -74,25 +93,34 @@ class Staff:
                 del self._hands[slot]
         return over
 
-    def free(self, settings: QueueSettings, wanted: int, at_work: Collection[str]) -> Iterator[Hand]:
-        """Workers that can take one of `wanted` jobs now; more are hired where slots are free.
+    def free(self, slots: Collection[str], choose: Choose, at_work: Collection[str]) -> Iterator[tuple[Hand, Wanted]]:
+        """Workers that can take a job now, with that job; more are hired where slots are free.
 
+        `slots` are those that some job that waits may have; with none, nobody is missed. A worker with other settings
+        than the job was asked for with makes room for another, unless one is on its way to a slot for that job.
         `at_work` are the slots of jobs that run: nobody need wonder why those are taken.
         """
-        slots = queue.slots(settings)
+        self._open = slots
         self._slots = {slot: said for slot, said in self._slots.items() if slot in slots and slot not in at_work}
-        if not wanted:
+        if not slots:
             self._slots, self._kept, self._failures, self._why, self._since = {}, {}, 0, "", None
             self._proved = True
-        coming = sum(not hand.ready for hand in self._hands.values())
+        coming = Counter(hand.asked for hand in self._hands.values() if not hand.ready)
         for slot in slots:
             hand = self._hands.get(slot)
-            if wanted and hand and hand.ready and hand.job is None and not hand.leaving and not hand.gone:
-                wanted -= 1
-                yield hand
+            if hand and hand.ready and hand.job is None and not hand.leaving and not hand.gone:
+                wanted = choose(slot, {})
+                if wanted is not None and wanted.variables != hand.variables:
+                    wanted = choose(slot, coming)
+                if wanted is not None and wanted.variables != hand.variables:
+                    hand.dismiss()
+                elif wanted is not None:
+                    yield hand, wanted
         for slot in slots:
-            if wanted > coming and slot not in self._hands and self._hire(settings, slot, slot in at_work):
-                coming += 1
+            if slot not in self._hands and time.monotonic() >= self._retry_at.get(slot, 0.0):
+                wanted = choose(slot, coming)
+                if wanted is not None and self._hire(slot, wanted, slot in at_work):
+                    coming[wanted.asked] += 1
 
     def starve(self, error: Exception) -> None:
         """Something that everything needs isn't to be had: room on the disk, descriptors, memory."""
@@ -102,9 +130,9 @@ class Staff:
         if getattr(error, "errno", 0) in durable.NO_RESOURCES:
             self._since = self._since or now
 
-    def report(self, settings: QueueSettings, launchers: dict[str, str]) -> bool:
+    def report(self, launchers: dict[str, str]) -> bool:
         """Tell what keeps jobs from starting; whether it makes sense to stay."""
-        now, slots = time.monotonic(), queue.slots(settings)
+        now, slots = time.monotonic(), self._open
         late = self._since is not None and now - self._since > PATIENCE_SECONDS
         if now > self._starved_until and not self._failures and self._why:
             self._why, self._since = "", None
@@ -134,11 +162,9 @@ class Staff:
         self._hands = {}
         self._desk.close()
 
-    def _hire(self, settings: QueueSettings, slot: str, at_work: bool) -> bool:
-        """Take the slot and start a worker on it; False, and why, when that can't be."""
+    def _hire(self, slot: str, wanted: Wanted, at_work: bool) -> bool:
+        """Take the slot and start a worker for that job on it; False, and why, when that can't be."""
         now = time.monotonic()
-        if now < self._retry_at.get(slot, 0.0):
-            return False
         self._retry_at[slot] = now + RETRY_SECONDS
         if not Path(sys.executable).exists():
             again = "run any `datadream` command that starts jobs from the environment there is now"
@@ -155,7 +181,7 @@ class Staff:
             return False
         self._kept.pop(slot, None)
         try:
-            self._hands[slot] = hire(self._home, slot, fd, queue.device_of(settings, slot))
+            self._hands[slot] = hire(self._home, slot, fd, wanted.variables, wanted.asked)
         except (OSError, UserError) as error:
             self._refused(error, "", now)
             return False

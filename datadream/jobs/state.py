@@ -16,11 +16,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from datadream import durable
 from datadream.canonical import ID_LENGTH
 from datadream.errors import UserError
-from datadream.jobs import identity, outlook, trouble
+from datadream.jobs import identity, outlook, trouble, variables
 from datadream.jobs.home import Home, Kind
 from datadream.jobs.lease import is_held
 from datadream.jobs.lines import from_end
 from datadream.jobs.spec import JobSpec
+from datadream.jobs.variables import Asked
 
 M = TypeVar("M", bound=BaseModel)
 State = Literal["queued", "blocked", "running", "cancelling", "done", "failed", "cancelled", "lost"]
@@ -28,7 +29,9 @@ STATES: tuple[State, ...] = get_args(State)
 SPEC_BYTES = 8 << 20  # a spec lists classes, prompts and what it leaves out
 HISTORY_BYTES = 1 << 20  # of changes of state, the newest: some five thousand
 TAIL_BYTES = 16384
+NO_DEVICE = "waits for a device"  # how the reason of a job begins that no slot fits
 PAUSED = "paused"  # how the reason of a paused job begins
+STOP_REQUESTED, PAUSE_REQUESTED = "stop requested", "pause requested"
 FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
 ROLES: dict[str, Kind] = {"set": "set", "adapter": "adapter", "synthetic": "synthetic", "shard": "shard"}
 
@@ -46,6 +49,8 @@ class Request(BaseModel):
     launcher: str = "local"
     resources: dict[str, Any] = {}
     shards: tuple[str, ...] = ()
+    environment: dict[str, str] | None = None  # the settings of whoever asked; None of a version that kept none
+    noted: tuple[str, ...] = ()  # what was set besides, and is not written: tokens, proxies
 
 
 class Control(BaseModel):
@@ -84,6 +89,7 @@ class Status:
     started: str = ""
     ended: str = ""
     seconds: float | None = None
+    asked: Asked = None
 
     @property
     def final(self) -> bool:
@@ -267,6 +273,7 @@ def _derive(home: Home, job_id: str, spec: JobSpec, held: str | None) -> Status:
         started=str(read_attempt(folder, 1).get("at", "")) if count else "",
         ended=str(lines[-1].get("at", "")) if lines and lines[-1].get("state") in FINAL else "",
         seconds=_seconds(events),
+        asked=variables.of_request(request.environment),
     )
     state, reason = _state(home, spec, folder, request, control, count, attempt, lines)
     if state in ("queued", "cancelled") and attempt.get("launcher", "local") != "local":
@@ -335,12 +342,13 @@ def _state(
     settled = any(line.get("attempt") == count and line.get("state") not in ("running", "cancelling") for line in lines)
     worker = identity.parse(attempt.get("worker") or {})
     if is_held(folder / "lease") or (count and not settled and worker and identity.is_alive(worker)):
+        said = {str(last.get("state")): str(last.get("reason", ""))} if last.get("attempt") == count else {}
         if control.cancel:
-            return "cancelling", "asked to stop"
+            return "cancelling", said.get("cancelling", STOP_REQUESTED)
+        running = said.get("running", "")
         if control.paused:
-            return "running", "stops at its next checkpoint, to pause"
-        told = last.get("state") == "running" and last.get("attempt") == count
-        return "running", str(last.get("reason", "")) if told else ""
+            return "running", running if running.startswith(PAUSE_REQUESTED) else PAUSE_REQUESTED
+        return "running", running
     if there and not waits:
         return "done", "its result.json is missing; the artifact is there"
     if control.cancel:

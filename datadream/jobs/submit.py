@@ -9,12 +9,13 @@ from typing import Any
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import state
+from datadream.jobs import state, variables
 from datadream.jobs.home import Home
 from datadream.jobs.launchers import resources_for
 from datadream.jobs.lease import is_held, lease
 from datadream.jobs.spec import JobSpec
 from datadream.jobs.state import Control, Request
+from datadream.models.environment import device_asked
 from datadream.models.makes import resolution_of
 
 
@@ -27,7 +28,8 @@ def missing(home: Home, specs: Sequence[JobSpec]) -> list[JobSpec]:
 def check(
     home: Home, specs: Sequence[JobSpec], launcher: str = "local", resources: Mapping[str, Any] | None = None
 ) -> None:
-    """Raise UserError, before anything is written, for what `submit` would: no room, or a wrong `cluster.toml`."""
+    """Raise UserError, before anything is written, for what `submit` would: no room, wrong device or `cluster.toml`."""
+    device_asked()
     if specs:
         home.need(sum(bytes_needed(spec) for spec in specs), "what is asked")
     if launcher != "local":
@@ -50,7 +52,9 @@ def submit(
     """Queue every missing artifact of `specs` (inputs before users); the ids of their jobs.
 
     A job that is queued already stays as it is; one that is paused or being cancelled goes on; one that failed or
-    was cancelled is tried again. Raises UserError when there isn't room for what is asked, or `cluster.toml` is wrong.
+    was cancelled is tried again. The settings of this process that a job's worker reads go with the request
+    (`variables`). Raises UserError when there isn't room for what is asked, or `cluster.toml` or DATADREAM_DEVICE is
+    wrong.
     """
     todo = missing(home, specs)
     check(home, todo, launcher, resources)
@@ -77,6 +81,8 @@ def submit(
             launcher=launcher,
             resources=dict(resources or {}),
             shards=tuple((shards or {}).get(spec.id, ())),
+            environment=variables.kept(),
+            noted=variables.noted(),
         )
         durable.write_json(folder / "request.json", request.model_dump(mode="json"))
         if (folder / "spec.json").exists():
@@ -112,7 +118,11 @@ def set_priority(home: Home, job_id: str, priority: int) -> None:
 
 
 def retry(home: Home, job_id: str) -> None:
-    """Try a failed or cancelled job again, from its checkpoint. Raises UserError when it is not over, or done."""
+    """Try a failed or cancelled job again, from its checkpoint, with the settings of this process.
+
+    Raises UserError when it is not over, or done.
+    """
+    device_asked()
     found = state.derive(home, job_id)
     spec = state.read_spec(home, job_id)
     if not found.final and found.state != "lost":
@@ -123,6 +133,10 @@ def retry(home: Home, job_id: str) -> None:
     if found.state == "done" and home.has(spec.kind, spec.id):
         raise UserError(f"the job {job_id[:8]} is done", hint="to make it anew beside the old, use `run --force`")
     folder = home.job(job_id)
+    request = state.read_request(home, job_id)
+    asked = request.model_copy(update={"environment": variables.kept(), "noted": variables.noted()})
+    if asked != request:
+        durable.write_json(folder / "request.json", asked.model_dump(mode="json"))
     durable.remove_file(folder / "error.json")
     durable.remove_file(folder / "result.json")
     _control(home, job_id, lambda old: {"cancel": False, "paused": False, "reason": "", "retries": old.retries + 1})

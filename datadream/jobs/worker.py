@@ -23,15 +23,17 @@ from typing import Any
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import identity, state
+from datadream.jobs import identity, state, variables
 from datadream.jobs.artifacts import open_artifact, publish
 from datadream.jobs.events import Journal
 from datadream.jobs.home import Home
 from datadream.jobs.lease import lease
+from datadream.jobs.losses import differences
 from datadream.jobs.pool import READY
 from datadream.jobs.provenance import Masked, describe_environment, masked
 from datadream.jobs.sets import load_set
 from datadream.jobs.spec import JobSpec
+from datadream.jobs.wishes import loading, watched
 from datadream.models.environment import prepare_environment
 from datadream.stages.emit import Emit, Event, Stopped, stopping
 from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings, RehearseSettings
@@ -45,6 +47,8 @@ ROOM_BYTES = 16 << 20
 RESERVE = ".reserve"
 # torch's CPU allocator, cuBLAS, cuDNN and safetensors say it in plain errors
 NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+# of a hub that does not know who asks, or of a proxy
+REFUSED = (401, 403, 404, 407)
 # by name: which of urllib, requests, httpx and its successors a library loads by is its own affair
 UNREACHABLE = {"ConnectionError", "TimeoutError", "Timeout", "TimeoutException", "NetworkError", "RemoteProtocolError",
     "gaierror"}  # fmt: skip
@@ -100,7 +104,8 @@ class Worker:
 
     def _stop(self, *_: object) -> None:
         stopping.set()
-        if not self._busy:
+        if not self._busy or loading.is_set():
+            loading.clear()  # once: what it then writes down isn't interrupted
             raise Stopped
 
     def _run_safely(self, turn: Turn) -> int:
@@ -108,7 +113,9 @@ class Worker:
         attempt = turn.attempt
         try:
             _redirect(folder / "log.txt")
-            with lease(folder / "lease", print_line, seconds=math.inf):
+            loading.set()
+            _settle(folder, attempt)
+            with watched(self._home, turn.job), lease(folder / "lease", print_line, seconds=math.inf):
                 if attempt is None:
                     attempt = _claim(self._home, turn.job)
                 durable.remove_file(folder / "error.json")
@@ -123,6 +130,8 @@ class Worker:
             failure: Exception = error
         except Exception as error:  # noqa: BLE001 - the edge of the process: everything is written down, then it leaves
             failure = error
+        finally:
+            loading.clear()
         return _write_failure(folder, failure, state.attempts(folder) if attempt is None else attempt)
 
 
@@ -131,6 +140,18 @@ def _end_when_asked() -> None:
     with suppress(ValueError):  # not in the main thread
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
+
+
+def _settle(folder: Path, attempt: int | None) -> None:
+    """Take on the settings a cluster's job was asked for with; of one that is started by hand say which are others."""
+    request = state.read_model(folder / "request.json", state.Request)
+    if attempt is not None and state.read_attempt(folder, attempt).get("launcher", "local") != "local":
+        variables.adopt(request.environment, request.noted)
+        prepare_environment()
+    elif attempt is None and request.environment is not None:
+        told = differences(request.environment, variables.kept())
+        if told:
+            print_line(f"runs with the settings of this shell, not all as it was asked for: {told}")
 
 
 def print_line(text: str) -> None:
@@ -150,6 +171,7 @@ def _claim(home: Home, job_id: str) -> int:
 def _write_failure(folder: Path, failure: Exception, attempt: int) -> int:
     """Leave error.json: what happened, of which kind, and so whether trying again may help."""
     kind, text, status = _judge(failure, folder)
+    text += _for_want(folder, failure)
     try:
         durable.remove_file(folder / RESERVE)
         durable.write_json(folder / "error.json", {"kind": kind, "message": masked(text), "attempt": attempt})
@@ -172,6 +194,18 @@ def _judge(failure: Exception, folder: Path) -> tuple[str, str, int]:
     if isinstance(failure, UserError):
         return "user", str(failure), EXIT_USER
     return "unexpected", f"{type(failure).__name__}: {failure}", EXIT_FAILED
+
+
+def _for_want(folder: Path, failure: Exception) -> str:
+    """What was set where the job was asked for and not here, when that may be why the hub or the network refused."""
+    refused = any(_http_status(error) in REFUSED for error in durable.causes(failure)) or _is_network(failure)
+    request = state.read_model(folder / "request.json", state.Request)
+    missing = [name for name in request.noted if not os.environ.get(name)] if refused else []
+    if not missing:
+        return ""
+    names, be = ", ".join(missing), "was" if len(missing) == 1 else "were"
+    advice = f"run `datadream queue restart` where it is set, then `datadream job retry {folder.name[:8]}`"
+    return f"; {names} {be} set when this job was asked for, but the runner was started without: {advice}"
 
 
 def _is_memory(failure: BaseException) -> bool:
@@ -224,6 +258,7 @@ def _run(home: Home, job_id: str, attempt: int) -> None:
             _write_environment(folder)
             staged = durable.make_dir(home.staging(spec.kind, spec.id))
             result = _stage(home, spec, staged, durable.make_dir(folder / "checkpoint"), _with_room(home, journal.emit))
+            loading.clear()
             origin = {"job": job_id, "seconds": round(journal.seconds, 2), **_device(), **result}
             publish(home, spec.kind, spec.id, spec.model_dump(mode="json"), origin)
         if not journal.done:
@@ -243,6 +278,7 @@ def _with_room(home: Home, emit: Emit) -> Emit:
 
     def checked(event: Event) -> None:
         nonlocal looked
+        loading.clear()
         emit(event)
         if time.monotonic() - looked > ROOM_SECONDS:
             looked = time.monotonic()
@@ -253,7 +289,7 @@ def _with_room(home: Home, emit: Emit) -> Emit:
 
 
 def _write_environment(folder: Path) -> None:
-    durable.write_json(folder / "environment.json", describe_environment())
+    durable.write_json(folder / "environment.json", {**describe_environment(), **variables.recorded()})
 
 
 def _device() -> dict[str, str | int]:

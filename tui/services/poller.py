@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
-from datadream.jobs import leader, queue, state, watch
+from datadream.jobs import devices, leader, queue, state, watch
 from datadream.jobs.lines import Tail
 from tui.services.data import Data
 from tui.services.snapshot import Device, Host, JobRow, LiveJob, Snapshot
@@ -127,7 +127,7 @@ class Poller:
             host=self._host,
             led=led,
             paused=settings.paused,
-            slots=queue.slots(settings),
+            slots=devices.shown(self._home, settings),
             version=version,
             trouble=trouble,
             problems=self._problems,
