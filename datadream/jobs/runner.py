@@ -17,7 +17,7 @@ import shutil
 import signal
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -25,16 +25,15 @@ from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs import identity, leader, lease, outlook, policy, queue, state, submit
 from datadream.jobs.board import Board, Seen
-from datadream.jobs.devices import Devices
 from datadream.jobs.home import Home
-from datadream.jobs.pool import Hand, variables_for
+from datadream.jobs.openings import Openings
+from datadream.jobs.pool import Hand
 from datadream.jobs.recall import recall
 from datadream.jobs.registrar import Registrar
 from datadream.jobs.remote import Remotes
 from datadream.jobs.runner_log import Log
-from datadream.jobs.staff import Staff, Wanted
+from datadream.jobs.staff import Staff
 from datadream.jobs.state import Status
-from datadream.jobs.variables import Asked
 
 TICK_SECONDS = 0.2
 IDLE_SECONDS = 5.0
@@ -56,9 +55,7 @@ class Runner:
         self._settings = queue.QueueSettings()
         self._board = Board()
         self._unreadable: dict[str, int] = {}
-        self._devices = Devices(home, leads=True)
-        self._open: dict[Asked, dict[str, str | None]] = {}
-        self._fits: dict[Asked, bool] = {}
+        self._openings = Openings(home, self._board)
         self._queue_mtime = -1
         self._scan_at = self._sweep_at = self._starved_until = 0.0
         self._behind_since: float | None = None
@@ -82,7 +79,7 @@ class Runner:
                 self._say("another runner has taken over")
                 return False
             self._settings, wrong = queue.look(self._home)
-            self._open = {}
+            self._openings.look(self._settings)
             if wrong:
                 self._say(wrong)
             self._collect()
@@ -130,7 +127,7 @@ class Runner:
 
     def _collect(self) -> None:
         """Hear what workers say and clusters have done."""
-        over = self._staff.collect(self._settings, self._devices.slots(self._settings))
+        over = self._staff.collect(self._settings, self._openings.all)
         self._board.hurry(*(job for job in over if job in self._board))
         for job_id, error in self._remote.news():
             self._board.hurry(job_id)
@@ -241,7 +238,7 @@ class Runner:
         if status.state == "running" and not status.paused:
             self._signalled.pop((status.id, status.attempts), None)  # wanted again, it has all of the grace time again
             status = policy.with_reason(status, self._silence.judge(self._home, status))
-        status = self._with_device(status)
+        status = self._openings.explain(status)
         self._note(seen, status)
         if status.state == "cancelling" or (status.state == "running" and status.paused):
             status = self._stop(status)
@@ -321,49 +318,14 @@ class Runner:
         """Give ready jobs to free slots."""
         if self._settings.paused or shutil.disk_usage(self._home.path).free < outlook.ROOM_BYTES:
             return
+        for launcher, waiting in self._board.to_submit.items():
+            for job_id in list(itertools.islice(waiting, self._remote.room(launcher))):
+                with self._guarded(job_id):
+                    self._submit(job_id)
         at_work = {seen.status.slot for job_id in self._board.live if (seen := self._board.get(job_id)) is not None}
-        for hand, wanted in self._staff.free(self._open_slots(), self._choose, at_work):
+        for hand, wanted in self._staff.free(self._openings.slots(), self._openings.choose, at_work):
             with self._guarded(wanted.job):
                 self._start(wanted.job, hand, now)
-
-    def _open_to(self, asked: Asked) -> dict[str, str | None]:
-        """As `Devices.open_to`, once a tick."""
-        if asked not in self._open:
-            self._open[asked] = self._devices.open_to(self._settings, asked)
-        return self._open[asked]
-
-    def _open_slots(self) -> tuple[str, ...]:
-        """The slots that some job that waits may have; jobs for which that has changed are looked at again."""
-        fits = {asked: bool(self._open_to(asked)) for asked in self._board.asks}
-        for asked in fits:
-            if fits[asked] != self._fits.get(asked, fits[asked]):
-                self._board.mark_ready(asked)
-        self._fits = fits
-        return tuple(
-            slot for slot in self._devices.slots(self._settings) if any(slot in self._open_to(asked) for asked in fits)
-        )
-
-    def _choose(self, slot: str, coming: Mapping[Asked, int]) -> Wanted | None:
-        """As `staff.Choose`."""
-        asks = [
-            asked
-            for asked in self._board.asks
-            if slot in self._open_to(asked) and self._board.ready_with(asked) > coming.get(asked, 0)
-        ]
-        job_id = self._board.next(asks)
-        seen = self._board.get(job_id) if job_id is not None else None
-        if job_id is None or seen is None:
-            return None
-        asked = seen.status.asked
-        return Wanted(job_id, asked, variables_for(self._home, job_id, self._open_to(asked)[slot]))
-
-    def _with_device(self, status: Status) -> Status:
-        """With why no slot is open to a job that waits for nothing else, or without when one is."""
-        if status.state != "queued" or status.paused or status.native or status.launcher != "local":
-            return status
-        if not self._open_to(status.asked):
-            return replace(status, reason=self._devices.why_none(self._settings, status.asked))
-        return replace(status, reason="") if status.reason.startswith(state.NO_DEVICE) else status
 
     def _is_ready(self, status: Status, now: float) -> bool:
         if status.state != "queued" or status.paused or status.native:
