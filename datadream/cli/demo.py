@@ -42,8 +42,7 @@ def demo(
     planned = ask.plan(opened, request)
     runs = planned.runs
     jobs = ask.submit(opened, planned)
-    begin(opened, jobs)
-    follow_jobs(opened, jobs, quiet)
+    follow_jobs(opened, jobs, quiet, watch=begin(opened, jobs))
     ids = {run.id for run in runs}
     print_table(opened, ids, "table")
     first = [run for run in runs if run.set.id == runs[0].set.id]

@@ -58,8 +58,8 @@ def rehearse(
         launcher=launcher,
         max_attempts=max_attempts,
     )
-    begin(opened, queued)
+    watch = begin(opened, queued)
     if not detach:
-        follow_jobs(opened, queued, quiet or json)
+        follow_jobs(opened, queued, quiet or json, watch=watch)
     if json:
         typer.echo(library.dumps({"jobs": queued}))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from datadream.jobs.ask import Plan
     from datadream.jobs.home import Home
+    from datadream.jobs.watch import Watch
 
 
 def run(
@@ -100,7 +101,7 @@ def run(
     planned = ask.plan(opened, request, methods)
     jobs = ask.submit(opened, planned)
     runs = planned.runs
-    begin(opened, jobs)
+    watch = begin(opened, jobs)
     if detach:
         if json:
             typer.echo(library.dumps({"jobs": jobs, "runs": [entry.id for entry in runs]}))
@@ -109,7 +110,7 @@ def run(
         else:
             typer.echo("nothing to do: everything is there; see `datadream compare`")
         return
-    follow_jobs(opened, jobs, quiet or json)
+    follow_jobs(opened, jobs, quiet or json, watch=watch)
     if json:
         typer.echo(library.dumps({"jobs": jobs, "runs": [entry.id for entry in runs]}))
         return
@@ -162,18 +163,22 @@ class Cancelled(Exception):
     """Ctrl-C, and the answer that the jobs are to be cancelled."""
 
 
-def begin(home: Home, jobs: Sequence[str]) -> None:
-    """See to it that somebody works on `jobs`, and say which settings of this shell they go without."""
-    from datadream.jobs import spawn
+def begin(home: Home, jobs: Sequence[str]) -> Watch:
+    """See to it that somebody works on `jobs`, and say which settings of this shell they go without.
+
+    The watch is for `follow_jobs`.
+    """
     from datadream.jobs.losses import losses
+    from datadream.jobs.watch import Watch
     from datadream.text import shown
 
-    spawn.ensure_runner(home)
+    watch = Watch(home)
     for text in losses(home, jobs):
         typer.echo(f"warning: {shown(text)}", err=True)
+    return watch
 
 
-def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool, asks: bool = True) -> None:
+def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool, asks: bool = True, watch: Watch | None = None) -> None:
     """Show the jobs' progress until they are over. Raises what the first failure says.
 
     Ctrl-C raises Detached and the jobs go on; where it `asks`, on a terminal, they may be cancelled, which raises
@@ -188,7 +193,7 @@ def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool, asks: bool = True)
     while True:
         try:
             with following(titles, quiet) as on_event:
-                failure = follow.failure(home, follow.follow(home, jobs, on_event))
+                failure = follow.failure(home, follow.follow(home, jobs, on_event, watch=watch))
             break
         except KeyboardInterrupt:
             answer = _ask() if asks else "detach"

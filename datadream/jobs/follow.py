@@ -33,17 +33,18 @@ def follow(
     on_event: OnEvent,
     *,
     timeout: float | None = None,
+    watch: Watch | None = None,
 ) -> list[Status]:
     """Hand on what jobs tell until all are over or can't go on; their statuses then, or at `timeout` seconds.
 
     Changes of state come as {"kind": "state", "state", "reason", "attempt"}; why no job starts at all as {"kind":
     "notice", "text"}, of any of them. A runner that died meanwhile is replaced. Raises UserError when none can be had,
-    or none that can start a job.
+    or none that can start a job. `watch` is one that has begun already.
     """
     jobs = {job_id: _Followed(home, job_id) for job_id in dict.fromkeys(job_ids)}
     waiting = dict.fromkeys(jobs)
     began = checked = time.monotonic()
-    watch = Watch(home)
+    watch = watch or Watch(home)
     rounds = itertools.cycle(list(jobs) or [""])
     said = ""
     while waiting:

@@ -1,4 +1,4 @@
-"""Which slots are open to the jobs that wait, by the settings they were asked for with, and which of them has one next."""
+"""Which slots are open to jobs that wait, by the settings they were asked for with, and which job has one next."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from datadream.jobs.variables import Asked
 
 
 class Openings:
-    """For the runner, which has it `look` at the settings in every tick. Costs grow with kinds of settings, not jobs."""
+    """For the runner, which has it `look` in every tick. Costs grow with the kinds of settings, not with the jobs."""
 
     def __init__(self, home: Home, board: Board) -> None:
         self._home, self._board = home, board
