@@ -387,7 +387,7 @@ def quiet(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
 
 
 def asked(**given: str) -> variables.Asked:
-    return variables.of_devices(given)
+    return variables.of_request(given)
 
 
 AUTO = QueueSettings()

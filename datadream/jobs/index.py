@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlmodel import Session
@@ -21,7 +21,7 @@ from sqlmodel import Session
 from datadream import durable, locks
 from datadream.canonical import short_id
 from datadream.jobs import outlook, rows, state
-from datadream.jobs.home import Home
+from datadream.jobs.home import Home, Kind
 from store import queries, writes
 from store import registry as store
 from store.registry import Registry
@@ -139,8 +139,11 @@ def follow(home: Home, registry: Registry, job_ids: Collection[str], held: str) 
         writes.hold(session, held)
         for job_id in sorted(job_ids):
             _job(home, look, job_id, session)
-            kind = writes.kind_of(session, job_id)
-            if kind and home.has(kind, job_id):
+            made = writes.kind_of(session, job_id)
+            if made not in KINDS:
+                continue
+            kind = cast(Kind, made)
+            if home.has(kind, job_id):
                 place = f"artifacts/{kind}/{job_id}"
                 mtime = durable.changed_at(home.path / place)
                 if writes.read_mark(session, place) != mtime:

@@ -27,8 +27,8 @@ class QueueSettings(BaseModel):
     slots: tuple[Slot, ...] = ()
     paused: bool = False
     reboot: Literal["hold", "resume"] = "hold"
-    grace_seconds: float = Field(30.0, ge=0)
-    retry_seconds: float = Field(2.0, ge=0)
+    grace_seconds: float = Field(default=30.0, ge=0)
+    retry_seconds: float = Field(default=2.0, ge=0)
 
 
 def look(home: Home) -> tuple[QueueSettings, str]:

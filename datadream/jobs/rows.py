@@ -199,7 +199,7 @@ def name_rows(home: Home, path: Path) -> list[Row]:
 
 def label_rows(home: Home, path: Path) -> list[Row]:
     """Tags and a note."""
-    _read(path)
+    _read(path, durable.RECORD_BYTES)
     labels = read_labels(home, path.stem)
     rows: list[Row] = [Tag(subject=path.stem, label=word) for word in sorted(set(labels.tags))]
     return rows + ([Note(subject=path.stem, text=labels.note, updated=labels.updated)] if labels.note else [])
@@ -219,9 +219,9 @@ def _model(spec: dict[str, Any]) -> str:
     return str(model.get("location", "")) if isinstance(model, dict) else ""
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, limit: int = durable.MOST_BYTES) -> dict[str, Any]:
     try:
-        found = json.loads(durable.read_bytes(path))
+        found = json.loads(durable.read_bytes(path, limit))
     except OSError as error:
         raise ValueError(error.strerror or "can't be read") from error
     if not isinstance(found, dict):

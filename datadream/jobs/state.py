@@ -280,8 +280,10 @@ def _derive(home: Home, job_id: str, spec: JobSpec, held: str | None) -> Status:
         settled = any(line.get("attempt") == count and line.get("state") == "lost" for line in lines)
         base = replace(base, native="" if settled else read_native(folder, count))
     if state == "queued" and not reason:
-        reason = _native_reason(home, request.launcher, base.native) if base.native else held
-        reason = outlook.held_up(home, request.launcher) if reason is None else reason
+        if base.native:
+            reason = _native_reason(home, request.launcher, base.native)
+        else:
+            reason = outlook.held_up(home, request.launcher) if held is None else held
     return replace(base, state=state, reason=reason)
 
 
