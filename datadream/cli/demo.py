@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from datadream.cli.options import HomeOption, QuietOption, numbers
+from datadream.cli.options import HomeOption, QuietOption, numbers, read_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,13 +22,15 @@ PER_CLASS = 4  # images a cell of the picture
 def demo(
     shots: Annotated[str, typer.Option(help="Real images a class, as 1,4,16.")] = "4",
     seeds: Annotated[str, typer.Option(help="Draws, as 1,5,10.")] = "1",
-    json: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", parser=read_path, metavar="PATH", help="Write the rows to this file.")
+    ] = None,
     quiet: QuietOption = False,
     home: HomeOption = None,
 ) -> None:
     """Zero-shot, real-only, name-only, DataDream dset and cls on the built-in handwritten digits."""
     from datadream.cli.compare import print_table, write_json_rows
-    from datadream.cli.run import follow_jobs
+    from datadream.cli.run import begin, follow_jobs
     from datadream.errors import UserError
     from datadream.jobs import ask
     from datadream.jobs.home import open_home
@@ -39,7 +41,8 @@ def demo(
     opened = open_home(home)
     planned = ask.plan(opened, request)
     runs = planned.runs
-    follow_jobs(opened, ask.submit(opened, planned), quiet)
+    jobs = ask.submit(opened, planned)
+    follow_jobs(opened, jobs, quiet, watch=begin(opened, jobs))
     ids = {run.id for run in runs}
     print_table(opened, ids, "table")
     first = [run for run in runs if run.set.id == runs[0].set.id]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -34,11 +35,17 @@ def following(titles: Mapping[str, str], quiet: bool) -> Iterator[Follow]:
     titles = {job_id: shown(title) for job_id, title in titles.items()}
     console = Console(stderr=True)
     if quiet:
-        yield lambda spec, event: None
+        yield lambda spec, event: tell_notice(event)
     elif console.is_terminal:
         yield from _bars(console, titles)
     else:
         yield from _lines(console, titles)
+
+
+def tell_notice(event: Event) -> None:
+    """Say why no job starts, on stderr; nothing of any other event."""
+    if event.get("kind") == "notice":
+        typer.echo(f"datadream: {shown(str(event['text']))}", err=True)
 
 
 def _bars(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
@@ -56,6 +63,9 @@ def _bars(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
 
         def follow(spec: JobSpec, event: Event) -> None:
             kind = event.get("kind")
+            if kind == "notice":
+                progress.console.print(f"[yellow]nothing starts[/] {escape(shown(str(event['text'])))}")
+                return
             if spec.id not in tasks:
                 tasks[spec.id] = progress.add_task(escape(titles[spec.id]), total=None, note="")
             task = tasks[spec.id]
@@ -85,7 +95,9 @@ def _lines(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
         nonlocal finished
         kind, title = event.get("kind"), titles[spec.id]
         text = ""
-        if kind == "started":
+        if kind == "notice":
+            tell_notice(event)
+        elif kind == "started":
             text = f"start {title}"
         elif kind == "state" and event["state"] in TOLD and event["reason"]:
             text = f"{event['state']} {title}: {shown(event['reason'])}"

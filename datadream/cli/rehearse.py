@@ -30,8 +30,7 @@ def rehearse(
     """Queue jobs that only count: they go through slots, checkpoints and retries as real ones do."""
     import json as library
 
-    from datadream.cli.run import follow_jobs
-    from datadream.jobs import spawn
+    from datadream.cli.run import begin, follow_jobs
     from datadream.jobs.home import open_home
     from datadream.jobs.launchers import check_launcher
     from datadream.jobs.spec import JobSpec
@@ -59,9 +58,8 @@ def rehearse(
         launcher=launcher,
         max_attempts=max_attempts,
     )
-    if detach:
-        spawn.ensure_runner(opened)
-    else:
-        follow_jobs(opened, queued, quiet or json)
+    watch = begin(opened, queued)
+    if not detach:
+        follow_jobs(opened, queued, quiet or json, watch=watch)
     if json:
         typer.echo(library.dumps({"jobs": queued}))

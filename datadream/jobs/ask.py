@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from datadream import durable
 from datadream.data.shots import ShotSet, make_shot_set
@@ -30,6 +29,7 @@ from datadream.jobs.spec import JobSpec
 from datadream.jobs.state import is_id
 from datadream.models.makes import check_models
 from datadream.models.presets import Backbone, load_backbone
+from datadream.paths import expand
 from datadream.recipes.recipe import DATA, Data, Recipe, check_overrides, load_recipe
 
 SHOTS = (16,)  # with a source, when nothing else is said
@@ -270,7 +270,7 @@ def _backbone(name: str, diffusion: str | None, clip: str | None) -> Backbone:
     """The backbone; the digest of a model's folder is taken anew only when a file in it has changed."""
     stamps = []
     for given in (diffusion, clip):
-        folder = Path(given).expanduser() if given else None
+        folder = expand(given) if given else None
         if folder and folder.is_dir():
             files = sorted(path for path in folder.rglob("*") if path.is_file())
             stamps += [(str(path), (found := path.stat()).st_size, found.st_mtime_ns) for path in files]

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from datadream.canonical import sha256_file
 from datadream.errors import UserError
 from datadream.models.diffusion_folder import refuse_file
+from datadream.paths import expand
 
 HERE = Path(__file__).parent
 PRESETS = HERE / "presets"
@@ -89,7 +90,7 @@ def _resolve(entry: dict[str, Any], part: str) -> dict[str, Any]:
     location = str(entry["location"])
     if "://" in location:  # not repeated here, nor kept in a spec: an address may hold a password
         raise UserError("a model can't be an address", hint="give a folder or a hub id, as ORG/NAME")
-    folder = HERE / location if location.startswith("weights/") else Path(location).expanduser()
+    folder = HERE / location if location.startswith("weights/") else expand(location)
     if folder.is_dir():
         return {"location": str(folder.resolve()), "digest": folder_digest(folder)}
     if folder.is_file():

@@ -184,11 +184,13 @@ def quoted(text: str) -> str:
 def queue(data: Data, plan: Plan) -> list[str]:
     """Queue it and start the runner; the jobs that weren't queued before, which are what an undo may cancel."""
     from datadream.jobs import ask, follow, spawn
+    from datadream.jobs.losses import losses
 
     waiting = follow.waiting(data.home, {spec.id for spec in plan.missing})
     jobs = ask.submit(data.home, plan)
     if jobs:
         spawn.ensure_runner(data.home)
+    data.warnings += losses(data.home, jobs)
     return [job_id for job_id in jobs if job_id not in waiting]
 
 
