@@ -36,9 +36,19 @@ from datadream.storage import user_error as user_error
 if TYPE_CHECKING:
     import torch
 
+NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}  # of this process or machine, for a while
+
+RECORD_BYTES = 1 << 20  # what a request, a control file, a label or a lease's note may take
+MOST_BYTES = 256 << 20  # what any file may take that is read whole: lists of a set's or an artifact's images
+LINE_BYTES = 1 << 20  # of one JSON record or line of text; the rest of a longer one is never held
+BLOCK_BYTES = 1 << 16
 PARTIAL, REMOVING = ".partial-", ".removing-"
 SHARED = stat.S_ISGID | stat.S_IWGRP
 RACY_NS = 2_000_000_000  # some file systems count seconds, or two
+
+
+class TooLarge(ValueError):
+    """A file is larger than anything that is written there; it was not read."""
 
 
 def file_mode(path: Path) -> int:
@@ -47,9 +57,12 @@ def file_mode(path: Path) -> int:
 
 
 def open_file(path: Path, flags: int) -> int:
-    """A descriptor of `path`, made if need be: private, or its group's below a folder that is shared."""
+    """A descriptor of `path`, made if need be: private, or its group's below a folder that is shared.
+
+    Raises OSError for what is no file: opening a pipe that nobody reads would never return.
+    """
     shared = _is_shared(path.parent)
-    fd = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = _regular(os.open(path, flags | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o600), path)
     if shared:
         with suppress(PermissionError):  # another member of the group made it, and did this then
             os.fchmod(fd, 0o660)
@@ -205,10 +218,29 @@ def touch_dir(path: Path) -> None:
         raise user_error(error, path) from error
 
 
-def changed_at(path: Path) -> int:
+def changed_at(path: Path | str) -> int:
     """The time of the last change of `path` in nanoseconds; 0 where nothing can be read."""
     try:
-        return path.stat().st_mtime_ns
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 - asked of thousands of texts, which needn't become paths
+    except OSError:
+        return 0
+
+
+def names(folder: Path | str) -> list[str]:
+    """What is in a folder; nothing where it can't be read. Raises OSError for want of descriptors or memory."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except OSError as error:
+        if error.errno in NO_RESOURCES:
+            raise
+        return []
+
+
+def size_of(path: Path | str) -> int:
+    """The bytes in a file; 0 where nothing can be read."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - as above
     except OSError:
         return 0
 
@@ -484,38 +516,69 @@ def write_safetensors(
 
 def open_regular(path: Path) -> IO[bytes]:
     """`path` to read, when it is a file: a pipe planted under its name would hold its reader for ever."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return os.fdopen(_regular(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), path), "rb")
+
+
+def read_bytes(path: Path, limit: int = MOST_BYTES) -> bytes:
+    """What the file at `path` holds. Raises OSError also for what is no file, TooLarge for more than `limit` bytes."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(limit + 1) if size <= limit else b""
+    if size > limit or len(data) > limit:
+        raise TooLarge(f"{path.name} is larger than {limit >> 20} MiB")
+    return data
+
+
+def read_jsonl(path: Path, newest: int | None = None) -> tuple[list[dict[str, Any]], int]:
+    """The good records of a JSON-lines file and the number of bad lines (torn by a crash or a full disk).
+
+    With `newest` only those of its last so many bytes; a line that is cut by that is neither. A line of more than
+    LINE_BYTES is bad.
+    """
+    records: list[dict[str, Any]] = []
+    bad = 0
+    try:
+        file = open_regular(path)
+    except FileNotFoundError:
+        return records, bad
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        if newest is not None and size > newest:
+            file.seek(size - newest - 1)
+            _skip_line(file)
+        while line := file.readline(LINE_BYTES + 1):
+            if len(line) > LINE_BYTES:
+                bad += 1
+                _skip_line(file)
+                continue
+            record = parse_record(line)
+            if record is not None:
+                records.append(record)
+            elif line != b"\n":
+                bad += 1
+    return records, bad
+
+
+def parse_record(line: bytes) -> dict[str, Any] | None:
+    """The JSON object on a line; None when it is torn, nested beyond reason, or something else."""
+    try:
+        found = parse_json(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _skip_line(file: IO[bytes]) -> None:
+    """To the next line, without holding this one."""
+    while (part := file.readline(BLOCK_BYTES)) and not part.endswith(b"\n"):
+        pass
+
+
+def _regular(fd: int, path: Path) -> int:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return os.fdopen(fd, "rb")
-
-
-def read_bytes(path: Path) -> bytes:
-    """What the file at `path` holds. Raises OSError also for what is no file."""
-    with open_regular(path) as file:
-        return file.read()
-
-
-def read_jsonl(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The good records of a JSON-lines file and the number of bad lines (torn by a crash or a full disk)."""
-    records: list[dict[str, Any]] = []
-    bad = 0
-    if not path.exists():
-        return records, bad
-    for line in read_bytes(path).split(b"\n"):
-        if not line:
-            continue
-        try:
-            record = parse_json(line)
-        except ValueError:
-            bad += 1
-            continue
-        if isinstance(record, dict):
-            records.append(record)
-        else:
-            bad += 1
-    return records, bad
+    return fd
 
 
 def fsync(fd: int) -> None:

@@ -6,7 +6,6 @@ that raise it, and says how many those were; `datadream registry check` names ea
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from datadream.canonical import parse_json
 from datadream.errors import UserError
 
 MOST_BYTES = 32 << 20  # of a record
-LISTS_BYTES = 512 << 20  # of a manifest or a set, which list files
+LISTS_BYTES = durable.MOST_BYTES  # of a manifest or a set, which list files
 NAMES: dict[type, str] = {
     str: "text",
     int: "a whole number",
@@ -68,22 +67,23 @@ def read(
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes | None:
     """All of a file of at most `most` bytes, which are never read of a larger one; None when there is no such file.
 
-    Raises Unreadable for a larger file, and for anything that is no file or can't be opened.
+    Raises Unreadable for a larger file, and for anything that is no file or can't be opened; OSError for want of
+    descriptors or memory, which says nothing of the file.
     """
     try:
-        with durable.open_regular(path) as file:
-            data = file.read(most + 1) if os.fstat(file.fileno()).st_size <= most else None
+        return durable.read_bytes(path, most)
     except FileNotFoundError as error:
         if path.is_symlink():
             raise Unreadable(path, "is a link to nothing") from error
         return None
     except NotADirectoryError:
         return None
+    except durable.TooLarge as error:
+        raise Unreadable(path, f"is larger than {most >> 20} MiB") from error
     except OSError as error:
+        if error.errno in durable.NO_RESOURCES:
+            raise
         raise Unreadable(path, f"can't be opened: {error.strerror or error}") from error
-    if data is None or len(data) > most:
-        raise Unreadable(path, f"is larger than {most >> 20} MiB")
-    return data
 
 
 def check(found: Mapping[str, Any], shape: Shape) -> None:

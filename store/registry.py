@@ -1,13 +1,14 @@
 """Opening the registry: pragmas, one writer, migrations, backups, and what to do with a damaged or newer file.
 
 DO: hold `writing` for a transaction that ends soon; open a `reading` session for a page and close it.
+Nobody waits for ever: a lock that isn't had within `patience` seconds is a LockHeld that names its holder, and whatever
+else SQLite refuses is a UserError (`trouble`).
 DON'T: open, copy or hash the database file in a process that has it open: closing any descriptor drops SQLite's own
 locks (https://sqlite.org/howtocorrupt.html). `backup` copies it the right way.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
@@ -20,7 +21,7 @@ from typing import Any
 from sqlalchemy import Engine, QueuePool, event
 from sqlmodel import Session, SQLModel, create_engine
 
-from datadream import durable
+from datadream import durable, locks
 from datadream.errors import UserError
 from datadream.storage import MOUNTS, mount_of
 from store import tables  # noqa: F401 - fills SQLModel's metadata
@@ -28,41 +29,51 @@ from store.trouble import INDEX, told
 
 REVISIONS = ("0001", "0002", "0003", "0004")
 REVISION = REVISIONS[-1]
-BUSY_MS = 30_000
 REMOTE = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "afs")
 SETTLE_SECONDS = 2.0
-Notice = Callable[[str], None]
-Guard = Callable[[], AbstractContextManager[object]]
-
-
-def _silent(_: str) -> None:
-    return None
+Guard = Callable[[float, locks.Notice], AbstractContextManager[object]]  # as `locks.flocked`: for how long, and told
 
 
 class Registry:
     """An open registry. Sessions see one state of it; a file that was replaced or deleted meanwhile is opened anew."""
 
     def __init__(
-        self, path: Path, lock: Path, notices: Notice = _silent, mounts: Path = MOUNTS, guard: Guard | None = None
+        self,
+        path: Path,
+        lock: Path,
+        notices: locks.Notice = locks.silent,
+        mounts: Path = MOUNTS,
+        patience: float | None = None,
+        guard: Guard | None = None,
     ) -> None:
         """Use `Registry.open`."""
         self.path, self._lock, self._notices, self._guard = path, lock, notices, guard
         self._journal = "TRUNCATE" if guard or is_remote(path, mounts) else "WAL"
+        self._patience = locks.PATIENCE_SECONDS if patience is None else patience
+        self.on_close: Callable[[], object] = lambda: None
         self._inside = threading.local()
         self._engine: Engine | None = None
         self._inode = 0
 
     @classmethod
     def open(
-        cls, path: Path, lock: Path, *, notices: Notice = _silent, mounts: Path = MOUNTS, guard: Guard | None = None
+        cls,
+        path: Path,
+        lock: Path,
+        *,
+        notices: locks.Notice = locks.silent,
+        mounts: Path = MOUNTS,
+        patience: float | None = None,
+        guard: Guard | None = None,
     ) -> Registry:
         """The registry at `path`, made or migrated if need be; `lock` is held by whoever writes.
 
         Where the file system's locks keep nobody out, SQLite's don't either: then `guard` gives a lock that does, and
-        whoever reads holds it too. Raises UserError when the registry is from a newer version, or the disk refuses. A
-        damaged file is kept beside, and a new one begun.
+        whoever reads holds it too. Raises UserError when the registry is from a newer version, or the disk refuses;
+        LockHeld when it had to be made and somebody has the lock for longer than `patience` seconds
+        (locks.PATIENCE_SECONDS when None). A damaged file is kept beside, and a new one begun.
         """
-        registry = cls(path, lock, notices, mounts, guard)
+        registry = cls(path, lock, notices, mounts, patience, guard)
         if registry._journal != "WAL" and not path.exists():
             notices(f"{path.parent} is on a network file system: its registry is slower, and jobs don't depend on it")
         with told(path):
@@ -71,7 +82,7 @@ class Registry:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that only looks."""
+        """A session that only looks. No writer waits for it, save on a network file system."""
         with told(self.path), self._guarded(), Session(self._current()) as session:
             yield session
 
@@ -84,6 +95,10 @@ class Registry:
 
     def close(self) -> None:
         """Let go of the file."""
+        self._dispose()
+        self.on_close()
+
+    def _dispose(self) -> None:
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
@@ -110,7 +125,11 @@ class Registry:
         with suppress(PermissionError):  # a file system without modes, as a memory stick's
             target.chmod(mode)
         plain = self._guard is not None
-        with self._guarded(), closing(_raw(self.path, plain)) as source, closing(_raw(target, plain)) as copy:
+        with (
+            self._guarded(),
+            closing(_raw(self.path, plain, self._patience)) as source,
+            closing(_raw(target, plain)) as copy,
+        ):
             source.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")
 
@@ -126,25 +145,23 @@ class Registry:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep every other writer out for a while; within itself it does nothing more."""
+        """Keep every other writer out for a while; within itself it does nothing more.
+
+        Raises LockHeld when one stays for longer than `patience`.
+        """
         if getattr(self._inside, "alone", False):
             yield
             return
-        with self._guard() if self._guard else self._flock():
+        if self._guard is not None:
+            held = self._guard(self._patience, self._notices)
+        else:
+            held = locks.flocked(self._lock, seconds=self._patience, told=self._notices)
+        with held:
             self._inside.alone = True
             try:
                 yield
             finally:
                 self._inside.alone = False
-
-    @contextmanager
-    def _flock(self) -> Iterator[None]:
-        fd = durable.open_file(self._lock, os.O_RDWR)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
 
     def _guarded(self) -> AbstractContextManager[None]:
         """What a reader needs: nothing, where SQLite's own locks are good."""
@@ -152,7 +169,7 @@ class Registry:
 
     def _current(self) -> Engine:
         if self._engine is None or _inode(self.path) != self._inode:
-            self.close()
+            self._dispose()
             self._connect()
         assert self._engine is not None
         return self._engine
@@ -165,7 +182,7 @@ class Registry:
         if found != REVISION:
             with self.alone():
                 self._prepare()
-        self._engine = _engine(self.path, self._journal, self._guard is not None)
+        self._engine = _engine(self.path, self._journal, self._guard is not None, self._patience)
         self._inode = _inode(self.path)
 
     def _prepare(self) -> None:
@@ -179,7 +196,7 @@ class Registry:
             self._notices(f"the registry was damaged: it is kept as {aside.name} and made again from the folders")
             found = ""
         if not found:
-            create(self.path, self._guard is not None)
+            create(self.path, self._guard is not None, self._journal)
         elif found in REVISIONS:
             self._migrate(found)
         else:
@@ -225,7 +242,7 @@ class Registry:
         if not self.path.exists() or not self.path.stat().st_size:
             return ""
         try:
-            with closing(_raw(self.path, self._guard is not None)) as connection:
+            with closing(_raw(self.path, self._guard is not None, self._patience)) as connection:
                 rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
         except sqlite3.OperationalError as error:
@@ -239,8 +256,11 @@ class Registry:
         return str(rows[0][0]) if rows else "damaged"
 
 
-def create(path: Path, plain: bool = False) -> None:
-    """An empty registry of this revision at `path`, there at once or not at all."""
+def create(path: Path, plain: bool = False, journal: str = "WAL") -> None:
+    """An empty registry of this revision at `path`, there at once or not at all.
+
+    It is in its journal's mode from the start: to change that, nobody else may have it open.
+    """
     partial = durable.scratch(path)
     try:
         with told(path):
@@ -250,6 +270,9 @@ def create(path: Path, plain: bool = False) -> None:
                 fill(engine)
             finally:
                 engine.dispose()
+            if journal == "WAL" and not plain:
+                with closing(_raw(partial, plain)) as database:
+                    database.execute("PRAGMA journal_mode = WAL")
             partial.chmod(durable.file_mode(path))
             install(partial, path, plain)
     except OSError as error:
@@ -292,7 +315,7 @@ def is_remote(path: Path, mounts: Path = MOUNTS) -> bool:
     return mount_of(path, mounts).kind in REMOTE
 
 
-def _raw(path: Path, plain: bool, seconds: float = BUSY_MS / 1000, mode: str = "rw") -> sqlite3.Connection:
+def _raw(path: Path, plain: bool, seconds: float = locks.PATIENCE_SECONDS, mode: str = "rw") -> sqlite3.Connection:
     """A connection to a database that is there; a `plain` one asks for no locks, where the system has none."""
     address = f"{path.as_uri()}?mode={mode}{'&vfs=unix-none' if plain else ''}"
     return sqlite3.connect(address, uri=True, timeout=seconds, check_same_thread=False)
@@ -311,8 +334,8 @@ def _leave_wal(path: Path) -> None:
             connection.execute("PRAGMA journal_mode = TRUNCATE").fetchall()
 
 
-def _engine(path: Path, journal: str, plain: bool = False) -> Engine:
-    engine = create_engine("sqlite://", creator=lambda: _raw(path, plain, mode="rwc"), poolclass=QueuePool)
+def _engine(path: Path, journal: str, plain: bool = False, patience: float = locks.PATIENCE_SECONDS) -> Engine:
+    engine = create_engine("sqlite://", creator=lambda: _raw(path, plain, patience, "rwc"), poolclass=QueuePool)
     begin_as_asked(engine, journal)
     return engine
 

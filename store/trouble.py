@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 
-from datadream import durable
+from datadream import durable, locks
 from datadream.errors import UserError
 
+AGAIN = "make it again with `datadream registry rebuild`: only the index is lost"
+OURS = (IntegrityError, DataError, ProgrammingError)
 FAR = 1 << 30
 INDEX = "the registry is an index of the home's folders, and jobs don't depend on it"
 
@@ -37,17 +39,26 @@ def sentence(error: Exception, path: Path) -> UserError | None:
     if number in durable.NO_SPACE:
         return durable.no_space(path)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
-        hint = "end whatever holds a transaction open there (a notebook, sqlite3), and run this again"
-        return UserError("another process keeps the registry locked", at=path, hint=hint)
+        return _held(path)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH) or number in durable.NO_WRITE:
         return UserError("can't write the registry", at=path, hint=f"see that you may write there; {INDEX}")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return UserError("the registry is damaged", at=path, hint="make it anew with `datadream registry rebuild`")
+        return UserError("the registry is damaged", at=path, hint=AGAIN)
     if code == sqlite3.SQLITE_IOERR:
         return UserError("the registry's disk fails to read or write it", at=path, hint=f"see to that disk; {INDEX}")
     if code == sqlite3.SQLITE_CANTOPEN:
         return UserError("can't open the registry", at=path, hint=f"see that you may write there; {INDEX}")
-    return None
+    if code in (0, sqlite3.SQLITE_ERROR) or isinstance(error, OURS):
+        return None
+    return UserError(f"the registry can't be used: {getattr(error, 'orig', error)}", at=path, hint=AGAIN)
+
+
+def _held(path: Path) -> locks.LockHeld:
+    log = path.with_name(f"{path.name}-shm")  # where a writer's lock is in WAL mode
+    holders = locks.of_kernel(log, path)
+    who = holders[0].in_words if holders else "another program writes in it"
+    hint = holders[0].hint if holders else "end whatever holds a transaction open there (a notebook, sqlite3)"
+    return locks.LockHeld(f"the registry is locked: {who}", at=path, hint=hint)
 
 
 def _code(error: Exception) -> int:

@@ -33,7 +33,8 @@ ALLOWED = {
     },
 }
 SHARED = {
-    f"datadream{part}" for part in ("", ".errors", ".canonical", ".cores", ".durable", ".records", ".storage", ".text")
+    *("datadream", "datadream.canonical", "datadream.cores", "datadream.durable", "datadream.errors"),
+    *("datadream.locks", "datadream.paths", "datadream.records", "datadream.storage", "datadream.text"),
 }
 
 

@@ -137,7 +137,7 @@ def test_asking_again_for_a_job_that_is_being_cancelled_lets_it_go_on(killed: bo
     spawn.ensure_runner(queue)
     until(lambda: steps_done(queue, job) >= 1)
     submit.cancel(queue, job)
-    until(lambda: reasons(queue, job)[-1] == ("cancelling", "asked to stop"))
+    until(lambda: reasons(queue, job)[-1] == ("cancelling", "stop requested"))
     if killed:
         for worker in processes_of(queue):
             os.kill(worker.pid, signal.SIGSTOP)

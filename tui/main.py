@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 from datadream.cores import no_core_dumps
 
@@ -32,7 +31,7 @@ def main() -> None:
     from datadream.jobs.home import open_home
 
     try:
-        home = open_home(Path(arguments[1]) if arguments else None)
+        home = open_home(arguments[1] if arguments else None)
     except UserError as error:
         _leave(str(error))
     from tui.app import DataDreamApp

@@ -10,7 +10,7 @@ import typer
 
 from datadream import durable
 from datadream.cli.listing import WhereOption, registry_of
-from datadream.cli.options import HomeOption, words
+from datadream.cli.options import HomeOption, read_path, words
 from datadream.errors import UserError
 from datadream.text import shown
 
@@ -41,7 +41,9 @@ def compare(
             help="Turn the table, as method+data,shots; of method, data, shots, source, backbone, split.",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", help="Write a file; png needs one.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", parser=read_path, metavar="PATH", help="Write a file; png needs one.")
+    ] = None,
     home: HomeOption = None,
 ) -> None:
     """Compare methods: mean and deviation over seeds, with intervals."""

@@ -34,10 +34,9 @@ def _quiet(find: Complete) -> Complete:
 
 def _home(ctx: Context) -> Home:
     """The home of `--home` if the line has that already, else the default one."""
-    from datadream.jobs.home import Home, default_home
+    from datadream.jobs.home import Home, place
 
-    given = ctx.params.get("home")
-    return Home(Path(given).expanduser() if given else default_home())
+    return Home(place(ctx.params.get("home") or None))
 
 
 @_quiet

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from datadream.cli.options import HomeOption, QuietOption, numbers
+from datadream.cli.options import HomeOption, QuietOption, numbers, read_path
 from datadream.text import shown
 
 if TYPE_CHECKING:
@@ -23,13 +23,15 @@ PER_CLASS = 4  # images a cell of the picture
 def demo(
     shots: Annotated[str, typer.Option(help="Real images a class, as 1,4,16.")] = "4",
     seeds: Annotated[str, typer.Option(help="Draws, as 1,5,10.")] = "1",
-    json: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", parser=read_path, metavar="PATH", help="Write the rows to this file.")
+    ] = None,
     quiet: QuietOption = False,
     home: HomeOption = None,
 ) -> None:
     """Zero-shot, real-only, name-only, DataDream dset and cls on the built-in handwritten digits."""
     from datadream.cli.compare import print_table, write_json_rows
-    from datadream.cli.run import follow_jobs, print_told
+    from datadream.cli.run import begin, follow_jobs, print_told
     from datadream.errors import UserError
     from datadream.jobs import ask
     from datadream.jobs.home import open_home
@@ -42,7 +44,8 @@ def demo(
     runs = planned.runs
     told = ask.told(opened, planned)
     print_told(told)
-    follow_jobs(opened, ask.submit(opened, planned), quiet, told=told)
+    jobs = ask.submit(opened, planned)
+    follow_jobs(opened, jobs, quiet, watch=begin(opened, jobs), told=told)
     ids = {run.id for run in runs}
     print_table(opened, ids, "table")
     first = [run for run in runs if run.set.id == runs[0].set.id]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -46,11 +47,17 @@ def following(titles: Mapping[str, str], quiet: bool, told: Collection[str] = ()
         return line
 
     if quiet:
-        yield lambda spec, event: None
+        yield lambda spec, event: tell_notice(event)
     elif console.is_terminal:
         yield from _bars(console, titles, warning)
     else:
         yield from _lines(console, titles, warning)
+
+
+def tell_notice(event: Event) -> None:
+    """Say why no job starts, on stderr; nothing of any other event."""
+    if event.get("kind") == "notice":
+        typer.echo(f"datadream: {shown(str(event['text']))}", err=True)
 
 
 def _bars(console: Console, titles: Mapping[str, str], warning: Callable[[Event], str]) -> Iterator[Follow]:
@@ -68,6 +75,9 @@ def _bars(console: Console, titles: Mapping[str, str], warning: Callable[[Event]
 
         def follow(spec: JobSpec, event: Event) -> None:
             kind = event.get("kind")
+            if kind == "notice":
+                progress.console.print(f"[yellow]nothing starts[/] {escape(shown(str(event['text'])))}")
+                return
             if spec.id not in tasks:
                 tasks[spec.id] = progress.add_task(escape(titles[spec.id]), total=None, note="")
             task = tasks[spec.id]
@@ -99,7 +109,9 @@ def _lines(console: Console, titles: Mapping[str, str], warning: Callable[[Event
         nonlocal finished
         kind, title = event.get("kind"), titles[spec.id]
         text = warning(event)
-        if kind == "started":
+        if kind == "notice":
+            tell_notice(event)
+        elif kind == "started":
             text = f"start {title}"
         elif kind == "state" and event["state"] in TOLD and event["reason"]:
             text = f"{event['state']} {title}: {shown(event['reason'])}"

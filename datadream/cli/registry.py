@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from datadream.cli.listing import registry_of
-from datadream.cli.options import HomeOption, JsonOption
+from datadream.cli.options import HomeOption, JsonOption, read_path
 
 app = typer.Typer(no_args_is_help=True, help="The registry: an index of the home's folders.")
 
@@ -59,7 +59,8 @@ def rebuild(home: HomeOption = None) -> None:
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="Where to; replaced if it is there.")], home: HomeOption = None
+    file: Annotated[Path, typer.Argument(parser=read_path, metavar="FILE", help="Where to; replaced if it is there.")],
+    home: HomeOption = None,
 ) -> None:
     """Copy the registry consistently, while others write."""
     from datadream.jobs.home import open_home

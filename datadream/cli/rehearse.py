@@ -28,8 +28,7 @@ def rehearse(
     home: HomeOption = None,
 ) -> None:
     """Queue jobs that only count: they go through slots, checkpoints and retries as real ones do."""
-    from datadream.cli.run import follow_jobs
-    from datadream.jobs import spawn
+    from datadream.cli.run import begin, follow_jobs
     from datadream.jobs.home import open_home
     from datadream.jobs.launchers import check_launcher
     from datadream.jobs.spec import JobSpec
@@ -58,9 +57,8 @@ def rehearse(
         launcher=launcher,
         max_attempts=max_attempts,
     )
-    if detach:
-        spawn.ensure_runner(opened)
-    else:
-        follow_jobs(opened, queued, quiet or json)
+    watch = begin(opened, queued)
+    if not detach:
+        follow_jobs(opened, queued, quiet or json, watch=watch)
     if json:
         typer.echo(json_text({"jobs": queued}))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from datadream.jobs.ask import Plan
     from datadream.jobs.home import Home
+    from datadream.jobs.watch import Watch
 
 
 def run(
@@ -69,7 +70,7 @@ def run(
     home: HomeOption = None,
 ) -> None:
     """Run methods on few-shot sets: executes what is missing, reuses what exists, then prints the table."""
-    from datadream.jobs import ask, spawn
+    from datadream.jobs import ask
     from datadream.jobs.home import open_home
     from datadream.recipes.recipe import DATA
 
@@ -103,8 +104,8 @@ def run(
     print_told(told)
     jobs = ask.submit(opened, planned)
     runs = planned.runs
+    watch = begin(opened, jobs)
     if detach:
-        spawn.ensure_runner(opened)
         if json:
             typer.echo(json_text({"jobs": jobs, "runs": [entry.id for entry in runs]}))
         elif jobs:
@@ -112,7 +113,7 @@ def run(
         else:
             typer.echo("nothing to do: everything is there; see `datadream compare`")
         return
-    follow_jobs(opened, jobs, quiet or json, told=told)
+    follow_jobs(opened, jobs, quiet or json, watch=watch, told=told)
     if json:
         typer.echo(json_text({"jobs": jobs, "runs": [entry.id for entry in runs]}))
         return
@@ -131,9 +132,9 @@ def print_told(lines: Sequence[str]) -> None:
 
 def peek_home(path: Path | None) -> Home:
     """The home as `open_home` has it, but one that isn't there yet isn't made."""
-    from datadream.jobs.home import Home, default_home, open_home
+    from datadream.jobs.home import Home, open_home, place
 
-    found = Home((path or default_home()).absolute())
+    found = Home(place(path))
     return open_home(path) if found.path.exists() else found
 
 
@@ -172,7 +173,29 @@ class Cancelled(Exception):
     """Ctrl-C, and the answer that the jobs are to be cancelled."""
 
 
-def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool, asks: bool = True, told: Sequence[str] = ()) -> None:
+def begin(home: Home, jobs: Sequence[str]) -> Watch:
+    """See to it that somebody works on `jobs`, and say which settings of this shell they go without.
+
+    The watch is for `follow_jobs`.
+    """
+    from datadream.jobs.losses import losses
+    from datadream.jobs.watch import Watch
+    from datadream.text import shown
+
+    watch = Watch(home)
+    for text in losses(home, jobs):
+        typer.echo(f"warning: {shown(text)}", err=True)
+    return watch
+
+
+def follow_jobs(
+    home: Home,
+    jobs: Sequence[str],
+    quiet: bool,
+    asks: bool = True,
+    watch: Watch | None = None,
+    told: Sequence[str] = (),
+) -> None:
     """Show the jobs' progress until they are over; warnings among `told` aren't repeated. Raises what the first failure
     says.
 
@@ -188,7 +211,7 @@ def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool, asks: bool = True,
     while True:
         try:
             with following(titles, quiet, told) as on_event:
-                failure = follow.failure(home, follow.follow(home, jobs, on_event))
+                failure = follow.failure(home, follow.follow(home, jobs, on_event, watch=watch))
             break
         except KeyboardInterrupt:
             answer = _ask() if asks else "detach"

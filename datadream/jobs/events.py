@@ -1,4 +1,4 @@
-"""A job's events.jsonl: its one writer, and following it while it grows."""
+"""A job's events.jsonl: its one writer, and its records in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datadream import durable, records
-from datadream.canonical import parse_json
+from datadream.jobs.lines import from_end
 
 PROGRESS_SECONDS = 0.2  # progress closer together than this is dropped; metrics never are
 SILENCE_SECONDS = 120.0  # a job promises a word within this, or longer when its words have come slower
@@ -33,20 +33,34 @@ class Journal:
     """
 
     def __init__(self, path: Path, attempt: int) -> None:
-        records, self.bad_lines = durable.read_jsonl(path)
         self._attempt = attempt
-        self._seq = max((record["seq"] for record in records if isinstance(record.get("seq"), int)), default=0)
-        ends = [i for i, record in enumerate(records) if record.get("kind") == "done"]
-        since = records[ends[-1] + 1 :] if ends else records
-        self.done = bool(ends) and not since
-        steps = [record.get("step") for record in since if record.get("kind") == "metric"]
-        self._told = max((step for step in steps if isinstance(step, int)), default=-1)
-        before = since[-1].get("seconds") if since else 0.0
-        self._before = float(before) if isinstance(before, int | float) else 0.0
+        self._seq, self._told, self._before, self.done = 0, -1, 0.0, False
+        self._appender = durable.Appender(path)  # first: it ends a line that was torn
+        self._go_on_from(path)
         self._began = self._last = time.monotonic()
         self._slowest = 0.0
         self._steps = False
-        self._appender = durable.Appender(path)
+
+    def _go_on_from(self, path: Path) -> None:
+        """Number, seconds and last step of what is there, read from the end: the newest tells most of it."""
+        first = True
+        for line in from_end(path):
+            if not first and b'"metric"' not in line and b'"done"' not in line:
+                continue
+            record = durable.parse_record(line)
+            if record is None:
+                continue
+            seq, step, seconds = record.get("seq"), record.get("step"), record.get("seconds")
+            self._seq = max(self._seq, seq) if isinstance(seq, int) else self._seq
+            if record.get("kind") == "done":
+                self.done = first
+                break
+            if first and isinstance(seconds, int | float):
+                self._before = float(seconds)
+            first = False
+            if record.get("kind") == "metric" and isinstance(step, int):
+                self._told = step
+                break
 
     @property
     def seconds(self) -> float:
@@ -155,8 +169,5 @@ def in_words(event: dict[str, Any]) -> str:
 
 def line_in_words(line: str) -> str:
     """A line of events.jsonl in words; as it is when it is no record."""
-    try:
-        event = parse_json(line.encode("utf-8", "replace"))
-    except ValueError:
-        return line
-    return in_words(event) if isinstance(event, dict) else line
+    event = durable.parse_record(line.encode("utf-8", "replace"))
+    return line if event is None else in_words(event)

@@ -21,10 +21,11 @@ from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.experiments import read_experiment
 from datadream.jobs.home import Home, Kind
 from datadream.jobs.labels import read_labels
-from datadream.jobs.lease import Busy, is_held, lease
+from datadream.jobs.lease import is_held, lease
 from datadream.jobs.marks import read_marks
 from datadream.jobs.plan import read_record
 from datadream.jobs.sets import read_name
+from datadream.locks import LockHeld
 
 T = TypeVar("T")
 Keeps = Callable[[Home, Path], set[str]]  # ids of what the record at a path keeps; Unreadable when it can't be told
@@ -95,7 +96,7 @@ def apply(home: Home, chosen: Iterable[Removable], grace: float = 0.0) -> list[R
     gone, kept = [], _Kept(home)
     for item in sorted(chosen, key=lambda item: item.kind != "job"):
         path = home.path / item.path
-        with suppress(FileNotFoundError, Busy):  # another gc was first, or a worker came
+        with suppress(FileNotFoundError, LockHeld):  # another gc was first, or a worker came
             if grace and _weighed(home, path, item.kind, item.id, "").age < grace:
                 continue
             if _remove(home, item, path, kept):
@@ -115,7 +116,7 @@ def _remove(home: Home, item: Removable, path: Path, kept: _Kept) -> bool:
         return _discard(home, path, lambda: _leaves(home, path, item.id))
     if not _leaves(home, path, item.id):
         return False
-    with lease(home.job(item.id) / "lease", lambda _: None, seconds=0):  # no worker starts on it meanwhile
+    with lease(home.job(item.id) / "lease", seconds=0):  # no worker starts on it meanwhile
         trash.discard(home, path)
     return True
 

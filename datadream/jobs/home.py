@@ -29,7 +29,6 @@ $DATADREAM_HOME/
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import stat
 from contextlib import suppress
@@ -37,7 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from datadream import durable, text
+from datadream import durable, paths, text
 from datadream.errors import UserError
 from datadream.jobs.whole import is_whole
 
@@ -45,14 +44,39 @@ Kind = Literal["set", "adapter", "synthetic", "shard", "classifier", "rehearsal"
 SPARE_BYTES = 64 << 20
 
 
+OWN_HOME = "set DATADREAM_HOME, or use --home, to say where everything is kept"
+
+
 def default_home() -> Path:
-    """`DATADREAM_HOME`, else the user's data folder."""
+    """`DATADREAM_HOME`, else the user's data folder; a relative XDG_DATA_HOME is invalid and ignored, as XDG has it.
+
+    Raises UserError where the system knows no home directory for this user.
+    """
     if given := os.environ.get("DATADREAM_HOME"):
-        return Path(given).expanduser()
-    if data := os.environ.get("XDG_DATA_HOME"):
-        return Path(data).expanduser() / "datadream"
-    own = os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir  # an empty HOME is no home: "/.local" isn't ours
-    return Path(own) / ".local/share/datadream"
+        return paths.expand(given, OWN_HOME)
+    data = os.environ.get("XDG_DATA_HOME", "")
+    if data.startswith("~"):
+        data = str(paths.expand(data, OWN_HOME))
+    if Path(data).is_absolute():
+        return Path(data) / "datadream"
+    own = paths.user_home()
+    if own is None:
+        raise UserError(f"no home directory: {paths.no_home()}", hint=OWN_HOME)
+    return own / ".local/share/datadream"
+
+
+def place(path: Path | str | None) -> Path:
+    """Where a home lies: at `path`, else the default; `~` is expanded. Raises UserError for no path at all."""
+    found = default_home() if path is None else paths.expand(path, OWN_HOME)
+    return found.absolute()
+
+
+def is_default(home: Home) -> bool:
+    """Whether it is the home one gets without naming any."""
+    try:
+        return home.path == place(None)
+    except UserError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -146,18 +170,18 @@ class Home:
             )
 
 
-def open_home(path: Path | None) -> Home:
+def open_home(path: Path | str | None) -> Home:
     """The home at `path` (default: `default_home`), made if need be.
 
     Raises UserError when it can't be written, when it is another user's and not shared, or when anybody, or a group
     it isn't shared with, may write there: whoever can plant a file in a home can steer what runs in it. Its path must
     be UTF-8, as records are.
     """
-    home = Home((path or default_home()).absolute())
+    home = Home(place(path))
     try:
         str(home.path).encode()
     except UnicodeEncodeError as error:
-        raise UserError("the home's path is not UTF-8", at=home.path, hint="choose another --home") from error
+        raise UserError(_unreadable(home.path), at=home.path, hint="choose another --home") from error
     durable.make_dir(home.path, private=True)
     found = home.path.stat()
     shared = found.st_mode & durable.SHARED == durable.SHARED
@@ -180,7 +204,7 @@ def open_home(path: Path | None) -> Home:
     return home
 
 
-def init_home(path: Path | None, shared: bool) -> Home:
+def init_home(path: Path | str | None, shared: bool) -> Home:
     """A home that is private, or with `shared` its group's: the setgid bit passes that on to all that is made in it."""
     home = open_home(path)
     try:
@@ -188,6 +212,15 @@ def init_home(path: Path | None, shared: bool) -> Home:
     except OSError as error:
         raise durable.user_error(error, home.path) from error
     return home
+
+
+def _unreadable(path: Path) -> str:
+    """Why a path can't be put into a record: it is no UTF-8, or Python works in a locale that can't spell it."""
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return "the home's path is not UTF-8"
+    return "the locale can't spell the home's path; with LC_ALL=C.UTF-8 it can"
 
 
 def _is_own_group(gid: int) -> bool:

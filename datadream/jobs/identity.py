@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from datadream import locks
+
 PROC = Path("/proc")
 
 
@@ -55,14 +57,10 @@ def _boot_id(path: Path) -> str:
 
 def identify(pid: int, proc: Path | None = None) -> Process | None:
     """The living process with this pid; None when there is none, or only its corpse."""
-    try:
-        text = ((proc or PROC) / str(pid) / "stat").read_text()
-    except OSError:
+    found = locks.stat_of(pid, proc or PROC)
+    if found is None or found[0] in ("Z", "X"):
         return None
-    state, *fields = text[text.rfind(")") + 2 :].split()
-    if state in ("Z", "X"):
-        return None
-    return Process(pid, int(fields[18]), boot_id(proc), socket.gethostname())
+    return Process(pid, found[1], boot_id(proc), socket.gethostname())
 
 
 def myself() -> Process:
@@ -116,6 +114,20 @@ def is_of_here_or_elsewhere(note: Mapping[str, Any], home: Path) -> bool:
 def is_alive(process: Process, proc: Path | None = None) -> bool:
     """Whether that very process still lives, here. One of another host or boot doesn't."""
     return identify(process.pid, proc) == process
+
+
+def obstacle(process: Process) -> str:
+    """Why that process can't be signalled from here, or "" when it can, or is gone."""
+    where = f"pid {process.pid} on {process.host}"
+    if process.host != socket.gethostname():
+        return f"{where}, another host"
+    try:
+        os.kill(process.pid, 0)
+    except PermissionError:
+        return f"{where}, of another user"
+    except ProcessLookupError:
+        pass
+    return ""
 
 
 def signal_group(process: Process, number: signal.Signals, proc: Path | None = None) -> bool:

@@ -31,7 +31,7 @@ def read_labels(home: Home, subject: str) -> Labels:
     """
     path = home.label(subject)
     what, hint = "these tags and this note", "restore that file, or remove it"
-    found = records.read(path, {"tags": list, "note": str, "updated": str}, what=what, hint=hint)
+    found = records.read(path, {"tags": list, "note": str, "updated": str}, durable.RECORD_BYTES, what=what, hint=hint)
     if found is None:
         return Labels()
     if not all(isinstance(word, str) for word in found["tags"]):

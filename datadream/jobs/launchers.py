@@ -13,6 +13,7 @@ from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs import quoting
 from datadream.jobs.home import Home
+from datadream.paths import no_home, user_home
 from datadream.records import Unreadable
 
 CLUSTERS = ("slurm", "pbs", "lsf", "flux")
@@ -89,6 +90,10 @@ def check_launcher(name: str) -> None:
     except ImportError as error:
         hint = "install it with `pip install 'datadream[cluster]'`"
         raise UserError(f"{name} needs PSI/J", hint=hint) from error
+    except RuntimeError as error:  # while it is imported it asks for a home directory, to keep its own files in
+        if user_home() is not None:
+            raise
+        raise UserError(f"{name} needs PSI/J, and that a home directory: {no_home()}", hint="set HOME") from error
 
 
 def resources_for(home: Home, name: str, stage: str, asked: Mapping[str, Any]) -> Resources:

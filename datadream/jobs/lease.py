@@ -10,25 +10,28 @@ import fcntl
 import json
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datadream import durable
+from datadream import durable, locks
 from datadream.errors import UserError
 from datadream.jobs import identity, leasefiles, mounts, probe
 
-POLL_SECONDS = 0.2
-LOCK_SECONDS = 20.0  # what a lock guards that isn't a job takes milliseconds
-_here: dict[str, list[Any]] = {}
+_here: dict[str, _Entry] = {}
 _lock = threading.Lock()
 
 
-class Busy(UserError):
-    """Somebody else has the lock, and didn't let go in time."""
+@dataclass
+class _Entry:
+    """What this process has to do with a lock: threads that want it, and what the one that has it wrote of itself."""
+
+    alone: threading.Lock = field(default_factory=threading.Lock)
+    threads: int = 0
+    note: dict[str, Any] | None = None
 
 
 class Lost(Exception):
@@ -58,43 +61,42 @@ class Held:
 
 @contextmanager
 def lease(
-    path: Path, waiting: Callable[[str], None], note: Mapping[str, Any] | None = None, *, seconds: float | None = None
+    path: Path,
+    waiting: locks.Notice = locks.say,
+    note: Mapping[str, Any] | None = None,
+    seconds: float | None = None,
 ) -> Iterator[Held]:
-    """Hold the lock at `path`, whose folder must exist; while another has it, say so once to `waiting`, and wait.
+    """Hold the lock at `path`, whose folder must exist, against other processes and other threads.
 
-    Raises `Busy`, naming the holder, when that takes longer than `seconds`.
+    While somebody else has it, `waiting` hears once who that is. Raises LockHeld when one holder had it for `seconds`
+    (0: at once, infinite: never, None: locks.PATIENCE_SECONDS).
     """
-    told = False
-    end = None if seconds is None else time.monotonic() + seconds
+    found: list[Held] = []
 
-    def wait(who: str) -> None:
-        nonlocal told
-        if end is not None and time.monotonic() >= end:
-            raise Busy(f"{who} has this lock", at=path, hint="wait until that is over, or end that process")
-        if not told:
-            waiting(who)
-            told = True
-        time.sleep(POLL_SECONDS if end is None else min(POLL_SECONDS, max(0.01, end - time.monotonic())))
+    def take() -> bool:
+        held = _take(path, note or {})
+        found.extend([held] if held else [])
+        return held is not None
 
-    with _alone_here(path, wait):
-        while (held := _take(path, note or {})) is None:
-            wait(in_words(holder(path)))
+    with _alone_here(path, waiting, seconds) as entry:
+        locks.wait_for(take, path, seconds=seconds, told=waiting, who=lambda: _other(path))
         try:
-            yield held
+            entry.note = own_note(path, note or {})
+            yield found[0]
         finally:
-            held.release()
+            entry.note = None
+            found[0].release()
 
 
 @contextmanager
-def lock(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+def lock(path: Path, waiting: locks.Notice = locks.say, seconds: float | None = None) -> Iterator[None]:
     """Alone with the file that `path` guards, to read, change and write it. Its folder must exist.
 
-    Raises `Busy`, naming who has it, when that isn't free within `seconds`; on storage without kernel locks it waits
-    long enough to see that a holder is dead.
+    Waits as `lease` does; on storage without kernel locks long enough to see that a holder is dead.
     """
-    if not mounts.has_kernel_locks(path):
-        seconds += leasefiles.LEASE_SECONDS
-    with lease(path, lambda _: None, seconds=seconds):
+    if seconds is None and not mounts.has_kernel_locks(path):
+        seconds = locks.PATIENCE_SECONDS + leasefiles.LEASE_SECONDS
+    with lease(path, waiting, seconds=seconds):
         yield
 
 
@@ -113,12 +115,19 @@ def holder(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     with _lock:  # nobody here takes it while we look: closing any descriptor of a file drops its locks (fcntl(2))
-        if str(path) in _here:
-            return read_note(path)
-        locked = _is_locked(path)
-    if locked:
-        return read_note(path)
-    return None if kernel else _holder_by_files(path)
+        entry = _here.get(str(path))
+        if entry is None:
+            locked = _is_locked(path)
+            if locked:
+                return read_note(path)
+    if entry is not None and entry.note is not None:
+        return entry.note
+    if not kernel:
+        return _holder_by_files(path)
+    if entry is None:
+        return None
+    others = locks.of_kernel(path)  # a thread here is about to have it: its file must not be opened
+    return {"pid": others[0].pid, "host": others[0].host} if others else {}
 
 
 def read_note(path: Path) -> dict[str, Any]:
@@ -126,14 +135,6 @@ def read_note(path: Path) -> dict[str, Any]:
     folder = path.with_name(f"{path.name}.held")
     number = leasefiles.newest(folder)
     return leasefiles.read(folder / str(number) if number else path)
-
-
-def in_words(note: Mapping[str, Any] | None) -> str:
-    """Who `note` is of, as people are told."""
-    if not note or "pid" not in note:
-        return "another process"
-    since = f" since {str(note['since'])[:19]}" if note.get("since") else ""
-    return f"process {note['pid']} on {note.get('host', 'another host')}{since}"
 
 
 def worker_of(home: Path, folder: Path, attempt: Mapping[str, Any]) -> identity.Process | None:
@@ -167,8 +168,8 @@ def own_note(path: Path, note: Mapping[str, Any]) -> dict[str, Any]:
     """What a holder writes: which process of which host and home it is, and since when."""
     home = mounts.home_of(path)
     named = {} if home is None else {"home": identity.place(home)}
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    return {**identity.myself().to_json(), "pids": identity.pid_space(), **named, "since": since, **note}
+    process = identity.myself().to_json()
+    return {**locks.content(), **process, "pids": identity.pid_space(), **named, **note}
 
 
 def _take(path: Path, note: Mapping[str, Any]) -> Held | None:
@@ -203,16 +204,15 @@ def _take_kernel(path: Path, note: Mapping[str, Any]) -> Held | None:
         if error.errno in probe.HELD or isinstance(error, BlockingIOError):
             return None
         raise
-    with suppress(OSError):  # on a full disk nobody learns who has it, but it is had
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(own_note(path, note)).encode(), 0)
+    with suppress(OSError, UserError):  # on a full disk nobody learns who has it, but it is had
+        locks.write_note(fd, path, json.dumps(own_note(path, note)).encode())
     return Held(fd)
 
 
 def _is_locked(path: Path) -> bool:
     """Whether another process has the kernel's lock. Only under `_lock`."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -245,22 +245,29 @@ def _is_still(path: Path, fd: int) -> bool:
     return (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
 
 
+def _other(path: Path) -> locks.Holder | None:
+    """Who has the lock, for a thread that is the only one here to want it."""
+    if mounts.has_kernel_locks(path):
+        return locks.holder(path)
+    return locks.noted(_holder_by_files(path) or {})
+
+
 @contextmanager
-def _alone_here(path: Path, wait: Callable[[str], None]) -> Iterator[None]:
+def _alone_here(path: Path, waiting: locks.Notice, seconds: float | None) -> Iterator[_Entry]:
     """Keep the other threads of this process from `path`; the last one out takes its entry away."""
     name = str(path)
     with _lock:
-        entry = _here.setdefault(name, [threading.Lock(), 0])
-        entry[1] += 1
+        entry = _here.setdefault(name, _Entry())
+        entry.threads += 1
     try:
-        while not entry[0].acquire(blocking=False):
-            wait("another thread of this process")
+        mine = partial(entry.alone.acquire, blocking=False)
+        locks.wait_for(mine, path, seconds=seconds, told=waiting, who=lambda: locks.noted(entry.note or {}))
         try:
-            yield
+            yield entry
         finally:
-            entry[0].release()
+            entry.alone.release()
     finally:
         with _lock:
-            entry[1] -= 1
-            if not entry[1]:
+            entry.threads -= 1
+            if not entry.threads:
                 _here.pop(name, None)

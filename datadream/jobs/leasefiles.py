@@ -152,7 +152,7 @@ def newest(folder: Path) -> int:
 def read(record: Path) -> dict[str, Any]:
     """What is written there; empty when that can't be read, or not yet."""
     try:
-        return records.read(record) or {}
+        return records.read(record, most=durable.RECORD_BYTES) or {}
     except records.Unreadable:
         return {}
 

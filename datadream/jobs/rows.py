@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from datadream import records
 from datadream.errors import UserError
-from datadream.jobs import state
-from datadream.jobs.events import Tail, metrics
+from datadream.jobs import outlook, state
+from datadream.jobs.events import metrics
 from datadream.jobs.experiments import read_experiment
 from datadream.jobs.facts import UNTOLD, facts
 from datadream.jobs.home import Home
 from datadream.jobs.labels import read_labels
+from datadream.jobs.lines import Tail
 from datadream.jobs.marks import read_marks
 from datadream.jobs.plan import read_record
 from datadream.jobs.sets import load_set, read_name, source_label
@@ -179,10 +181,12 @@ def run_rows(home: Home, run_id: str) -> list[Row]:
     return [row, Trait(id=row.traits, content=found.traits.to_json())]
 
 
-def job_rows(home: Home, job_id: str) -> tuple[list[Row], bool]:
-    """A job's rows but its metrics, and whether it is over."""
+def job_rows(home: Home, job_id: str, held: str | None = None) -> list[Row]:
+    """A job's rows, its own first, but for its metrics; `held` is why nothing starts at all, looked up when None."""
     try:
-        spec, status = state.read_spec(home, job_id), state.derive(home, job_id)
+        spec, status = state.look(home, job_id, held)
+        if status.state == "queued" and not status.reason:
+            status = replace(status, reason=outlook.no_room(home, spec.kind, spec.model))
     except UserError as error:
         raise ValueError(error.message) from error
     rows: list[Row] = [
@@ -196,15 +200,15 @@ def job_rows(home: Home, job_id: str) -> tuple[list[Row], bool]:
             seen.add(line["seq"])
             words = {name: line[name] for name in ("at", "state", "reason", "attempt")}
             rows.append(Transition(job=job_id, seq=line["seq"], **words))
-    return rows, status.final
+    return rows
 
 
 def metric_points(home: Home, job_id: str, offset: int) -> tuple[dict[tuple[str, int], float], int, int]:
-    """Points told since `offset` bytes, how many lines there were unreadable, and the new offset."""
+    """The next points told since `offset` bytes, how many lines there were unreadable, and the new offset."""
     tail = Tail(home.job(job_id) / "events.jsonl", offset)
     points: dict[tuple[str, int], float] = {}
-    records, bad = tail.records_and_bad()
-    for event in records:
+    events, bad = tail.records_and_bad()
+    for event in events:
         step, values = metrics(event) or (0, {})
         points |= {(name, step): value for name, value in values.items() if math.isfinite(value)}
     return points, bad, tail.offset

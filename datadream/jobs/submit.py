@@ -10,13 +10,15 @@ from typing import Any
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import room, state, trash
+from datadream.jobs import room, state, trash, variables
 from datadream.jobs.home import Home
 from datadream.jobs.launchers import resources_for
-from datadream.jobs.lease import Busy, lease, lock
+from datadream.jobs.lease import lease, lock
 from datadream.jobs.provenance import describe_code
 from datadream.jobs.spec import JobSpec
 from datadream.jobs.state import Control, Request
+from datadream.locks import LockHeld
+from datadream.models.environment import device_asked
 from datadream.models.makes import resolution_of
 
 CONTROL_LOCK = "control.lock"
@@ -32,7 +34,8 @@ def missing(home: Home, specs: Sequence[JobSpec]) -> list[JobSpec]:
 def check(
     home: Home, specs: Sequence[JobSpec], launcher: str = "local", resources: Mapping[str, Any] | None = None
 ) -> None:
-    """Raise UserError, before anything is written, for what `submit` would: no room, or a wrong `cluster.toml`."""
+    """Raise UserError, before anything is written, for what `submit` would: no room, wrong device or `cluster.toml`."""
+    device_asked()
     sizes: dict[str, int] = {}
     for spec in specs:
         sizes[spec.kind] = sizes.get(spec.kind, 0) + bytes_needed(spec)
@@ -58,8 +61,9 @@ def submit(
     """Queue every missing artifact of `specs` (inputs before users); the ids of their jobs.
 
     A job that is queued already stays as it is, but reads its model where this request has it; one that is paused or
-    being cancelled goes on; one that failed or was cancelled is tried again. Raises UserError when there isn't room for
-    what is asked, or `cluster.toml` is wrong.
+    being cancelled goes on; one that failed or was cancelled is tried again. The settings of this process that a job's
+    worker reads go with the request (`variables`). Raises UserError when there isn't room for what is asked, or
+    `cluster.toml` or DATADREAM_DEVICE is wrong.
     """
     todo = missing(home, specs)
     check(home, todo, launcher, resources)
@@ -81,6 +85,8 @@ def submit(
             shards=tuple((shards or {}).get(spec.id, ())),
             place=spec.model.location if spec.model else "",
             code=code,
+            environment=variables.kept(),
+            noted=variables.noted(),
         )
         while not (_ask_first(home, spec, request) or _ask_again(home, spec, request)):
             pass  # it came, or was removed, between the two
@@ -160,10 +166,10 @@ def cancel(home: Home, job_id: str, reason: str = "") -> None:
             raise
 
 
-def pause(home: Home, job_id: str, reason: str = "") -> None:
-    """Ask a job to stop at its next checkpoint and to wait."""
+def pause(home: Home, job_id: str, reason: str = "", seconds: float | None = None) -> None:
+    """Ask a job to stop at its next checkpoint and to wait. Raises LockHeld when others ask it things for `seconds`."""
     _open(home, job_id, "pause")
-    _control(home, job_id, lambda _: {"paused": True, "reason": reason})
+    _control(home, job_id, lambda _: {"paused": True, "reason": reason}, seconds)
 
 
 def resume(home: Home, job_id: str) -> None:
@@ -179,7 +185,11 @@ def set_priority(home: Home, job_id: str, priority: int) -> None:
 
 
 def retry(home: Home, job_id: str) -> None:
-    """Try a failed or cancelled job again, from its checkpoint. Raises UserError when it is not over, or done."""
+    """Try a failed or cancelled job again, from its checkpoint, with the settings of this process.
+
+    Raises UserError when it is not over, or done.
+    """
+    device_asked()
     state.read_spec(home, job_id)
     with _alone(home, job_id):
         _retry(home, job_id)
@@ -197,6 +207,10 @@ def _retry(home: Home, job_id: str) -> None:
     if found.state == "done" and home.has(spec.kind, spec.id):
         raise UserError(f"the job {job_id[:8]} is done", hint="to make it anew beside the old, use `run --force`")
     folder = home.job(job_id)
+    request = state.read_request(home, job_id)
+    asked = request.model_copy(update={"environment": variables.kept(), "noted": variables.noted()})
+    if asked != request:
+        durable.write_json(folder / "request.json", asked.model_dump(mode="json"))
     durable.remove_file(folder / "error.json")
     durable.remove_file(folder / "result.json")
     retries = state.read_control(home, job_id).retries + 1
@@ -222,14 +236,14 @@ def remove(home: Home, job_id: str) -> None:
 
     try:
         _take_away(home, job_id, over, durable.remove_dir)
-    except Busy as error:
+    except LockHeld as error:
         raise UserError(f"a worker has the job {job_id[:8]}", hint=hint) from error
 
 
 def discard(home: Home, job_id: str, free: Callable[[], bool]) -> bool:
     """Move a job's folder to the trash when `free` says so, asked when nobody can change it; whether it went.
 
-    Raises `Busy` when a worker has it.
+    Raises LockHeld when a worker has it.
     """
     return _take_away(home, job_id, free, lambda folder: trash.discard(home, folder))
 
@@ -253,22 +267,22 @@ def _take_away(home: Home, job_id: str, free: Callable[[], bool], away: Callable
 
 @contextmanager
 def _unworked(folder: Path) -> Iterator[None]:
-    """No worker has the job, nor takes it. Raises `Busy` when one has."""
+    """No worker has the job, nor takes it. Raises LockHeld when one has."""
     if (folder / "lease").is_dir():  # nobody can ever have that
         yield
         return
-    with lease(folder / "lease", lambda _: None, seconds=0):
+    with lease(folder / "lease", seconds=0):
         yield
 
 
 @contextmanager
-def _alone(home: Home, job_id: str) -> Iterator[None]:
-    """Nobody else asks anything of the job."""
+def _alone(home: Home, job_id: str, seconds: float | None = None) -> Iterator[None]:
+    """Nobody else asks anything of the job. Raises LockHeld when others do for `seconds`."""
     path = home.job(job_id) / CONTROL_LOCK
     if path.is_dir():
         yield
         return
-    with lock(path):
+    with lock(path, seconds=seconds):
         yield
 
 
@@ -278,8 +292,13 @@ def _open(home: Home, job_id: str, verb: str) -> None:
         raise UserError(f"can't {verb} the job {job_id[:8]}: it is {found.state}", hint="see `datadream job ls`")
 
 
-def _control(home: Home, job_id: str, change: Callable[[Control], dict[str, Any]]) -> None:
-    with _alone(home, job_id):
+def _control(
+    home: Home,
+    job_id: str,
+    change: Callable[[Control], dict[str, Any]],
+    seconds: float | None = None,
+) -> None:
+    with _alone(home, job_id, seconds):
         _write_control(home, job_id, change(state.read_control(home, job_id)))
 
 

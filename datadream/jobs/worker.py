@@ -9,28 +9,33 @@ from __future__ import annotations
 
 import errno
 import importlib
+import math
 import os
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import identity, room, state
+from datadream.jobs import identity, room, state, variables
 from datadream.jobs.artifacts import open_artifact, publish, read_manifest
 from datadream.jobs.checkpoints import claim_checkpoint
 from datadream.jobs.events import Journal
 from datadream.jobs.home import Home
 from datadream.jobs.lease import Held, Lost, lease
+from datadream.jobs.losses import differences
+from datadream.jobs.pool import READY
 from datadream.jobs.provenance import Code, Masked, describe_code, describe_environment, masked, name_of
 from datadream.jobs.sets import load_set
 from datadream.jobs.spec import JobSpec
 from datadream.jobs.state import Request
+from datadream.jobs.wishes import loading, watched
 from datadream.models.environment import prepare_environment
 from datadream.models.verify import check_unchanged
 from datadream.stages.emit import Emit, Event, Stopped, stopping
@@ -46,6 +51,8 @@ RESERVE = ".reserve"
 CODE_CHANGED = "the code changed on the disk since this worker started, so a new one takes the job"
 # torch's CPU allocator, cuBLAS, cuDNN and safetensors say it in plain errors
 NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+# of a hub that does not know who asks, or of a proxy
+REFUSED = (401, 403, 404, 407)
 # by name: which of urllib, requests, httpx and its successors a library loads by is its own affair
 UNREACHABLE = {"ConnectionError", "TimeoutError", "Timeout", "TimeoutException", "NetworkError", "RemoteProtocolError",
     "gaierror"}  # fmt: skip
@@ -63,7 +70,10 @@ class Worker:
     """Runs jobs in this process until one fails or a signal asks to stop."""
 
     def __init__(self, home: Home, told: int | None = None) -> None:
-        """`told` is a descriptor that hears `JOB STATUS` when a job is over; after any STATUS but 0 it leaves."""
+        """`told` is a descriptor that hears `ready 0` when it takes jobs, and `JOB STATUS` when one is over.
+
+        After any STATUS but 0 it leaves.
+        """
         self._home, self._told = home, told
         self._busy = False
         self._code = Code()
@@ -72,18 +82,19 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal stops nothing
+        os.register_at_fork(after_in_child=_end_when_asked)
 
     def work(self, turns: Iterable[Turn]) -> int:
         """Run the jobs in order; 0 when all succeeded.
 
         2 on something the user can mend, 3 when the disk failed, 4 when asked to stop, 1 on anything else.
         """
+        self._tell(READY, 0)
         try:
             for turn in turns:
                 self._busy = True
                 status = self._run_safely(turn) or (EXIT_STOPPED if stopping.is_set() else 0)
-                if self._told is not None:
-                    os.write(self._told, f"{turn.job} {status}\n".encode())
+                self._tell(turn.job, status)
                 if status:
                     return status
                 self._busy = False
@@ -91,9 +102,15 @@ class Worker:
             return EXIT_STOPPED
         return 0
 
+    def _tell(self, what: str, status: int) -> None:
+        if self._told is not None:
+            with suppress(BrokenPipeError):  # the runner is gone: no more jobs will come, and that is all
+                os.write(self._told, f"{what} {status}\n".encode())
+
     def _stop(self, *_: object) -> None:
         stopping.set()
-        if not self._busy:
+        if not self._busy or loading.is_set():
+            loading.clear()  # once: what it then writes down isn't interrupted
             raise Stopped
 
     def _run_safely(self, turn: Turn) -> int:
@@ -101,7 +118,9 @@ class Worker:
         attempt = turn.attempt
         try:
             _redirect(folder / "log.txt")
-            with lease(folder / "lease", lambda holder: print_line(f"waits for {holder}")) as held:
+            loading.set()
+            _settle(folder, attempt)
+            with watched(self._home, turn.job), lease(folder / "lease", print_line, seconds=math.inf) as held:
                 if attempt is None:
                     attempt = _claim(self._home, turn.job)
                 durable.remove_file(folder / "error.json")
@@ -119,7 +138,28 @@ class Worker:
             failure: Exception = error
         except Exception as error:  # noqa: BLE001 - the edge of the process: everything is written down, then it leaves
             failure = error
+        finally:
+            loading.clear()
         return _write_failure(folder, failure, state.attempts(folder) if attempt is None else attempt)
+
+
+def _end_when_asked() -> None:
+    """In a child: a signal ends it. With our handlers it would live on, and keep the slot for ever."""
+    with suppress(ValueError):  # not in the main thread
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _settle(folder: Path, attempt: int | None) -> None:
+    """Take on the settings a cluster's job was asked for with; of one that is started by hand say which are others."""
+    request = state.read_model(folder / "request.json", state.Request)
+    if attempt is not None and state.read_attempt(folder, attempt).get("launcher", "local") != "local":
+        variables.adopt(request.environment, request.noted)
+        prepare_environment()
+    elif attempt is None and request.environment is not None:
+        told = differences(request.environment, variables.kept())
+        if told:
+            print_line(f"runs with the settings of this shell, not all as it was asked for: {told}")
 
 
 def print_line(text: str) -> None:
@@ -139,6 +179,7 @@ def _claim(home: Home, job_id: str) -> int:
 def _write_failure(folder: Path, failure: Exception, attempt: int) -> int:
     """Leave error.json: what happened, of which kind, and so whether trying again may help."""
     kind, text, status = _judge(failure, folder)
+    text += _for_want(folder, failure)
     try:
         durable.remove_file(folder / RESERVE)
         durable.write_json(folder / "error.json", {"kind": kind, "message": masked(text), "attempt": attempt})
@@ -173,6 +214,18 @@ def _full_disk(failure: BaseException, folder: Path) -> Path | str:
     named = [link.filename for link in reversed(links) if isinstance(link, OSError) and isinstance(link.filename, str)]
     said = [link.at for link in links if isinstance(link, UserError) and link.at is not None]
     return next(iter([*said, *named]), folder)
+
+
+def _for_want(folder: Path, failure: Exception) -> str:
+    """What was set where the job was asked for and not here, when that may be why the hub or the network refused."""
+    refused = any(_http_status(error) in REFUSED for error in durable.causes(failure)) or _is_network(failure)
+    request = state.read_model(folder / "request.json", state.Request)
+    missing = [name for name in request.noted if not os.environ.get(name)] if refused else []
+    if not missing:
+        return ""
+    names, be = ", ".join(missing), "was" if len(missing) == 1 else "were"
+    advice = f"run `datadream queue restart` where it is set, then `datadream job retry {folder.name[:8]}`"
+    return f"; {names} {be} set when this job was asked for, but the runner was started without: {advice}"
 
 
 def _is_memory(failure: BaseException) -> bool:
@@ -233,6 +286,7 @@ def _run(home: Home, job_id: str, attempt: int, held: Held, code: Code) -> None:
             staged = durable.make_dir(home.staging(spec.kind, spec.id))
             emit = _with_room(home, spec, held, journal.emit)
             result = _stage(home, spec, request, staged, checkpoint, emit)
+            loading.clear()
             _check_after(home, spec)
             held.check()
             origin |= {"job": job_id, "seconds": round(journal.seconds, 2), **_device(), **result}
@@ -284,6 +338,7 @@ def _with_room(home: Home, spec: JobSpec, held: Held, emit: Emit) -> Emit:
 
     def checked(event: Event) -> None:
         nonlocal looked
+        loading.clear()
         held.check()
         emit(event)
         if time.monotonic() - looked > ROOM_SECONDS:
@@ -296,7 +351,7 @@ def _with_room(home: Home, spec: JobSpec, held: Held, emit: Emit) -> Emit:
 
 
 def _write_environment(folder: Path) -> None:
-    durable.write_json(folder / "environment.json", describe_environment())
+    durable.write_json(folder / "environment.json", {**describe_environment(), **variables.recorded()})
 
 
 def _device() -> dict[str, str | int]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from datadream.errors import UserError
 from datadream.models.presets import Backbone
+from datadream.paths import expand
 from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings, Settings
 
 BUILT_IN = Path(__file__).parent
@@ -176,8 +177,8 @@ def _find(name: str) -> Path:
     path = BUILT_IN / f"{name}.toml"
     if name in built_in_names():
         return path
-    given = Path(name)
     if name.endswith(".toml"):
+        given = expand(name)
         if given.is_file():
             return given.resolve()
         raise UserError("no such recipe file", at=given, hint="check the path")

@@ -216,7 +216,10 @@ def _train(
 
 @torch.no_grad()
 def _evaluate(clip: Clip, ids: Tensor, settings: ClassifySettings, shots: ShotSet, out: Path, emit: Emit) -> None:
-    """Every image of the reported part once, in the set's order. Raises UserError when an answer is not finite."""
+    """Every image of the reported part once, in the set's order.
+
+    Raises Stopped between two batches, and UserError when an answer is not finite.
+    """
     text = clip.encode_text(ids)
     if not text.isfinite().all():
         raise not_finite(f"the feature of the prompt {_first_bad(text, shots.prompts)!r}", "", settings)

@@ -16,8 +16,9 @@ from torch import nn
 from datadream import durable
 from datadream.jobs import index, spawn, state
 from datadream.jobs.check import check
-from datadream.jobs.events import Journal, Tail
+from datadream.jobs.events import Journal
 from datadream.jobs.home import Home, open_home
+from datadream.jobs.lines import Tail
 from datadream.jobs.queue import QueueSettings, write_settings
 from datadream.jobs.submit import submit
 from datadream.stages.loop import Loop, Schedule

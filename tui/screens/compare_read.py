@@ -237,6 +237,7 @@ def queue(data: Data, plan: Plan) -> tuple[list[str], list[str]]:
     there is to say of the sets that were made for it.
     """
     from datadream.jobs import ask, follow, spawn
+    from datadream.jobs.losses import losses
 
     waiting = follow.waiting(data.home, {spec.id for spec in plan.missing})
     ready = ask.plan(data.home, plan.request) if plan.dry else plan
@@ -245,7 +246,7 @@ def queue(data: Data, plan: Plan) -> tuple[list[str], list[str]]:
         spawn.ensure_runner(data.home)
     known = set(ask.told(data.home, plan))
     told = [line for line in ask.told(data.home, ready) if line not in known]
-    return [job_id for job_id in jobs if job_id not in waiting], told
+    return [job_id for job_id in jobs if job_id not in waiting], [*told, *losses(data.home, jobs)]
 
 
 def write_exports(data: Data, pivot: Pivot, formats: Sequence[str]) -> list[str]:

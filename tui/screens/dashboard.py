@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -158,7 +158,7 @@ class DashboardScreen(JobDeeds, HomeScreen):
         pause = not (self.dream.snapshot and self.dream.snapshot.paused)
 
         def set_to(value: bool) -> None:
-            queue.change_settings(self.home, {"paused": value})
+            queue.change(self.home, paused=value)
             if not value:
                 spawn.ensure_runner(self.home)
 
@@ -185,10 +185,12 @@ class DashboardScreen(JobDeeds, HomeScreen):
 
     def _start_demo(self) -> None:
         from datadream.jobs import ask, spawn
+        from datadream.jobs.losses import losses
 
-        def deed(_: object) -> list[str]:
+        def deed(data: Any) -> list[str]:
             jobs = ask.submit(self.home, ask.demo_request((4,), (1,)))
             spawn.ensure_runner(self.home)
+            data.warnings += losses(self.home, jobs)
             return jobs
 
         self.dream.say("reading the built-in images...")

@@ -145,17 +145,17 @@ def start(data: Data, form: Form, paused: bool) -> Started:
     Raises UserError before anything is changed, but for the sets of a source, which are kept.
     """
     from datadream.jobs import ask, follow, queue, spawn
+    from datadream.jobs.losses import losses
 
-    if paused:
-        queue.settings_to_change(data.home)
     plan = ask.plan(data.home, request_of(form))
-    if paused:
-        queue.change_settings(data.home, {"paused": True})
+    if paused and not queue.read_settings(data.home).paused:
+        queue.change(data.home, paused=True)
     waiting = follow.waiting(data.home, {spec.id for spec in plan.missing})
     jobs = ask.submit(data.home, plan)
     if not paused:
         spawn.ensure_runner(data.home)
-    return Started(tuple(job_id for job_id in jobs if job_id not in waiting), tuple(ask.told(data.home, plan)))
+    told = (*ask.told(data.home, plan), *(f"warning: {text}" for text in losses(data.home, jobs)))
+    return Started(tuple(job_id for job_id in jobs if job_id not in waiting), told)
 
 
 def choices(_: Data) -> Choices:

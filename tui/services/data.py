@@ -32,6 +32,7 @@ class Data:
 
     def __init__(self, home: Home) -> None:
         self.home = home
+        self.warnings: list[str] = []  # what a deed leaves to be said with its success
         self._lock = threading.Lock()
         self._registry: Registry | None = None
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
 from datadream.jobs import state
-from datadream.jobs.events import Tail, is_event, metrics
+from datadream.jobs.events import is_event, metrics
+from datadream.jobs.lines import Tail
 from tui.services.data import Data
 from tui.services.log_index import last_lines
 from tui.widgets.braille import Series, thinned
@@ -149,7 +150,7 @@ class JobFiles:
         for event in filter(is_event, self._tail.records()):
             if (found := metrics(event)) is not None:
                 for name, value in found[1].items():
-                    self._points.setdefault(name, {})[float(found[0])] = value
+                    self._put(name, float(found[0]), value)
             elif event["kind"] == "progress":
                 self._take_progress(event)
 
@@ -162,7 +163,16 @@ class JobFiles:
         self._worked = (key, float(seconds), float(done))
         if before is not None and before[0] == key and seconds > before[1] and done > before[2]:
             speed = (done - before[2]) / (seconds - before[1])
-            self._points.setdefault(f"{unit or 'units'} a second", {})[float(done)] = speed
+            self._put(f"{unit or 'units'} a second", float(done), speed)
+
+    def _put(self, name: str, x: float, y: float) -> None:
+        """One more point; of a curve that has grown too long only what will be shown is kept."""
+        points = self._points.setdefault(name, {})
+        points[x] = y
+        if len(points) > 2 * POINTS_MAX:
+            xs = sorted(points)
+            thin = thinned(xs, [points[at] for at in xs], POINTS_MAX)
+            self._points[name] = dict(zip(*thin, strict=True))
 
     def _curves(self) -> tuple[Series, ...]:
         """Metrics by name, then speeds."""

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
-from datadream.jobs import leader, queue, state
-from datadream.jobs.events import Tail, is_event, metrics
+from datadream.jobs import devices, leader, queue, state, watch
+from datadream.jobs.events import is_event, metrics
+from datadream.jobs.lines import Tail
 from tui.services.data import Data
 from tui.services.snapshot import Device, Host, JobRow, LiveJob, Snapshot
 
@@ -114,6 +115,8 @@ class Poller:
             trouble = str(error)
         except Exception as error:  # noqa: BLE001 - a locked or damaged registry must not hide the jobs
             trouble = f"the registry can't be read now: {error}".splitlines()[0]
+        if not trouble and count and not (settings.paused and not queue.look(self._home)[1]):
+            trouble = watch.look(self._home).why
         self._look_around(live)
         finished, failures, counts = self._lists
         return Snapshot(
@@ -126,7 +129,7 @@ class Poller:
             host=self._host,
             led=led,
             paused=settings.paused,
-            slots=queue.slots(settings),
+            slots=devices.shown(self._home, settings),
             version=version,
             trouble=trouble,
             problems=self._problems,
