@@ -89,55 +89,6 @@ class Journal:
         self._appender.close()
 
 
-class Lines:
-    """Reads the complete lines that were added since the last look."""
-
-    def __init__(self, path: Path, offset: int = 0) -> None:
-        self._path = path
-        self.offset = offset
-
-    def skip(self) -> None:
-        """Forget what is there already."""
-        self.offset = self._path.stat().st_size if self._path.exists() else 0
-
-    def read_bytes(self) -> list[bytes]:
-        """New lines, oldest first."""
-        try:
-            with durable.open_regular(self._path) as file:
-                file.seek(self.offset)
-                data = file.read()
-        except FileNotFoundError:
-            return []
-        whole = data[: data.rfind(b"\n") + 1]
-        self.offset += len(whole)
-        return whole.splitlines()
-
-    def read(self) -> list[str]:
-        """New lines as text; what is no UTF-8 is replaced."""
-        return [line.decode("utf-8", "replace") for line in self.read_bytes()]
-
-
-class Tail(Lines):
-    """The same for JSON records; a torn or foreign line is skipped."""
-
-    def records(self) -> list[dict[str, Any]]:
-        """New events, oldest first."""
-        return self.records_and_bad()[0]
-
-    def records_and_bad(self) -> tuple[list[dict[str, Any]], int]:
-        """New events, and how many lines were none."""
-        found: list[dict[str, Any]] = []
-        lines = [line for line in self.read_bytes() if line.strip()]
-        for line in lines:
-            try:
-                event = parse_json(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict):
-                found.append(event)
-        return found, len(lines) - len(found)
-
-
 def metrics(event: Mapping[str, Any]) -> tuple[int, dict[str, float]] | None:
     """The step of a metric event and its values by name; None for any other event, or a step that is none."""
     step = event.get("step")

@@ -173,15 +173,16 @@ def recheck(home: Home, registry: Registry, limit: int = RECHECKED) -> int:
         if session is None:
             return 0
         writes.defer_references(session)
+        look = _Look({}, frozenset(), "")
         for run_id, classifier_id, now in changed:
-            _artifact(home, {}, "classifier", classifier_id, session)
+            _artifact(home, look, "classifier", classifier_id, session)
             _run(home, f"{run_id}.json", session)
             writes.mark(session, f"evidence/{run_id}", now)
         for name in damaged:
             jobs = (state.read_dict(home.path / "runs" / name) or {}).get("jobs")
             classifier_id = str(jobs.get("classify")) if isinstance(jobs, dict) else ""
             if state.is_id(classifier_id):
-                _artifact(home, {}, "classifier", classifier_id, session)
+                _artifact(home, look, "classifier", classifier_id, session)
             _run(home, name, session)
         writes.mend_references(session)
     return len(changed) + len(damaged)
@@ -247,7 +248,7 @@ def _tasks(home: Home, look: _Look) -> Iterator[Task]:
             state.is_id,
         )
     yield from _jobs(home, look)
-    yield from _folder(home, look, "runs", partial(_run, home), _no_run, _is_json)  # its jobs say how it goes on
+    yield from _folder(home, marks, "runs", partial(_run, home), _no_run, _is_json)  # its jobs say how it goes on
     for place, read, gone in (
         ("names/set", rows.name_rows, _no_name),
         ("labels", rows.label_rows, _no_labels),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from datadream.canonical import Stamp, sha256_known, stamp
 from datadream.errors import UserError
+from datadream.paths import expand
 
 # All that diffusers, transformers and open_clip read, when neither pickles nor code are allowed.
 SUFFIXES = {".json", ".safetensors", ".txt", ".model"}
@@ -26,7 +27,7 @@ def weights_file(location: str) -> tuple[str, Path] | None:
     name, colon, rest = location.partition(":")
     if not name or not colon or location.startswith((HUB, FOLDER, "/", ".", "~")):
         return None
-    path = Path(rest).expanduser()
+    path = expand(rest)
     return (name, path) if "/" in rest or path.suffix == ".safetensors" or path.is_file() else None
 
 

@@ -162,7 +162,7 @@ def resolve(location: str, part: Part) -> ModelRef:
     """
     if "://" in location:  # not repeated here, nor kept in a spec: an address may hold a password
         raise UserError("a model can't be an address", hint="give a folder or a hub id, as ORG/NAME")
-    folder = HERE / location if location.startswith(PACKED) else Path(location.removeprefix(FOLDER)).expanduser()
+    folder = HERE / location if location.startswith(PACKED) else expand(location.removeprefix(FOLDER))
     if folder.is_dir():
         place = str(folder.resolve())
         return ModelRef(location=place, digest=digests.digest(place))

@@ -303,7 +303,8 @@ def test_a_folder_that_can_not_be_looked_into_is_a_problem_and_the_rest_is_liste
 
 def test_events_of_any_shape_are_followed_and_shown(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     from datadream.cli.progress import following
-    from datadream.jobs.events import Tail, is_event
+    from datadream.jobs.events import is_event
+    from datadream.jobs.lines import Tail
 
     (spec,) = rehearsals(1)
     path = home.path / "events.jsonl"
