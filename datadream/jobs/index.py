@@ -70,6 +70,7 @@ def open_registry(
         return _aside(home, seconds)
     try:
         sync(home, registry, seconds)
+        recheck(home, registry)
     except locks.LockHeld as error:
         if not _can_be_read(registry):
             registry.close()
@@ -95,7 +96,6 @@ def _aside(home: Home, seconds: float | None) -> Registry:
     registry = Registry.open(path, path.with_suffix(".lock"))
     registry.on_close = folder.cleanup
     sync(home, registry, seconds)
-    recheck(home, registry)
     return registry
 
 

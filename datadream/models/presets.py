@@ -15,6 +15,7 @@ from datadream.models import clip_folder, diffusion_folder, digests, hub, kinds,
 from datadream.models.digests import FOLDER, HUB
 from datadream.models.hub import HubId
 from datadream.models.kinds import Kind
+from datadream.paths import expand
 
 HERE = Path(__file__).parent
 PRESETS = HERE / "presets"

@@ -68,18 +68,23 @@ def read_table(data: Data, where: str) -> Read:
     Raises UserError for a filter that can't be.
     """
     from datadream.jobs import index
+    from datadream.locks import LockHeld
     from datadream.report.collect import collected
     from datadream.report.rows import rows
     from store import queries
     from store.where import parse_where
 
     registry, conditions = data.registry(), parse_where(where)
-    index.recheck(data.home, registry, RECHECKED)
+    held = []
+    try:
+        index.recheck(data.home, registry, RECHECKED)
+    except LockHeld as error:
+        held.append(f"{error}; what is shown may be older")
     found = queries.comparison(registry, conditions)
     tests = [] if names_split(where) else [row for row in found if row["split"] == "test"]
     runs = collected(tests or found, queries.untold(registry, conditions))
     table = rows(runs.runs)
-    return Read(tuple(table.rows), (*runs.notes, *table.notes))
+    return Read(tuple(table.rows), (*held, *runs.notes, *table.notes))
 
 
 def names_split(where: str) -> bool:
