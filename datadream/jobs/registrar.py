@@ -94,9 +94,7 @@ class Registrar:
             changed, self._changed = self._changed, set()
         try:
             if self._registry is None:
-                self._registry = index.Registry.open(
-                    self._home.registry, self._home.registry_lock, patience=LOCK_SECONDS
-                )
+                self._registry = index.connect(self._home, patience=LOCK_SECONDS)
                 self._behind = True
             held = outlook.held_up(self._home)
             ids = changed | self._have_told()

@@ -48,7 +48,7 @@ def group(home: Home, process: int, turn: int) -> None:
 def set_queue(home: Home, process: int, turn: int) -> None:
     """`queue pause` beside `queue set`: each changes a setting of its own."""
     name = ("grace_seconds", "retry_seconds", "paused")[process]
-    queue.change_settings(home, {name: bool(turn % 2) if name == "paused" else float(turn + 1)})
+    queue.change(home, **{name: bool(turn % 2) if name == "paused" else float(turn + 1)})
     now = getattr(queue.read_settings(home), name)
     assert now == (bool(turn % 2) if name == "paused" else float(turn + 1)), (name, turn, now)
 

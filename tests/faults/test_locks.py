@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from datadream import durable
+from datadream import durable, locks
 from datadream.errors import UserError
 from datadream.jobs import identity, labels, leader, lease, leasefiles, mounts, probe, queue, state, submit
 from datadream.jobs.home import Home, open_home
@@ -62,7 +62,7 @@ def lock_path(request: pytest.FixtureRequest, home: Home) -> Path:
 def _count(path: Path, times: int) -> None:
     counter = path.with_name("counter")
     for _ in range(times):
-        with lease.lock(path, 120):
+        with lease.lock(path, seconds=120):
             durable.write_text(counter, str(int(counter.read_text() if counter.exists() else "0") + 1))
 
 
@@ -96,7 +96,7 @@ def held_by_another(path: Path) -> multiprocessing.process.BaseProcess:
     return process
 
 
-def test_a_lock_names_its_holder_and_goes_with_it(lock_path: Path) -> None:
+def test_a_lock_names_its_holder_and_goes_with_it(lock_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     process = held_by_another(lock_path)
     try:
         assert lease.is_held(lock_path)
@@ -104,15 +104,17 @@ def test_a_lock_names_its_holder_and_goes_with_it(lock_path: Path) -> None:
         assert holder is not None
         assert holder["pid"] == process.pid
         waiting: list[str] = []
-        named = pytest.raises(lease.Busy, match=f"process {process.pid} on .* since 20")
-        with named, lease.lease(lock_path, waiting.append, seconds=0.5):
+        monkeypatch.setattr(locks, "TELL_SECONDS", 0.1)
+        named = pytest.raises(locks.LockHeld, match=rf"\(pid {process.pid} on .* has had it since \d\d:")
+        with named, lease.lease(lock_path, waiting.append, seconds=1.0):
             pass
         assert len(waiting) == 1
+        assert f"(pid {process.pid} on " in waiting[0]
     finally:
         process.kill()
         process.join()
     assert not lease.is_held(lock_path)  # at once: its pid is looked for on this host
-    with lease.lock(lock_path, 0.0):
+    with lease.lock(lock_path, seconds=0.0):
         assert lease.is_held(lock_path)
 
 
@@ -220,7 +222,7 @@ def test_a_holder_that_came_before_lease_files_were_needed_is_heeded(home: Home)
         assert mounts.has_kernel_locks(path)
         without_kernel_locks(home)
         assert lease.is_held(path)
-        with pytest.raises(lease.Busy), lease.lease(path, lambda _: None, seconds=0.3):
+        with pytest.raises(locks.LockHeld), lease.lease(path, lambda _: None, seconds=0.3):
             pass
     finally:
         process.kill()
@@ -283,7 +285,7 @@ def test_locks_that_are_missing_or_keep_nobody_out_are_found_out(
     found = mounts.features(path)
     assert found.locks
     assert not found.flock
-    with lease.lock(path, 0.0):
+    with lease.lock(path, seconds=0.0):
         assert lease.is_held(path)
         assert list((home.path / "labels" / ".lease.held").iterdir())
     labels.tag(home, "a" * 16, add=["x"])
@@ -305,7 +307,7 @@ def test_locks_that_stop_working_are_done_without(home: Home, monkeypatch: pytes
     path = durable.make_dir(home.path / "labels") / ".lease"
     assert mounts.has_kernel_locks(path)
     refuse(monkeypatch, fcntl, "lockf", errno.ENOLCK)
-    with lease.lock(path, 0.0):
+    with lease.lock(path, seconds=0.0):
         assert not mounts.has_kernel_locks(path)
 
 
@@ -319,7 +321,7 @@ def test_a_lock_that_never_answers_is_not_waited_for(
     assert mounts.features(path).locks == mounts.NO_ANSWER
     monkeypatch.undo()
     over.set()
-    with lease.lock(path, 0.0):
+    with lease.lock(path, seconds=0.0):
         pass
 
 
