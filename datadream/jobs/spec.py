@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from datadream.canonical import short_id
 from datadream.data.prompts import ClassInfo
-from datadream.jobs.home import Kind
 from datadream.models.presets import ModelRef
 from datadream.recipes.recipe import SECTIONS, Data
 from datadream.stages.settings import RehearseSettings, Settings
+
+if TYPE_CHECKING:  # a home looks at manifests, and those at specs
+    from datadream.jobs.home import Kind
 
 SCHEMA = 1  # raised when the same spec would give another result
 Stage = Literal["adapt", "generate", "classify", "rehearse"]
