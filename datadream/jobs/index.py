@@ -215,7 +215,7 @@ def _tasks(home: Home, look: _Look) -> Iterator[Task]:
             state.is_id,
         )
     yield from _jobs(home, look)
-    yield from _folder(home, look, "runs", partial(_run, home), _no_run, _is_json)  # its jobs say how it goes on
+    yield from _folder(home, look.marks, "runs", partial(_run, home), _no_run, _is_json)  # its jobs say how it goes on
     for place, read, gone in (
         ("names/set", rows.name_rows, _no_name),
         ("labels", rows.label_rows, _no_labels),
