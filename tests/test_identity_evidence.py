@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from datadream.report.collect import collect
 from datadream.report.runs_diff import two_runs
 from store import queries
 from store.registry import Registry
+from tests.homes import unpack
 
 ARCHIVE = (
     Path(__file__).parent / "tui" / "data" / "home.tar.xz"
@@ -35,10 +35,7 @@ ARCHIVE = (
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = open_home(tmp_path_factory.mktemp("evidence") / "home").path
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+    return unpack(ARCHIVE, open_home(tmp_path_factory.mktemp("evidence") / "home").path)
 
 
 @pytest.fixture

@@ -208,7 +208,8 @@ def init_home(path: Path | str | None, shared: bool) -> Home:
     """A home that is private, or with `shared` its group's: the setgid bit passes that on to all that is made in it."""
     home = open_home(path)
     try:
-        home.path.chmod(0o2770 if shared else 0o700)
+        for folder in (home.path, home.path / "hosts", home.path / "trash"):  # `open_home` has made these as private
+            folder.chmod(0o2770 if shared else 0o700)
     except OSError as error:
         raise durable.user_error(error, home.path) from error
     return home

@@ -127,7 +127,7 @@ def _recorded(path: Path) -> Features | None:
     """What this host found in this boot of this mount; None when it found nothing, or that doesn't hold any more."""
     mount = mount_of(path.parent.resolve())
     record = _record(path, mount)
-    if record is None or not record.exists():
+    if record is None or not durable.changed_at(record):  # none, or none that we may see
         return None
     found = _read(record)
     try:
