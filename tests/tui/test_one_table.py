@@ -15,6 +15,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from datadream import durable
+from datadream.canonical import short_id
 from datadream.cli.compare import turned_table
 from datadream.jobs.ask import Request
 from datadream.jobs.home import Home, open_home
@@ -58,10 +59,12 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Home:
     (entry,) = planned(home, spelt)
     finish(home, entry, range(20))
     record = json.loads(home.run(entry.id).read_text())
-    for number, typed in ((1, 2), (2, 2.0)):  # as homes of older versions have them
-        other = {**record, "id": f"{number:016x}", "settings": f"generate.guidance_scale={typed}"}
+    for typed in (2, 2.0):  # as homes of older versions have them
+        label = f"generate.guidance_scale={typed}"
+        other = {**record, "id": short_id(["name-only", label, "synth", record["jobs"]["classify"]]), "settings": label}
         other["recipe"] = {**record["recipe"], "overrides": {"generate.guidance_scale": typed}}
-        del other["what"]
+        for later in ("what", "digest"):
+            other.pop(later, None)
         durable.write_json(home.run(other["id"]), other)
     for number, name in enumerate(("runA", "runB")):
         folder = Path(shutil.copytree(HERE / "weights" / "mini" / "clip", root / name / "final"))
