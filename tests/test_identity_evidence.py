@@ -278,7 +278,7 @@ def test_a_manifest_of_this_version_can_not_be_changed_at_all(home: Home) -> Non
             inner = inner[key]
         inner[way[-1]] = "changed" if inner[way[-1]] != "changed" else 0
         path.write_text(json.dumps(content))
-        with pytest.raises(UserError, match="the manifest of the rehearsal|the file lists a file whose entry"):
+        with pytest.raises(UserError, match=r"the manifest of the rehearsal|the file lists a file whose entry"):
             artifacts.read_manifest(home, "rehearsal", spec.id)
     path.write_text(whole)
     artifacts.open_artifact(home, "rehearsal", spec.id)

@@ -21,6 +21,7 @@ from datadream.jobs.ask import Request
 from datadream.jobs.check import check
 from datadream.jobs.checkpoints import claim_checkpoint
 from datadream.jobs.home import Home
+from datadream.jobs.lease import lease
 from datadream.jobs.spec import JobSpec, id_of
 from datadream.models.diffusion import load_diffusion
 from datadream.models.presets import Backbone
@@ -47,7 +48,8 @@ def request(sd: Path) -> Request:
 
 def run(home: Home, job: str, attempt: int = 1) -> None:
     """One attempt, in this process."""
-    worker._run(home, job, attempt, provenance.Code())
+    with lease(home.job(job) / "lease", lambda _: None) as held:
+        worker._run(home, job, attempt, held, provenance.Code())
 
 
 def changed(path: Path) -> None:
