@@ -63,6 +63,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Home:
         label = f"generate.guidance_scale={typed}"
         other = {**record, "id": short_id(["name-only", label, "synth", record["jobs"]["classify"]]), "settings": label}
         other["recipe"] = {**record["recipe"], "overrides": {"generate.guidance_scale": typed}}
+        other["created"] = "2026-01-01T00:00:00+00:00"
         for later in ("what", "digest"):
             other.pop(later, None)
         durable.write_json(home.run(other["id"]), other)
