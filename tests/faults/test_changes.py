@@ -196,7 +196,7 @@ def test_whoever_waits_for_a_lock_is_told_who_has_it(tmp_path: Path, monkeypatch
         while not lease.is_held(folder / ".lease"):
             pass
         monkeypatch.setattr(labels, "lock", lambda path: lease.lock(path, seconds=0.3))
-        with pytest.raises(UserError, match=f"process {holder.pid} on {os.uname().nodename}"):
+        with pytest.raises(UserError, match=f"pid {holder.pid} on {os.uname().nodename}"):
             labels.tag(home, SUBJECT, add=["x"])
     finally:
         holder.kill()
