@@ -400,7 +400,7 @@ def _jobs(home: Home, look: _Look) -> Iterator[Task]:
     mtime = durable.changed_at(folder)
     open_ = set(durable.names(home.queue))
     if marks.get(place) == mtime:
-        names = [path.split("/")[1] for path, value in marks.items() if path.startswith("jobs/") and not value]
+        names = [path.split("/")[1] for path, value in marks.items() if path.startswith("jobs/") and value <= 0]
         names += [name for name in open_ if f"jobs/{name}" in marks]
     else:
         try:
@@ -435,13 +435,14 @@ def _read_job(home: Home, look: _Look, job_id: str) -> Iterator[Task]:
 def _stamp(home: Home, job_id: str, is_open: bool) -> int:
     """Another one whenever a job has changed, but for what it tells while it runs; 0 without one.
 
-    Of a job that is over it is the time of its folder. An open one's history grows without its folder showing that.
+    Of a job that is over it is the time of its folder. An open one's history grows without its folder showing that; its
+    stamp is negative, so that one that has left the queue since is looked at once more.
     """
     folder = f"{home.path}/jobs/{job_id}"
     changed = durable.changed_at(folder)
     if not is_open:
         return changed
-    return (changed + 3 * durable.changed_at(f"{folder}/history.jsonl") + 1) % (1 << 62)
+    return -((changed + 3 * durable.changed_at(f"{folder}/history.jsonl")) % (1 << 62)) - 1
 
 
 def _job(home: Home, look: _Look, job_id: str, session: Session) -> None:

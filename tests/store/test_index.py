@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from datadream import durable
-from datadream.jobs import experiments, index, labels
+from datadream.jobs import experiments, index, labels, submit
 from datadream.jobs.check import check
 from datadream.jobs.home import Home
 from datadream.jobs.registrar import Registrar
 from store import queries
 from store.registry import Registry
 from tests.conftest import run_cli
+from tests.runners import rehearsals
 
 
 def dump(home: Home) -> dict[str, list[str]]:
@@ -288,6 +289,21 @@ def test_a_job_that_is_still_queued_is_read_again_though_its_folder_is_the_same(
     assert [line["state"] for line in queries.history(registry, job)][-1] == "done"
     registry.close()
     check_rebuilt_equal(home)
+
+
+def test_a_job_that_left_the_queue_is_read_again_though_no_folder_of_jobs_changed(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "RACY_NS", 0)  # as if all was read long after it was written
+    first, second = submit.submit(home, rehearsals(2, steps=5))
+    with closing(index.connect(home)) as registry:
+        index.sync(home, registry)
+        submit.cancel(home, first)
+        durable.remove_file(home.queue / first)
+        index.sync(home, registry)
+        states = {row["id"]: row["state"] for row in queries.rows_of(registry, "job", [first, second])}
+        assert states == {first: "cancelled", second: "queued"}
+        assert index.sync(home, registry) == 0
 
 
 def test_many_jobs_are_looked_through_in_a_line_not_a_square(home: Home) -> None:
