@@ -295,7 +295,7 @@ def test_a_job_that_left_the_queue_is_read_again_though_no_folder_of_jobs_change
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(durable, "RACY_NS", 0)  # as if all was read long after it was written
-    first, second = submit.submit(home, rehearsals(2, steps=5))
+    first, second = submit.submit(home, rehearsals(2, steps=5), {})
     with closing(index.connect(home)) as registry:
         index.sync(home, registry)
         submit.cancel(home, first)
