@@ -41,7 +41,11 @@ def test_a_stage_overrides_the_file_and_a_job_both(home: Home) -> None:
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [("[resources", "can't read it"), ("[resources]\ngpu = 1\n", "gpu"), ("[resources]\nminutes = 0\n", "minutes")],
+    [
+        ("[resources", "can't be read: the file is not TOML"),
+        ("[resources]\ngpu = 1\n", "gpu"),
+        ("[resources]\nminutes = 0\n", "minutes"),
+    ],
 )
 def test_a_wrong_file_is_said_in_a_sentence(text: str, complaint: str, home: Home) -> None:
     (home.path / "cluster.toml").write_text(text)

@@ -209,7 +209,7 @@ def test_registry_check_rebuild_backup(ran_copy: Path, tmp_path: Path) -> None:
     assert found.returncode == 1
     (entry,) = json.loads(found.stdout)
     assert (entry["kind"], entry["path"]) == ("changed", image.relative_to(ran_copy).as_posix())
-    assert "run again" in entry["advice"]
+    assert "run the same command again" in entry["advice"]
     (ran_copy / "registry.db").unlink(missing_ok=True)
     rebuilt = run_cli("registry", "rebuild", home=ran_copy)
     assert "8 run" in rebuilt.stdout

@@ -175,7 +175,7 @@ def plan(home: Home, request: Request, methods: Methods | None = None, *, dry: b
 
     runs = planned(next_repeat(home, planned) if request.force else 0)
     missing, reused = _missing(home, runs, request.shards)
-    return Plan(request, tuple(runs), tuple(sets), tuple(missing), reused, dry)
+    return Plan(request, tuple(runs), tuple(sets), tuple(missing), reused, dry, methods.notes)
 
 
 def _missing(home: Home, runs: Sequence[Run], shards: int) -> tuple[list[JobSpec], int]:

@@ -137,7 +137,7 @@ def test_what_counts_as_other_code(code: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_stage_imports_nothing_of_ours_once_it_runs(queue: Home) -> None:
     """Or a later version of it might come into an earlier one."""
     script = (
-        "import sys\nfrom pathlib import Path\nfrom datadream.jobs import provenance, worker\n"
+        "import sys\nfrom pathlib import Path\nfrom datadream.jobs import lease, provenance, worker\n"
         "from datadream.jobs.home import Home\nseen = []\nstage = worker._stage\n"
         "def watched(*arguments):\n"
         "    before = {name for name in sys.modules if name.startswith('datadream')}\n"
@@ -145,7 +145,9 @@ def test_a_stage_imports_nothing_of_ours_once_it_runs(queue: Home) -> None:
         "    seen.append({name for name in sys.modules if name.startswith('datadream')} - before)\n"
         "    return result\n"
         "worker._stage = watched\n"
-        "for job in sys.argv[2:]:\n    worker._run(Home(Path(sys.argv[1])), job, 1, provenance.Code())\n"
+        "for job in sys.argv[2:]:\n"
+        "    with lease.lease(Home(Path(sys.argv[1])).job(job) / 'lease', print) as held:\n"
+        "        worker._run(Home(Path(sys.argv[1])), job, 1, held, provenance.Code())\n"
         "assert seen == [set()] * len(sys.argv[2:]), seen\n"
     )
     from datadream.jobs import ask
