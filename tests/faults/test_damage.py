@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from datadream import durable
+from datadream.errors import UserError
 from datadream.jobs import index, spawn, state
 from datadream.jobs.check import check
 from datadream.jobs.events import Journal
@@ -70,8 +71,14 @@ def damaged(whole: bytes, dice: random.Random) -> bytes:
 
 def test_half_a_checkpoint_costs_the_steps_since_the_one_before(tmp_path: Path) -> None:
     def loop() -> Loop:
-        parameters = {"w": nn.Parameter(torch.zeros(50))}
-        return Loop(parameters, Schedule(9, 0.1, 0), weight_decay=0.0, max_grad_norm=1.0, checkpoint=tmp_path)
+        return Loop(
+            {"w": nn.Parameter(torch.zeros(50))},
+            Schedule(9, 0.1, 0),
+            weight_decay=0.0,
+            max_grad_norm=1.0,
+            checkpoint=tmp_path,
+            blame=lambda what, when: UserError(f"{what} {when}"),
+        )
 
     def step(training: Loop) -> None:
         weight = training.parameters["w"]
