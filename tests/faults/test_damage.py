@@ -181,7 +181,9 @@ def test_what_is_removed_under_a_running_job_costs_no_other(gone: str, queue: Ho
         durable.make_dir(queue.job(first) / "lease")
         spawn.ensure_runner(queue)
     else:
-        shutil.rmtree(queue.job(first) if gone == "job" else queue.path / "artifacts")
+        away = queue.job(first) if gone == "job" else queue.path / "artifacts"
+        away.rename(tmp_path / "away")  # at once: its worker may be writing a checkpoint
+        shutil.rmtree(tmp_path / "away", ignore_errors=True)
     until(lambda: state.derive(queue, second).state == "done")
     if gone == "home":
         wait_for_end(queue)
