@@ -11,8 +11,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import io
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -76,7 +78,7 @@ def latent_cache() -> None:
     """Drawing latents from cached moments against encoding the images."""
     sd = load_diffusion(MINI.diffusion)
     shots = make_shot_set(open_source("digits"), 4, 1, check="used")
-    moments = encode_shots(sd, shots, AdaptSettings(), 1)
+    moments = encode_shots(sd, shots, AdaptSettings(), 1, Path(tempfile.gettempdir()))
     from datadream.data.shots import open_shots
 
     images = [image for _, image in open_shots(shots, "train")][:16]

@@ -19,12 +19,23 @@ from sqlalchemy import insert
 
 from store import queries
 from store.registry import Registry
-from store.tables import Artifact, ClassifierRow, Job, Metric, Run, ShotSetRow, Tag
+from store.tables import Artifact, ClassifierRow, Job, Metric, Run, ShotSetRow, Tag, Trait
 from store.where import parse_where
 
 METHODS = ("zero-shot", "real-only", "name-only", "datadream-dset", "datadream-cls")
 POINTS = 10  # metric points a run
 TIMES = 7
+
+
+def traits(number: int) -> dict[str, object]:
+    """As long as real ones."""
+    recipe = {f"classify.setting_{i}": str(i) for i in range(35)}
+    about = {
+        "classes": '"a", "b", "c", ... (10, 6edb4978)',
+        "test images": "720 (7f08f692)",
+        "frame": f"data{number % 10}",
+    }
+    return {"overrides": f"a={number % 40}", "recipe": recipe, "models": {"clip": "bdfcafb2 mini/clip"}, "set": about}
 
 
 def fill(registry: Registry, runs: int) -> None:
@@ -78,10 +89,12 @@ def fill(registry: Registry, runs: int) -> None:
                 {"id": f"{(i + 1) * 0xD1B54A32D192ED03 % 2**64:016x}", "method": METHODS[i % 5], "settings": f"a={i % 40}", "data": "real",
                  "source": f"data{i % 10}", "shots": (1, 4, 16)[i % 3], "seed": i % 5, "split_seed": 0, "backbone": "mini",
                  "created": moment[i], "set_id": sets[i % 60], "classifier_id": ids[i], "split": "test",
-                 "accuracy": i % 720 / 7.2, "correct": i % 720, "total": 720}
+                 "accuracy": i % 720 / 7.2, "correct": i % 720, "total": 720, "row_key": f"{i % 120:016x}", "place": f"{i % 10:016x}",
+                 "draw": f"{i % 30:016x}", "traits": f"{i % 120:016x}", "image_passes": 640, "steps": 10, "classify_seconds": 1.5}
                 for i in numbers
             ],
         )  # fmt: skip
+        put(Trait, [{"id": f"{i:016x}", "content": traits(i)} for i in range(120)])
         put(
             Job,
             [

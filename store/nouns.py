@@ -30,6 +30,17 @@ def _artifact(table: str, columns: dict[str, str]) -> Noun:
     return Noun(f"artifact a JOIN {table} d ON d.id = a.id", {"id": "a.id", **columns, **shared}, present="a.present")
 
 
+# A run is what its jobs are: done once it has a number, else as the one of them that says most of how it goes on; its
+# synthetic set's shards count. `missing`: no job is left of it, or its classifier was removed since.
+OF_RUN = """(SELECT j.{} FROM job j WHERE (j.id IN (r.classifier_id, r.synthetic_id, r.adapter_id) OR j.id IN
+    (SELECT i.parent FROM job_input i WHERE i.job = r.synthetic_id AND i.role = 'shard')) AND j.state != 'done'
+    ORDER BY CASE j.state WHEN 'failed' THEN 0 WHEN 'lost' THEN 1 WHEN 'cancelled' THEN 2 WHEN 'cancelling' THEN 3
+    WHEN 'running' THEN 4 WHEN 'queued' THEN 5 ELSE 6 END LIMIT 1)"""
+STATE = "CASE WHEN r.accuracy IS NOT NULL THEN 'done' ELSE coalesce({}, 'missing') END".format(OF_RUN.format("state"))
+MADE = "(SELECT a.created FROM artifact a WHERE a.id = r.classifier_id AND a.present)"
+ENDED = "nullif(CASE WHEN r.accuracy IS NULL THEN {} ELSE coalesce({}, {}) END, '')".format(
+    OF_RUN.format("ended"), "(SELECT nullif(j.ended, '') FROM job j WHERE j.id = r.classifier_id)", MADE
+)
 NAME = "(SELECT min(name) FROM set_name n WHERE n.set_id = {})"
 NOUNS: dict[str, Noun] = {
     "set": _artifact(
@@ -80,28 +91,25 @@ NOUNS: dict[str, Noun] = {
     "run": Noun(
         "run r",
         {
-            name: f"r.{column}"
-            for name, column in {
-                "id": "id",
-                "method": "method",
-                "data": "data",
-                "shots": "shots",
-                "seed": "seed",
-                "accuracy": "accuracy",
-                "source": "source",
-                "backbone": "backbone",
-                "settings": "settings",
-                "split": "split",
-                "correct": "correct",
-                "total": "total",
-                "seconds": "seconds",
-                "created": "created",
-                "set": "set_id",
-                "classifier": "classifier_id",
-                "synth": "synthetic_id",
-                "adapter": "adapter_id",
-            }.items()
+            "id": "r.id",
+            "state": STATE,
+            **{
+                name: f"r.{name}"
+                for name in (
+                    *("method", "data", "shots", "seed", "accuracy", "source", "backbone", "settings", "split"),
+                    *("correct", "total", "seconds"),
+                )
+            },
+            "submitted": "r.created",
+            "created": MADE,
+            "ended": ENDED,
+            "set": "r.set_id",
+            "classifier": "r.classifier_id",
+            "synth": "r.synthetic_id",
+            "adapter": "r.adapter_id",
+            "row": "r.row_key",
         },
+        newest="submitted",
     ),
     "job": Noun(
         "job j",

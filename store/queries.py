@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -109,7 +110,8 @@ def resolve(registry: Registry, prefix: str, nouns: Sequence[str]) -> tuple[str,
     if matches:
         listed = ", ".join(f"{noun} {found[: len(prefix) + 4]}" for noun, found in matches[:5])
         raise UserError(f"{prefix!r} begins several ids", hint=f"say more of it: {listed}")
-    raise UserError(f"no {what} {prefix!r}", hint=f"give at least 4 characters of an id, see `datadream {nouns[0]} ls`")
+    command = {"run": "runs"}.get(nouns[0], nouns[0])
+    raise UserError(f"no {what} {prefix!r}", hint=f"give at least 4 characters of an id, see `datadream {command} ls`")
 
 
 def ids(registry: Registry, noun: str, prefix: str, limit: int = 50) -> list[str]:
@@ -151,6 +153,27 @@ def lineage(registry: Registry, artifact_id: str) -> dict[str, list[dict[str, An
     return found
 
 
+TWINS = """
+SELECT a.id, (SELECT group_concat(id, ' ') FROM (SELECT b.id FROM run b WHERE b.source = a.source AND
+    b.method = a.method AND b.data = a.data AND b.shots = a.shots AND b.seed = a.seed AND b.backbone = a.backbone AND
+    b.settings = a.settings AND b.id != a.id LIMIT {most}))
+FROM run a WHERE a.id IN ({ids})
+"""
+
+
+def twins(registry: Registry, ids: Sequence[str], most: int = 8) -> dict[str, list[str]]:
+    """Of these runs, others that look the same in a list, by all that is listed but ids and numbers; at most `most`."""
+    found: dict[str, list[str]] = {}
+    with registry.reading() as session:
+        for start in range(0, len(ids), IDS_MAX):
+            part = tuple(ids[start : start + IDS_MAX])
+            text = TWINS.format(most=most, ids=", ".join("?" * len(part)))
+            for one, others in session.connection().exec_driver_sql(text, part):
+                if others:
+                    found[str(one)] = str(others).split()
+    return found
+
+
 def metrics(registry: Registry, job: str) -> dict[str, list[tuple[int, float]]]:
     """A job's curves: (step, value) by name, in order."""
     found: dict[str, list[tuple[int, float]]] = {}
@@ -186,39 +209,47 @@ def problems(registry: Registry) -> list[tuple[str, str]]:
         return [(str(path), str(what)) for path, what in rows]
 
 
-def comparison(registry: Registry, where: Sequence[Condition] = ()) -> list[dict[str, Any]]:
-    """Accuracy by method, data and shots: mean and sample deviation over seeds, in percent; the newest of a seed.
+COMPARED = (
+    *("id", "created", "method", "data", "shots", "seed", "source", "backbone", "split", "set_id", "classifier_id"),
+    *("row_key", "place", "draw", "settings", "images", "left_out", "traits", "correct", "total", "steps"),
+    *("image_passes", "adapt_seconds", "generate_seconds", "classify_seconds"),
+)
 
-    `ids`, `correct` and `total` are of the runs that count, in the order of `seeds`.
+
+def comparison(registry: Registry, where: Sequence[Condition] = ()) -> list[dict[str, Any]]:
+    """The runs that count: of each row key, seed and draw the newest with a number, whole; `traits` is their content.
+
+    `replaced` says whether another classifier stood in its place before.
     """
+    listed = ", ".join(f"x.{name}" for name in COMPARED)
     clause, values = _clause("run", where)
-    key = ("source", "backbone", "split", "shots", "method", "settings", "data")
-    listed = ", ".join(f"r.{name}" for name in key)
-    glue = " AND" if clause else " WHERE"
-    bare = ", ".join(key)
+    counted = f"FROM run r{clause}{' AND' if clause else ' WHERE'} r.accuracy IS NOT NULL AND"
+    same = "r.row_key = {0}.row_key AND r.seed = {0}.seed AND r.draw = {0}.draw"
     text = (
-        f"WITH newest AS (SELECT {listed}, r.seed, r.accuracy, r.id, r.correct, r.total, max(r.created) "  # noqa: S608
-        f"FROM run r{clause}{glue} r.accuracy IS NOT NULL GROUP BY {listed}, r.seed) "
-        f"SELECT {bare}, group_concat(seed || ' ' || id || ' ' || correct || ' ' || total), count(*), avg(accuracy), "
-        "sum(accuracy * accuracy) FROM newest "
-        f"GROUP BY {bare} ORDER BY {bare}"
+        # Of two of one moment the greater id is the newer. All that is grouped and looked up is in ix_run_comparison.
+        f"WITH newest AS (SELECT r.row_key, r.seed, r.draw, max(r.created) AS created {counted} r.row_key <> '' "  # noqa: S608
+        f"GROUP BY r.row_key, r.seed, r.draw) SELECT {listed}, "
+        f"EXISTS (SELECT 1 {counted} {same.format('x')} AND r.classifier_id <> x.classifier_id) AS replaced "
+        f"FROM newest n JOIN run x ON x.id = (SELECT max(r.id) {counted} {same.format('n')} AND r.created = n.created) "
+        "ORDER BY x.created, x.id"
     )
     with registry.reading() as session:
-        rows = session.connection().exec_driver_sql(text, tuple(values)).all()
-    return [_cell(dict(zip(key, row[: len(key)], strict=True)), *row[len(key) :]) for row in rows]
+        connection = session.connection()
+        rows = [dict(row) for row in connection.exec_driver_sql(text, tuple(values) * 3).mappings()]
+        traits = {
+            str(id_): json.loads(found) for id_, found in connection.exec_driver_sql("SELECT id, content FROM trait")
+        }
+    return [{**row, "traits": traits.get(row["traits"], {}), "replaced": bool(row["replaced"])} for row in rows]
 
 
-def _cell(group: dict[str, Any], runs: str, n: int, mean: float, squares: float) -> dict[str, Any]:
-    """A cell from its runs and sums. The sample variance is (Σx² - n·mean²) / (n - 1)."""
-    variance = max(0.0, squares - n * mean * mean) / (n - 1) if n > 1 else 0.0
-    found = sorted(
-        (int(seed), id_, int(correct), int(total)) for seed, id_, correct, total in map(str.split, runs.split(","))
+def untold(registry: Registry, where: Sequence[Condition] = ()) -> int:
+    """How many runs have a number and no row of the comparison: what was run can't be told."""
+    clause, values = _clause("run", where)
+    text = (
+        f"SELECT count(*) FROM run r {clause}{' AND' if clause else ' WHERE'} r.row_key = '' AND r.accuracy IS NOT NULL"  # noqa: S608
     )
-    seeds, ids_, correct, total = (list(column) for column in zip(*found, strict=True))
-    return {
-        **group,
-        **{"seeds": seeds, "ids": ids_, "correct": correct, "total": total, "mean": mean, "std": math.sqrt(variance)},
-    }
+    with registry.reading() as session:
+        return int(session.connection().exec_driver_sql(text, tuple(values)).scalar_one())
 
 
 def _check(noun: str, name: str, sort: bool = False) -> None:
@@ -244,7 +275,7 @@ def _clause(noun: str, where: Sequence[Condition]) -> tuple[str, list[str]]:
         column = found.columns[condition.name]
         if condition.op != "~":
             _check_value(noun, condition)
-        begins = condition.name in TIMES or (condition.name == "id" and SHORT_ID.fullmatch(condition.value))
+        begins = condition.name in TIMES or (condition.name in ("id", "row") and SHORT_ID.fullmatch(condition.value))
         if condition.op == "=" and begins:  # a day holds its hours, and the start of an id stands for it
             parts.append(f"substr({column}, 1, length(?)) = ?")
             values += [condition.value, condition.value]
@@ -272,5 +303,16 @@ def _check_value(noun: str, condition: Condition) -> None:
     elif name in TIMES and not TIME.fullmatch(value):
         what = f"{name!r} is a time in UTC, and {said} is none"
         raise UserError(what, hint=f"write {name}{condition.op}2026-01-31, or the start of such a time")
-    elif (noun, name) == ("job", "state") and value not in STATES:
-        raise UserError(f"no job is ever {said}", hint=f"a state is one of {', '.join(STATES)}")
+    elif name == "state" and value not in (states := (*STATES, "missing") if noun == "run" else STATES):
+        raise UserError(f"no {noun} is ever {said}", hint=f"a state is one of {', '.join(states)}")
+
+
+def evidence(registry: Registry, limit: int) -> list[tuple[str, str, str, int]]:
+    """Of the newest `limit` runs: id, classifier, set, and the mark of their evidence when it was last looked at."""
+    text = (
+        "SELECT r.id, r.classifier_id, r.set_id, coalesce(m.value, 0) FROM run r "
+        "LEFT JOIN mark m ON m.path = 'evidence/' || r.id ORDER BY r.created DESC, r.id DESC LIMIT ?"
+    )
+    with registry.reading() as session:
+        rows = session.connection().exec_driver_sql(text, (limit,))
+        return [(str(row[0]), str(row[1]), str(row[2]), int(row[3])) for row in rows]

@@ -121,12 +121,17 @@ class ClassifierRow(SQLModel, table=True):
 # A list of runs is sorted by any of these, and then by id: read off an index, 100,000 take 23 ms and not 70 to 190.
 RUN_SORTS = (
     *("method", "data", "shots", "seed", "accuracy", "source", "backbone", "settings", "split", "correct", "total"),
-    *("seconds", "set_id", "classifier_id", "synthetic_id", "adapter_id"),
+    *("seconds", "set_id", "classifier_id", "synthetic_id", "adapter_id", "row_key"),
 )
 
 
 class Run(SQLModel, table=True):
-    """One number of a comparison: a method on a set with a mix of data. Its accuracy is its classifier's."""
+    """One number of a comparison: a method on a set with a mix of data. Its accuracy and costs are its artifacts'.
+
+    Runs of equal `row_key` share a row of the comparison ("" for one of which can't be told what was run); rows of
+    equal `place` and shots are rivals; `draw` stands for the shots and `left_out` counts images left out; `traits`
+    names a row of `trait` (see datadream/jobs/facts.py, which fills these in).
+    """
 
     __tablename__ = "run"
     __table_args__ = (
@@ -134,9 +139,10 @@ class Run(SQLModel, table=True):
         Index("ix_run_cell", "source", "method", "data", "shots", "seed"),
         Index(
             "ix_run_comparison",
-            *("source", "backbone", "split", "shots", "method", "settings", "data", "seed", "created", "accuracy"),
-            *("id", "correct", "total"),  # all that `queries.comparison` shows: four times as fast as looking them up
+            *("row_key", "seed", "draw", "created", "id", "classifier_id", "accuracy"),  # what is grouped
+            *("source", "backbone", "split", "shots", "method", "settings", "data"),  # what is usually filtered by
         ),
+        Index("ix_run_traits", "traits"),
         *(Index(f"ix_run_{name}", name, "id") for name in RUN_SORTS),
     )
     id: str = Field(primary_key=True)
@@ -158,6 +164,25 @@ class Run(SQLModel, table=True):
     correct: int | None = None
     total: int | None = None
     seconds: float | None = None
+    row_key: str = ""
+    place: str = ""
+    draw: str = ""
+    traits: str = ""
+    images: int = 0
+    left_out: int = 0
+    steps: int = 0
+    image_passes: int = 0
+    adapt_seconds: float | None = None
+    generate_seconds: float | None = None
+    classify_seconds: float | None = None
+
+
+class Trait(SQLModel, table=True):
+    """What runs are in words: recipe values, models, set. The id is a hash of the content."""
+
+    __tablename__ = "trait"
+    id: str = Field(primary_key=True)
+    content: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
 
 
 class Job(SQLModel, table=True):

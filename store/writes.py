@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import insert
@@ -23,6 +24,7 @@ REFERENCES = (
     ("classifier", "synthetic_id", "synthetic"),
     ("lineage", "parent", ""),
 )
+HELD = "held/"  # begins the mark of why nothing starts
 DETAILS = {"set": "shot_set", "adapter": "adapter", "synthetic": "synthetic_set", "classifier": "classifier"}
 SCORE = """
 UPDATE run SET
@@ -30,8 +32,13 @@ UPDATE run SET
     correct = (SELECT correct FROM classifier c WHERE c.id = run.classifier_id),
     total = (SELECT total FROM classifier c WHERE c.id = run.classifier_id),
     accuracy = (SELECT 100.0 * correct / nullif(total, 0) FROM classifier c WHERE c.id = run.classifier_id),
+    steps = coalesce((SELECT steps FROM classifier c WHERE c.id = run.classifier_id), 0),
+    image_passes = coalesce((SELECT image_passes FROM classifier c WHERE c.id = run.classifier_id), 0),
     seconds = (SELECT round(sum(a.seconds), 2) FROM artifact a
-               WHERE a.id IN (run.classifier_id, run.synthetic_id, run.adapter_id))
+               WHERE a.id IN (run.classifier_id, run.synthetic_id, run.adapter_id)),
+    adapt_seconds = (SELECT a.seconds FROM artifact a WHERE a.id = run.adapter_id),
+    generate_seconds = (SELECT a.seconds FROM artifact a WHERE a.id = run.synthetic_id),
+    classify_seconds = (SELECT a.seconds FROM artifact a WHERE a.id = run.classifier_id)
 WHERE {} = ?
 """
 
@@ -60,20 +67,27 @@ def read_marks(session: Session) -> dict[str, int]:
     return {str(path): int(value) for path, value in sql(session, "SELECT path, value FROM mark")}
 
 
+def read_mark(session: Session, path: str) -> int:
+    """How far `path` has been read; 0 when it hasn't."""
+    return int(sql(session, "SELECT value FROM mark WHERE path = ?", path).scalar() or 0)
+
+
 def mark(session: Session, path: str, value: int) -> None:
     """Remember how far `path` has been read."""
     sql(session, "INSERT OR REPLACE INTO mark VALUES (?, ?)", path, value)
 
 
 def unmark(session: Session, path: str) -> None:
-    """Forget `path`, and its problem."""
+    """Forget `path`, and its problems."""
     sql(session, "DELETE FROM mark WHERE path = ?", path)
-    sql(session, "DELETE FROM problem WHERE path = ?", path)
+    solve(session, path)
 
 
-def solve(session: Session, path: str) -> None:
-    """Forget the problem of `path`."""
+def solve(session: Session, path: str, below: bool = True) -> None:
+    """Forget the problem of `path`, and those of what is `below` it."""
     sql(session, "DELETE FROM problem WHERE path = ?", path)
+    if below:
+        sql(session, "DELETE FROM problem WHERE path > ? AND path < ?", f"{path}/", f"{path}0")
 
 
 def remove_artifact(session: Session, kind: str, artifact_id: str) -> None:
@@ -100,29 +114,87 @@ def remove_run(session: Session, run_id: str) -> None:
     sql(session, "DELETE FROM run WHERE id = ?", run_id)
 
 
-def job_progress(session: Session, job_id: str) -> tuple[int, int]:
-    """Bytes of its events that are in, and how many lines among them were unreadable."""
-    offset = sql(session, "SELECT value FROM mark WHERE path = ?", f"offset/{job_id}").scalar()
-    bad = sql(session, "SELECT bad_lines FROM job WHERE id = ?", job_id).scalar()
-    return int(offset or 0), int(bad or 0)
+@dataclass(frozen=True)
+class Known:
+    """What is in of a job: `offset` bytes of its events, with `bad_lines` unreadable ones among them."""
+
+    state: str
+    reason: str
+    bad_lines: int
+    offset: int
 
 
-def put_job(session: Session, rows: list[SQLModel], points: dict[tuple[str, int], float], offset: int) -> None:
-    """A job's row (the first), its inputs and history anew, and more points of its curves."""
+def known_job(session: Session, job_id: str) -> Known | None:
+    """What is known of a job; None when nothing is."""
+    text = (
+        "SELECT j.state, j.reason, j.bad_lines, coalesce(m.value, 0) FROM job j LEFT JOIN mark m ON m.path = ? "
+        "WHERE j.id = ?"
+    )
+    found = sql(session, text, f"offset/{job_id}", job_id).first()
+    return Known(str(found[0]), str(found[1]), int(found[2]), int(found[3])) if found else None
+
+
+def put_job(session: Session, rows: list[SQLModel], offset: int, new: bool) -> None:
+    """A job's row (the first), its inputs and history anew; `offset` bytes of its events are in."""
     job = rows[0].model_dump()
-    job_id = job.pop("id")
-    for table in ("transition", "job_input"):
-        sql(session, f"DELETE FROM {table} WHERE job = ?", job_id)  # noqa: S608 - one of our own words
-    changes = ", ".join(f"{name} = ?" for name in job)
-    if not sql(session, f"UPDATE job SET {changes} WHERE id = ?", *job.values(), job_id).rowcount:  # noqa: S608
+    job_id = job["id"]
+    if new:
         put(session, rows[:1])
+    else:
+        for table in ("transition", "job_input"):
+            sql(session, f"DELETE FROM {table} WHERE job = ?", job_id)  # noqa: S608 - one of our own words
+        changes = ", ".join(f"{name} = ?" for name in job)
+        sql(session, f"UPDATE job SET {changes} WHERE id = ?", *job.values(), job_id)  # noqa: S608 - columns of ours
     put(session, rows[1:])
+    if new:
+        mark(session, f"offset/{job_id}", offset)
+
+
+def add_points(session: Session, job_id: str, points: dict[tuple[str, int], float], bad: int, offset: int) -> None:
+    """More points of a job's curves, and `bad` more unreadable lines; now `offset` bytes of its events are in."""
     if points:
         session.connection().exec_driver_sql(
             "INSERT OR REPLACE INTO metric (job, name, step, value) VALUES (?, ?, ?, ?)",
             [(job_id, name, step, value) for (name, step), value in points.items()],
         )
+    if bad:
+        sql(session, "UPDATE job SET bad_lines = bad_lines + ? WHERE id = ?", bad, job_id)
     mark(session, f"offset/{job_id}", offset)
+
+
+def kind_of(session: Session, job_id: str) -> str:
+    """What a job makes; "" when it isn't known."""
+    return str(sql(session, "SELECT kind FROM job WHERE id = ?", job_id).scalar() or "")
+
+
+def live_jobs(session: Session) -> frozenset[str]:
+    """Jobs that ran when they were last read."""
+    found = sql(session, "SELECT id FROM job WHERE state IN ('running', 'cancelling', 'lost')")
+    return frozenset(str(job_id) for (job_id,) in found)
+
+
+def waiting_for(session: Session, parent: str, kind: str) -> list[str]:
+    """Jobs that may wait for this input of that kind; whose shard it is isn't known here."""
+    waiting = (
+        "SELECT j.id FROM job_input i JOIN job j ON j.id = i.job "
+        "WHERE i.parent = ? AND j.state IN ('queued', 'blocked')"
+    )
+    found = [str(job_id) for (job_id,) in sql(session, waiting, parent)]
+    if kind == "shard":
+        found += [str(i) for (i,) in sql(session, "SELECT id FROM job WHERE state = 'blocked' AND stage = 'generate'")]
+    return found
+
+
+def hold(session: Session, reason: str) -> None:
+    """Say of every job that could start why nothing does; "" when that is over."""
+    known = [str(path) for (path,) in sql(session, f"SELECT path FROM mark WHERE path LIKE '{HELD}%'")]  # noqa: S608
+    if known == [HELD + reason]:
+        return
+    for old in {"", *(path.removeprefix(HELD) for path in known)} - {reason}:
+        sql(session, "UPDATE job SET reason = ? WHERE state = 'queued' AND reason = ?", reason, old)
+    for path in known:
+        sql(session, "DELETE FROM mark WHERE path = ?", path)
+    mark(session, HELD + reason, 1)
 
 
 def remove_job(session: Session, job_id: str) -> None:
@@ -155,8 +227,22 @@ def remove_experiment(session: Session, experiment_id: str) -> None:
     sql(session, "DELETE FROM experiment WHERE id = ?", experiment_id)
 
 
+def mend_references_of(session: Session, artifact_id: str) -> None:
+    """The same for one artifact that was read just now, without a look at all the others."""
+    if not sql(session, "SELECT 1 FROM artifact WHERE id = ?", artifact_id).first():
+        mend_references(session)
+        return
+    missing = sql(
+        session,
+        "SELECT DISTINCT parent, role FROM lineage l WHERE child = ? "
+        "AND NOT EXISTS (SELECT 1 FROM artifact a WHERE a.id = l.parent)",
+        artifact_id,
+    )
+    put(session, [Artifact(id=str(parent), kind=str(role), present=False) for parent, role in missing])
+
+
 def mend_references(session: Session) -> None:
-    """What is referred to and isn't there gets a stub; a stub nobody refers to any more goes."""
+    """What is referred to and isn't there gets a stub; a stub nobody refers to any more goes, and so do traits."""
     stubs: dict[str, str] = {}
     for table, column, kind in reversed(REFERENCES):
         role = "role" if not kind else f"'{kind}'"
@@ -172,3 +258,4 @@ def mend_references(session: Session) -> None:
         for table, column, _ in REFERENCES
     )
     sql(session, f"DELETE FROM artifact WHERE NOT present AND NOT EXISTS ({used})")  # noqa: S608
+    sql(session, "DELETE FROM trait WHERE NOT EXISTS (SELECT 1 FROM run WHERE run.traits = trait.id)")

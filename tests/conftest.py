@@ -96,7 +96,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def ran_copy(ran: Path, tmp_path: Path) -> Path:
     """The same, to be changed at will."""
-    until(lambda: not leader.is_led(Home(ran)))  # a runner that leaves takes the registry's side files with it
+    # a runner that leaves takes the registry's side files with it, after others may lead
+    until(lambda: not leader.is_led(Home(ran)) and not (ran / "registry.db-shm").exists())
     return Path(shutil.copytree(ran, tmp_path / "ran", ignore=shutil.ignore_patterns("hf")))
 
 

@@ -62,7 +62,7 @@ def told(line: str, monkeypatch: pytest.MonkeyPatch) -> list[Request]:
 
     asked: list[Request] = []
 
-    def stop(request: Request) -> Any:
+    def stop(request: Request, **_: object) -> Any:
         asked.append(request)
         raise SystemExit
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Iterator
@@ -42,7 +41,11 @@ def test_a_stage_overrides_the_file_and_a_job_both(home: Home) -> None:
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [("[resources", "can't read it"), ("[resources]\ngpu = 1\n", "gpu"), ("[resources]\nminutes = 0\n", "minutes")],
+    [
+        ("[resources", "can't be read: the file is not TOML"),
+        ("[resources]\ngpu = 1\n", "gpu"),
+        ("[resources]\nminutes = 0\n", "minutes"),
+    ],
 )
 def test_a_wrong_file_is_said_in_a_sentence(text: str, complaint: str, home: Home) -> None:
     (home.path / "cluster.toml").write_text(text)
@@ -68,10 +71,7 @@ def test_the_batch_script_asks_for_what_was_said_and_quotes_what_was_named(
     resources = resources_for(home, name, "adapt", {})
     evil = "'; touch /tmp/x; \n#SBATCH --uid=0 $(touch x) \x1b[2J"
     job = psij.Job(describe(name, Path("/home of/mine"), "a" * 16, 3, resources, evil))
-    executor = Cluster(name, home)._executor
-    script = io.StringIO()
-    executor.generate_submit_script(job, executor._create_script_context(job), script)
-    text = script.getvalue()
+    text = Cluster(name, home).script(job)
     assert "--uid=0 $(" not in text
     assert "\x1b" not in text
     assert not [line for line in text.splitlines() if line.startswith("#SBATCH --uid")]

@@ -209,7 +209,7 @@ def test_registry_check_rebuild_backup(ran_copy: Path, tmp_path: Path) -> None:
     assert found.returncode == 1
     (entry,) = json.loads(found.stdout)
     assert (entry["kind"], entry["path"]) == ("changed", image.relative_to(ran_copy).as_posix())
-    assert "run again" in entry["advice"]
+    assert "run the same command again" in entry["advice"]
     (ran_copy / "registry.db").unlink(missing_ok=True)
     rebuilt = run_cli("registry", "rebuild", home=ran_copy)
     assert "8 run" in rebuilt.stdout
@@ -220,7 +220,7 @@ def test_registry_check_rebuild_backup(ran_copy: Path, tmp_path: Path) -> None:
 
 def test_gc_frees_what_nothing_keeps_and_nothing_else(ran_copy: Path) -> None:
     def plan(*words: str) -> list[dict[str, object]]:
-        return list(json.loads(run_cli("gc", "--json", *words, home=ran_copy).stdout)["items"])
+        return list(json.loads(run_cli("gc", "--json", "--grace", "0", *words, home=ran_copy).stdout)["items"])
 
     assert plan() == []
     record = next(path for path in (ran_copy / "runs").glob("*.json") if '"zero-shot"' in path.read_text())

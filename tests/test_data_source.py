@@ -277,16 +277,16 @@ def test_classes_csv_finds_accents_however_they_are_stored(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("table", "complaint"),
     [
-        ("", "no column folder, name"),
-        ("folder;name\ncat;x\n", "no column folder, name"),
+        ("", "has no first line"),
+        ("folder;name\ncat;x\n", "separated by semicolons"),
         ("folder\ncat\n", "no column name"),
-        ("folder,name,colour\ncat,x,red\n", "unknown or repeated columns: colour"),
-        ("folder,name,name\ncat,x,y\n", "repeated columns: name"),
+        ("folder,name,colour\ncat,x,red\n", "unknown column 'colour'"),
+        ("folder,name,name\ncat,x,y\n", "the column name twice"),
         ("folder,name\nwolf,x\nlynx,y\n", "folders that don't exist: lynx, wolf"),
         ("folder,name\ncat,x\ncat,y\n", "'cat' twice"),
         ("folder,name\ncat,a,b\n", "row 2 of classes.csv has 3 cells, not 2"),
         ("folder,name\ncat,Dog  breed\n", "same name"),
-        ('folder,name\ncat,"x', "can't be read"),
+        ('folder,name\ncat,"x', "the double quotes in classes.csv don't match"),
     ],
 )
 def test_a_wrong_classes_csv_is_refused(flat: Path, table: str, complaint: str) -> None:

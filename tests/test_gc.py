@@ -10,7 +10,8 @@ import pytest
 
 from datadream import durable
 from datadream.data.shots import ShotSet
-from datadream.jobs import gc, labels, state, submit
+from datadream.errors import UserError
+from datadream.jobs import gc, labels, state, submit, trash
 from datadream.jobs.home import Home, open_home
 from datadream.jobs.plan import plan, shards_of
 from datadream.jobs.queue import QueueSettings, write_settings
@@ -110,16 +111,32 @@ def test_staging_without_a_job_goes(home: Home) -> None:
 def test_what_has_come_to_be_needed_since_stays(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = ("a" * 16, "b" * 16)
     for artifact_id in (first, second):
-        durable.make_dir(home.artifact("adapter", artifact_id))
+        durable.make_dir(home.artifact("set", artifact_id))
     found = gc.plan(home)
+    discard = gc.trash.discard
 
-    def remove_and_tag(path: Path) -> None:
-        path.rmdir()
+    def discard_and_tag(home: Home, path: Path) -> trash.Entry:
         labels.tag(home, second, add=["best"])
+        return discard(home, path)
 
-    monkeypatch.setattr(gc.durable, "remove_dir", remove_and_tag)
+    monkeypatch.setattr(gc.trash, "discard", discard_and_tag)
     assert [item.id for item in gc.apply(home, found)] == [first]
-    assert home.artifact("adapter", second).is_dir()
+    assert home.artifact("set", second).is_dir()
+
+
+def test_what_may_have_come_to_be_needed_since_is_put_back(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = durable.make_dir(home.artifact("adapter", "a" * 16))
+    found = gc.plan(home)
+    discard = gc.trash.discard
+
+    def discard_and_spoil(home: Home, path: Path) -> trash.Entry:
+        durable.write_text(durable.make_dir(home.path / "labels") / f"{'b' * 16}.json", "{")
+        return discard(home, path)
+
+    monkeypatch.setattr(gc.trash, "discard", discard_and_spoil)
+    with pytest.raises(UserError, match="nothing is removed"):
+        gc.apply(home, found)
+    assert path.is_dir()
 
 
 def test_a_removal_looks_at_each_thing_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

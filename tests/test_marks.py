@@ -112,9 +112,9 @@ def test_a_run_without_marked_images_is_another_run_of_equal_compute(ran_copy: P
     words = ("name-only", "--set", "d2", "--data", "synth", *OPTIONS, "--without-marked")
     result = run_cli("run", *words, home=ran_copy)
     assert result.returncode == 0, result.stderr
-    table = {entry.run_id: entry for entry in collect(home)}
-    assert table[run.id].images == table[usual.id].images - 2
-    assert table[run.id].settings_id.endswith("without 2 marked")
+    table = {entry.what.id: entry for entry in collect(home).runs}
+    assert table[run.id].what.images == table[usual.id].what.images - 2
+    assert table[run.id].what.settings.endswith("without 2 marked")
     assert table[run.id].steps == table[usual.id].steps
     assert table[run.id].image_passes == table[usual.id].image_passes
 
@@ -141,7 +141,7 @@ def test_marks_disturb_neither_registry_nor_gc(ran_copy: Path) -> None:
     assert not registry.problems()
     home.marks(made.id).write_text("[]")
     assert [(f.kind, f.what) for f in check(home, registry) if "marks" in f.path] == [
-        ("unreadable", "these marks can't be read")
+        ("unreadable", "is no JSON object")
     ]
     registry.close()
     home.marks(made.id).unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -27,6 +28,7 @@ from datadream.stages.classify import classify
 from datadream.stages.emit import silent
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.settings import ClassifySettings
+from tests.test_models_folders import ref_to
 
 ALL = ("q", "k", "v", "out")
 TOWERS = {
@@ -113,7 +115,7 @@ def clip_with(clip: Path, **sections: dict[str, Any] | None) -> ModelRef:
         clip / "open_clip_model.safetensors",
     )
     load_clip.cache_clear()
-    return ModelRef(location=str(clip), digest="x")
+    return ref_to(clip)
 
 
 @pytest.fixture
@@ -227,10 +229,9 @@ def test_every_attention_of_stable_diffusion_is_reached(targets: tuple[str, ...]
 def test_an_unreached_part_of_the_generator_ends_adaptation(
     mini: Backbone, two_shots: ShotSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sd = load_diffusion(mini.diffusion)
-    layer = sd.text_encoder.encoder.layers[1]
-    fused = nn.MultiheadAttention(64, 2)
-    monkeypatch.setattr(layer, "self_attn", fused)
+    sd = copy.deepcopy(load_diffusion(mini.diffusion))  # whoever loads it next gets the whole one
+    sd.text_encoder.encoder.layers[1].self_attn = nn.MultiheadAttention(64, 2)
+    monkeypatch.setattr(adapting, "load_diffusion", lambda _: sd)
     with pytest.raises(UserError, match=r"text encoder 1 of 2 \(MultiheadAttention\)"):
         adapting.adapt(adapting.AdaptSettings(steps=1), mini.diffusion, two_shots, 1, tmp_path, tmp_path / "c", silent)
 

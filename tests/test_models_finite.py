@@ -39,6 +39,7 @@ from datadream.stages.generate import generate
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings
 from tests.conftest import TINY_OPTIONS
+from tests.test_models_folders import ref_to
 
 NAN, INF = float("nan"), float("inf")
 
@@ -70,7 +71,7 @@ def scaled(path: Path, name: str, factor: float) -> None:
 def ref(folder: Path) -> ModelRef:
     load_diffusion.cache_clear()
     load_clip.cache_clear()
-    return ModelRef(location=str(folder), digest="x")
+    return ref_to(folder)
 
 
 def test_the_first_step_and_its_name_are_remembered() -> None:

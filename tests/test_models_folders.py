@@ -20,12 +20,18 @@ from datadream.jobs.submit import bytes_needed
 from datadream.models.clip_folder import describe_clip
 from datadream.models.configs import BYTES_MAX
 from datadream.models.diffusion_folder import describe_diffusion
+from datadream.models.digests import digest
 from datadream.models.presets import Backbone, ModelRef, load_backbone
 from datadream.models.schedulers import CLASSES
 from datadream.models.weights import find_weights
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
 LIBRARY_WORDS = ("Error", "<class", "Traceback", "torch.Size", "None", "bytes long", "object has no")
+
+
+def ref_to(folder: Path) -> ModelRef:
+    """The model in `folder` as it is now."""
+    return ModelRef(location=str(folder), digest=digest(str(folder)))
 
 
 def change(path: Path, **values: Any) -> None:
@@ -233,12 +239,16 @@ def test_what_has_no_index_is_named(tmp_path: Path, sd: Path, clip: Path) -> Non
         assert words in refusal(folder)
 
 
-@pytest.mark.parametrize("given", ["diffusion", "clip"])
-def test_a_file_in_place_of_a_folder_is_named(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("given", "said"), [("diffusion", "single-file checkpoint"), ("clip", "a single file doesn't say what model it is")]
+)
+def test_a_file_in_place_of_a_folder_is_named(
+    given: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
     for name in ("model.safetensors", "./model.safetensors", str(tmp_path / "model.safetensors")):
-        with pytest.raises(UserError, match="single-file checkpoint"):
+        with pytest.raises(UserError, match=said):
             load_backbone("mini", **{given: name})
 
 
@@ -352,7 +362,7 @@ def test_a_request_is_refused_before_anything_is_queued(sd: Path, clip: Path) ->
 def test_the_room_for_images_is_known_whatever_a_folder_says(size: object, side: int, sd: Path) -> None:
     unet(sd, sample_size=size)
     spec = JobSpec(
-        stage="generate", settings={"images_per_class": 2}, inputs={}, seed=1, model=ModelRef(location=str(sd)),
+        stage="generate", settings={"images_per_class": 2}, inputs={}, seed=1, model=ref_to(sd),
         classes=load_classes(), prompts=("a", "b"),
     )  # fmt: skip
     assert bytes_needed(spec) == 2 * 2 * (side * side * 3 + 4096)

@@ -16,7 +16,7 @@ from datadream.errors import UserError
 from datadream.models.clip import Clip, load_clip
 from datadream.models.diffusion import Diffusion, load_diffusion
 from datadream.models.presets import Backbone, ModelRef
-from tests.test_models_folders import LIBRARY_WORDS, change, index, model_cfg, rename, split, unet
+from tests.test_models_folders import LIBRARY_WORDS, change, index, model_cfg, ref_to, rename, split, unet
 
 FILES = {
     "unet": "unet/diffusion_pytorch_model.safetensors",
@@ -47,12 +47,12 @@ def clip(tmp_path: Path, mini: Backbone) -> Path:
 
 def load_sd(folder: Path) -> Diffusion:
     load_diffusion.cache_clear()
-    return load_diffusion(ModelRef(location=str(folder), digest="x"))
+    return load_diffusion(ref_to(folder))
 
 
 def load_tower(folder: Path) -> Clip:
     load_clip.cache_clear()
-    return load_clip(ModelRef(location=str(folder), digest="x"))
+    return load_clip(ref_to(folder))
 
 
 def refusal(folder: Path, load: Callable[[Path], object] = load_sd) -> str:
@@ -195,7 +195,7 @@ def test_a_clip_whose_architecture_is_unknown_is_refused_in_our_words(clip: Path
     [
         ("ViT-B-16-quickgelu", "has no weights ''"),
         ("ViT-B-16:openia", "openai"),
-        ("ViT-B16:openai", "did you mean ViT-"),
+        ("ViT-B16:openai", "did you mean 'ViT-B-16'"),
     ],
 )
 def test_a_name_that_open_clip_does_not_know_is_refused(location: str, words: str) -> None:

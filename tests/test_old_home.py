@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from datadream.jobs import ask, state, submit
 from datadream.jobs.ask import Request
 from datadream.jobs.home import Home, open_home
 from tests.conftest import run_cli
+from tests.homes import unpack
 
 ARCHIVE = Path(__file__).parent / "data" / "homes" / "0.1.0-40ef959.tar.xz"
 GENERATE = ("generate.images_per_class=2", "generate.num_inference_steps=2", "generate.batch_size=2")
@@ -68,9 +68,7 @@ IDS = {
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("old") / "home"
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
+    folder = unpack(ARCHIVE, tmp_path_factory.mktemp("old") / "home")
     folder.chmod(0o700)
     return folder
 

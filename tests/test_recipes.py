@@ -51,7 +51,7 @@ def test_layers_lie_over_each_other_in_the_documented_order(tmp_path: Path, mini
     assert recipe.adapt.steps == mini.defaults["adapt"]["steps"]  # the backbone's over the paper's
     assert recipe.adapt.rank == 16  # the paper's
     assert recipe.generate.guidance_scale == 3
-    assert recipe.label == "generate.guidance_scale=3"
+    assert recipe.label == "generate.guidance_scale=3.0"
 
 
 @pytest.mark.parametrize(

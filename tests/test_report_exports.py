@@ -6,30 +6,38 @@ import csv
 import io
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from datadream.report.exports import FORMATS, export
-from datadream.report.pivot import Pivot, pivot, verdicts
-from datadream.report.rows import rows
+from datadream.report.pivot import Pivot, pivot
+from tests.comparing import Made, compared, make_run
 from tests.conftest import run_cli
-from tests.test_report import make_run
 
 GOLDEN = Path(__file__).parent / "data" / "exports"
 NASTY = 'x_1 & <script>alert("1")</script> \\ | * 50%'
 
 
 def made(source: str = "digits") -> Pivot:
-    runs = [
-        make_run("real-only", "real", 1, "1" * 9 + "0", source=source),
-        make_run("real-only", "real", 5, "1" * 8 + "00", source=source),
-        make_run("datadream-cls", "real+synth", 1, "1" * 10, source=source, settings_id="adapt.rank=8"),
-        make_run("zero-shot", "none", 1, "1" + "0" * 9, source=source),
-        make_run("real-only", "real", 1, "1" * 10, source=source, shots=8, run_id="eight"),
-    ]
-    table = rows(runs)
-    return pivot(table, marks=verdicts(table, {run.run_id: (run.keys, run.correct) for run in runs}))
+    def of(method: str, data: str, seed: int, correct: str, **more: Any) -> Made:
+        return make_run(method, data, seed, correct, source=source, **more)
+
+    recipe = {"generate.images_per_class": "500"}
+    return pivot(
+        compared(
+            [
+                of("real-only", "real", 1, "1" * 9 + "0"),
+                of("real-only", "real", 5, "1" * 8 + "00"),
+                of(
+                    "datadream-cls", "real+synth", 1, "1" * 10, settings="adapt.rank=8", recipe=recipe, image_passes=320
+                ),
+                of("zero-shot", "none", 1, "1" + "0" * 9),
+                of("real-only", "real", 1, "1" * 10, shots=8, run_id="eight"),
+            ]
+        )
+    )
 
 
 @pytest.mark.parametrize("format_", ["csv", "tex", "md", "html"])

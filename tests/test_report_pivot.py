@@ -10,27 +10,18 @@ import pytest
 from benchmarks.registry import fill
 from datadream.errors import UserError
 from datadream.jobs.home import Home
+from datadream.report.collect import answers, collected
 from datadream.report.curves import over_images, over_shots
-from datadream.report.pivot import (
-    ALIKE,
-    BEST,
-    NEVER,
-    Pivot,
-    answers,
-    parse_pivot,
-    pivot,
-    rows_of,
-    verdicts,
-    wanted_runs,
-)
-from datadream.report.rows import Run, rows
+from datadream.report.judge import BEST, judge, wanted_runs
+from datadream.report.pivot import NEVER, Pivot, parse_pivot, pivot
+from datadream.report.rows import rows
 from datadream.report.runs_diff import config_diff, two_runs
-from datadream.report.tables import top1
+from datadream.report.tables import Compared, top1
 from store import queries
 from store.registry import Registry
 from store.where import parse_where
+from tests.comparing import compared, make_run
 from tests.conftest import run_cli
-from tests.test_report import make_run
 
 
 def texts(found: Pivot) -> dict[tuple[str, str], str]:
@@ -41,10 +32,6 @@ def texts(found: Pivot) -> dict[tuple[str, str], str]:
     }
 
 
-def answered(runs: list[Run]) -> dict[str, tuple[tuple[str, ...], tuple[bool, ...]]]:
-    return {run.run_id: (run.keys, run.correct) for run in runs}
-
-
 def test_cells_hold_the_numbers_of_the_table_and_say_what_is_missing() -> None:
     runs = [
         make_run(seed=1, correct="1110"),
@@ -52,63 +39,25 @@ def test_cells_hold_the_numbers_of_the_table_and_say_what_is_missing() -> None:
         make_run("datadream-cls", "real+synth", 1, "1111"),
         make_run("datadream-cls", "real+synth", 1, "1111", shots=8, run_id="x"),
     ]
-    found = texts(pivot(rows(runs)))
+    found = texts(pivot(compared(runs)))
     # Mean of 0.75 and 0.5; their deviation is 0.25 / sqrt(2) = 0.1768.
     assert found["real-only real", "4 shots"] == "62.5 ± 17.7 n=2"
     assert found["real-only real", "8 shots"] == NEVER
-    assert found["datadream-cls real+synth", "4 shots"] == f"{top1(rows(runs)[1])} * n=1 · lacks seed 5"
+    assert found["datadream-cls real+synth", "4 shots"] == f"{top1(rows(runs).rows[1])} * n=1 · lacks seed 5"
 
 
 def test_a_varying_dimension_that_nobody_named_becomes_a_column() -> None:
     runs = [make_run(), make_run(source="birds", run_id="b")]
-    found = pivot(rows(runs), ("method",), ("shots",))
+    found = pivot(compared(runs), ("method",), ("shots",))
     assert [found.column_label(j) for j in range(2)] == ["4 shots birds", "4 shots digits"]
-    assert found.shared == {"data": "real", "backbone": "mini", "split": "test"}
+    assert found.shared == {"data": "real", "backbone": ("mini", ""), "split": "test"}
 
 
 def test_settings_never_share_a_row() -> None:
-    runs = [make_run(), make_run(settings_id="classify.steps=4", run_id="b")]
-    found = pivot(rows(runs), ("method",), ("shots",))
+    runs = [make_run(), make_run(settings="classify.steps=4", run_id="b")]
+    found = pivot(compared(runs), ("method",), ("shots",))
     assert [found.row_label(i) for i in range(2)] == ["real-only", "real-only (a)"]
     assert "(a) classify.steps=4." in found.notes()
-
-
-def test_the_best_and_what_cannot_be_told_from_it_are_marked() -> None:
-    runs = [
-        make_run("real-only", "real", 1, "1" * 90 + "0" * 10),
-        make_run("name-only", "synth", 1, "1" * 88 + "0" * 12),  # two images fewer of the same hundred
-        make_run("zero-shot", "none", 1, "1" * 50 + "0" * 50),
-    ]
-    table = rows(runs)
-    marks = verdicts(table, answered(runs))
-    assert marks["real-onlyreal1"] == BEST
-    assert "zero-shotnone1" not in marks
-    # 100 images, 2 of which differ: exp(-2) of the samples hold neither, so the interval holds 0.
-    assert marks["name-onlysynth1"] == ALIKE
-    found = pivot(table, marks=marks)
-    assert any(note.startswith(BEST) for note in found.notes())
-    assert any(note.startswith(ALIKE) for note in found.notes())
-
-
-def test_without_common_seeds_or_images_there_is_no_verdict() -> None:
-    runs = [
-        make_run("real-only", "real", 1, "1111"),
-        make_run("zero-shot", "none", 5, "1110"),
-        make_run("name-only", "synth", 1, "1110", keys=("a", "b", "c", "d")),
-    ]
-    assert verdicts(rows(runs), answered(runs)) == {"real-onlyreal1": BEST}
-    assert verdicts(rows(runs), {}) == {"real-onlyreal1": BEST}
-
-
-def test_one_row_alone_is_not_the_best_of_anything() -> None:
-    assert verdicts(rows([make_run()]), {}) == {}
-
-
-def test_reading_is_bounded_by_whole_groups() -> None:
-    runs = [make_run(method, shots=shots, run_id=f"{method}{shots}") for method in ("a", "b", "c") for shots in (1, 2)]
-    ids, left = wanted_runs(rows(runs), 4)
-    assert sorted(ids) == ["a1", "b1", "c1"]
-    assert left == 3
 
 
 @pytest.mark.parametrize("text", ["method", "method,shots,data", "colour,shots", "method,method", ",shots"])
@@ -126,21 +75,25 @@ def test_the_registry_gives_the_numbers_of_the_command(ran: Path) -> None:
     plain = {row["run_ids"][0]: row for row in json.loads(run_cli("compare", "--format", "json", home=ran).stdout)}
     home = Home(ran)
     registry = Registry.open(home.registry, home.registry_lock)
-    table = rows_of(queries.comparison(registry))
+    table = rows(collected(queries.comparison(registry)).runs).rows
     registry.close()
     assert {row.run_ids[0] for row in table} == set(plain)
     for row in table:
         other = plain[row.run_ids[0]]
         assert (row.mean, row.std, row.seeds) == (other["mean"], other["std"], other["seeds"])
         assert [row.interval.low, row.interval.high] == other["interval"]
-    marks = verdicts(table, answers(home, wanted_runs(table)[0]))
-    assert list(marks.values()).count(BEST) == 1
+    marks = judge(table, answers(home, wanted_runs(table)[0])).marks
+    assert list(marks.values()) == [BEST]  # of one seed nothing else is marked
 
 
 def test_a_filter_of_the_command_is_that_of_the_listings(ran: Path) -> None:
     everything = json.loads(run_cli("compare", "--format", "json", home=ran).stdout)
     filtered = json.loads(run_cli("compare", "-w", "data=real+synth shots>=2", "--format", "json", home=ran).stdout)
-    assert filtered == [row for row in everything if row["data"] == "real+synth"] != []
+    among = ("mark", "judged_seeds", "vs_real_only")  # of the rows that are shown
+    whole, part = (
+        [{k: v for k, v in row.items() if k not in among} for row in rows] for rows in (everything, filtered)
+    )
+    assert part == [row for row in whole if row["data"] == "real+synth"] != []
     run_id = filtered[0]["run_ids"][0]
     turned = run_cli("compare", "--pivot", "method,data", "--where", f"id={run_id}", "--format", "md", home=ran)
     lines = [line for line in turned.stdout.splitlines() if line.startswith("| ")]
@@ -171,30 +124,30 @@ def test_a_filter_that_names_the_split_needs_no_split_option(ran_copy: Path) -> 
 def test_many_runs_are_compared_without_reading_their_files(tmp_path: Path) -> None:
     registry = Registry.open(tmp_path / "registry.db", tmp_path / "registry.lock")
     fill(registry, 20_000)
-    table = rows_of(queries.comparison(registry, parse_where("source=data3")))
-    everything = rows_of(queries.comparison(registry))
+    table = rows(collected(queries.comparison(registry, parse_where("source=data3"))).runs).rows
+    everything = rows(collected(queries.comparison(registry)).runs).rows
     registry.close()
     assert {row.source for row in table} == {"data3"}
-    found = pivot(everything)
+    found = pivot(Compared(everything))
     assert len(found.cells) * len(found.column_keys) >= len(everything)
     ids, left = wanted_runs(everything, 50)
     assert 0 < len(ids) <= 50
     assert left
 
 
-def test_curves_follow_shots_and_recorded_images_per_class() -> None:
+def test_curves_follow_shots_and_the_images_per_class_that_were_drawn() -> None:
     runs = [
-        make_run("name-only", "synth", 1, "1100", shots=shots, settings_id=f"a=1 generate.images_per_class={n}",
+        make_run("name-only", "synth", 1, "1100", shots=shots, recipe={"a.b": "1", "generate.images_per_class": str(n)},
                  run_id=f"{shots}{n}")
         for shots, n in ((4, 10), (4, 2), (8, 2))
     ]  # fmt: skip
-    images = over_images(rows(runs))
+    images = over_images(rows(runs).rows)
     assert [(curve.name, [point.x for point in curve.points]) for curve in images] == [
         ("name-only synth 4 shots", [2, 10]),
         ("name-only synth 8 shots", [2]),
     ]
-    assert [[point.x for point in curve.points] for curve in over_shots(rows(runs))] == [[4], [4, 8]]
-    assert over_images(rows([make_run()])) == []
+    assert [[point.x for point in curve.points] for curve in over_shots(rows(runs).rows)] == [[4], [4, 8]]
+    assert over_images(rows([make_run()]).rows) == []
 
 
 def test_only_settings_that_differ_are_listed() -> None:

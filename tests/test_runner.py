@@ -137,7 +137,7 @@ def test_asking_again_for_a_job_that_is_being_cancelled_lets_it_go_on(killed: bo
     spawn.ensure_runner(queue)
     until(lambda: steps_done(queue, job) >= 1)
     submit.cancel(queue, job)
-    until(lambda: reasons(queue, job)[-1] == ("cancelling", "asked to stop"))
+    until(lambda: reasons(queue, job)[-1] == ("cancelling", "stop requested"))
     if killed:
         for worker in processes_of(queue):
             os.kill(worker.pid, signal.SIGSTOP)
@@ -300,18 +300,22 @@ def lead_until_idle(home: Home) -> None:
     assert subprocess.run(command, env=spawn.environment(), timeout=60, check=False).returncode == 0
 
 
-def test_a_submission_that_dies_after_a_file_leaves_no_job_unseen(queue: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = durable.write_json
+def test_a_submission_that_dies_leaves_no_job_or_one_that_is_seen(queue: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dying_after(name: str) -> list[str]:
+        real = getattr(durable, name)
 
-    def die(path: Path, value: object) -> None:
-        write(path, value)
-        if path.name == "spec.json":
+        def die(*given: object) -> None:
+            real(*given)
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(durable, "write_json", die)
-        submit.submit(queue, rehearsals(1, steps=1), {})
-    (job,) = [path.name for path in (queue.path / "jobs").iterdir()]
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(durable, name, die)
+            submit.submit(queue, rehearsals(1, steps=1), {})
+        return [path.name for path in (queue.path / "jobs").iterdir() if state.is_id(path.name)]
+
+    assert dying_after("write_json") == []
+    lead_until_idle(queue)
+    (job,) = dying_after("move")
     lead_until_idle(queue)
     assert state.derive(queue, job).state == "done"
 

@@ -76,7 +76,8 @@ def test_a_hub_out_of_reach_is_tried_again_unless_it_is_forbidden(
     offline: str, tries: int, cli: Cli, calm: Home, tmp_path: Path
 ) -> None:
     assert cli("queue", "set", "--retry-seconds", 0).returncode == 0
-    run = ("run", "name-only", "--source", "digits", "--shots", 1, "--data", "synth", "--diffusion", "nobody/nothing")
+    run = ("run", "name-only", "--source", "digits", "--shots", 1, "--data", "synth", "--backbone", "sd2.1-base")
+    run += ("--diffusion", f"nobody/nothing@{'1' * 40}", "--clip", f"hf-hub:nobody/nothing@{'1' * 40}")
     started = cli(*run, "--detach", "--json", HF_HUB_OFFLINE=offline, HF_HOME=str(tmp_path / "hub"), **UNREACHABLE)
     assert started.returncode == 0, started.stderr
     jobs = json.loads(started.stdout)["jobs"]

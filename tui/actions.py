@@ -54,8 +54,16 @@ def _listing(screen: str, *extra: Action) -> tuple[Action, ...]:
         Action(screen, "sort", "s", "Sort", "Sort by the next column", footer=False),
         Action(screen, "reverse", "S", "Reverse", "Turn the order round", footer=False),
         Action(screen, "columns", "c", "Columns", "Choose columns; the choice is kept", footer=False),
-        Action(screen, "mark", "space", "Mark", "Mark or unmark the row", footer=False),
-        Action(screen, "unmark", "backslash", "Unmark all", "Forget all marks", footer=False),
+        Action(
+            screen,
+            "mark",
+            "space",
+            "Mark",
+            "Mark or unmark the row; keys then mean all marked rows that are seen, and ask first, with their number; "
+            "a row that a filter hides keeps its mark and is left alone",
+            footer=False,
+        ),
+        Action(screen, "unmark", "backslash", "Unmark all", "Forget all marks, hidden ones too", footer=False),
         *extra,
     )
 
@@ -133,7 +141,15 @@ ACTIONS: tuple[Action, ...] = (
     Action("gallery", "next_class", "right_square_bracket", "Next class", "The next class"),
     Action("gallery", "previous_class", "left_square_bracket", "Previous class", "The class before", footer=False),
     Action("gallery", "bad", "b", "Bad", "Mark the image as bad, or not"),
-    Action("gallery", "bad_class", "D", "Bad class", "Mark the whole class as bad, or not", footer=False),
+    Action(
+        "gallery",
+        "bad_class",
+        "D",
+        "Bad class",
+        "Mark every image of the class as bad, or not",
+        footer=False,
+        danger=True,
+    ),
     Action("gallery", "lineage", "L", "Lineage", "Up to its shots, down to its numbers", footer=False),
     *_listing("runs", *_labels("runs")),
     Action("runs", "images", "i", "Images", "The synthetic images it was trained on"),
@@ -146,7 +162,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("run", "confusion", "C", "Classes", "Only accuracy by class and confusion map, or everything"),
     Action("run", "lineage", "L", "Lineage", "From its shots to its number"),
     *_labels("run"),
-    Action("compare", "view", "v", "View", "Table, curves over shots, curves over images, two runs"),
+    Action("compare", "view", "v", "View", "Table, against real-only, curves over shots, over images, two runs"),
     Action("compare", "rows", "r", "Rows", "Choose what rows and columns are", footer=False),
     Action("compare", "filter", "slash", "Filter", "Which runs count, in the command line's syntax", footer=False),
     Action("compare", "missing", "m", "Missing", "Queue what this cell lacks, and nothing else"),
@@ -169,11 +185,17 @@ def actions(screen: str) -> tuple[Action, ...]:
 
 
 def bindings(screen: str) -> list[BindingType]:
-    """Textual's bindings for them; each runs `action_do`, which says why when it can't be done."""
-    return [
+    """Textual's bindings for them; each runs `action_do`, which says why when it can't be done.
+
+    A slash that means nothing on a screen is bound too: what is typed after it must not become keys.
+    """
+    found: list[BindingType] = [
         Binding(action.keys, f"do({action.id!r})", action.label, show=action.footer, id=action.name)
         for action in actions(screen)
     ]
+    if screen != "app" and not any("slash" in action.keys.split(",") for action in actions(screen)):
+        found.append(Binding("slash", "no_filter", show=False))
+    return found
 
 
 def key_names(keys: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import signal
 import threading
 import time
@@ -25,7 +24,8 @@ from textual.command import CommandPalette
 from textual.screen import Screen
 
 from datadream.errors import UserError
-from datadream.jobs.home import Home, default_home, open_home
+from datadream.jobs.home import Home, is_default, open_home
+from datadream.jobs.quoting import bash_word
 from datadream.text import shown
 from tui import glyphs, themes
 from tui.actions import ACTIONS, SCREENS, actions, bindings, key_names
@@ -93,7 +93,7 @@ class DataDreamApp(Trouble):
 
     def __init__(self, home: Home | Path | str | None = None) -> None:
         super().__init__()
-        opened = home if isinstance(home, Home) else open_home(Path(home) if home is not None else None)
+        opened = home if isinstance(home, Home) else open_home(home)
         self.data = Data(opened)
         self.log_folder = opened.path
         self.prefs = Prefs(opened)
@@ -242,6 +242,8 @@ class DataDreamApp(Trouble):
             self._undos.append((text, undo))
         if text:
             self.say(f"{text}; u undoes it" if undo is not None else text)
+        while self.data.warnings:
+            self.say(self.data.warnings.pop(0), "warning")
 
     def delay_update(self, delay: float = SWITCH_SECONDS) -> None:
         """Textual holds the screen for 50 ms when modes change, which one feels."""
@@ -344,8 +346,8 @@ class DataDreamApp(Trouble):
                 if line:
                     lines.append((action.label, line))
         lines += [(f"done: {text}", line) for text, line in reversed(self.log_of_commands)]
-        if self.data.home.path != default_home().absolute():
-            lines.insert(0, ("first", f"export DATADREAM_HOME={shlex.quote(str(self.data.home.path))}"))
+        if not is_default(self.data.home):
+            lines.insert(0, ("first", f"export DATADREAM_HOME={bash_word(str(self.data.home.path))}"))
         self.push_screen(Commands(lines or [("compare", "datadream compare")], self.copy))
 
     def copy(self, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from rich.style import Style
@@ -24,20 +24,23 @@ from tui.actions import actions, key_names
 from tui.services.data import Data
 from tui.services.snapshot import Snapshot
 from tui.widgets.key_line import KeyLine
+from tui.widgets.lines import Lines
 
 if TYPE_CHECKING:
     from tui.app import DataDreamApp
 
 T = TypeVar("T")
+Still = Callable[[Data], list[str]]
+TYPED = ("filter", "find")  # actions after which one types
 MODES = 9  # the first actions of the app, on the digits
 REFRESH_SECONDS = 2.0  # a live job writes to the registry often; lists follow at this pace
 
 
-class TopBar(Static):
+class TopBar(Lines):
     """Where one can go, where one is, what runs; a line more for trouble. Redrawn only when that changes."""
 
     def __init__(self) -> None:
-        super().__init__(id="top-bar", markup=False)
+        super().__init__(id="top-bar")
         self._said: tuple[object, ...] = ()
 
     def tell(self, mode: str, crumb: str, snapshot: Snapshot | None, frozen: bool) -> None:
@@ -54,7 +57,8 @@ class TopBar(Static):
             parts += ["queue paused"] * snapshot.paused + ["frozen, z goes on"] * frozen
             status = f" {glyphs.DOT} ".join(parts)
         if not trouble and snapshot is not None and snapshot.problems:
-            trouble = f"! {snapshot.problems} files of this home can't be read: `datadream registry check` names them"
+            many = f"{snapshot.problems} files of this home" if snapshot.problems > 1 else "1 file of this home"
+            trouble = f"! {many} can't be read: `datadream registry check` says more"
         if (mode, crumb, status, trouble) != self._said:
             self._said = (mode, crumb, status, trouble)
             text = Text.assemble(
@@ -120,6 +124,19 @@ class HomeScreen(Screen[None]):
         del action
         return ""
 
+    def meant(self, action: str) -> int:
+        """How many marked rows the action would be done to; the line of keys says it. 0 where there are no marks."""
+        del action
+        return 0
+
+    def hidden(self) -> int:
+        """How many marked rows a filter hides: nothing is done to them."""
+        return 0
+
+    def still_there(self, ids: Sequence[str]) -> Still:
+        """Asked in the pool when it comes to doing it: those of `ids` that are still there to have it done."""
+        return lambda data: list(ids)
+
     def crumb(self) -> str:
         """Where we are."""
         return self.CRUMB
@@ -137,25 +154,38 @@ class HomeScreen(Screen[None]):
         return self.dream.data.home
 
     def ask(
-        self, group: str, question: Callable[[Data], T], answer: Callable[[T], None], *, on_top: bool = False
+        self,
+        group: str,
+        question: Callable[[Data], T],
+        answer: Callable[[T], None],
+        *,
+        on_top: bool = False,
+        failed: Callable[[str], None] | None = None,
     ) -> None:
         """`question` in a pool thread, then `answer` here; a newer ask of the same group drops the older's answer.
 
-        An answer that opens a screen is wanted `on_top` only: who has gone elsewhere meanwhile types there.
+        An answer that opens a screen is wanted `on_top` only: who has gone elsewhere meanwhile types there. What is
+        wrong is a toast, or told to `failed`.
         """
 
         async def asking() -> None:
-            await self._asking(question, answer, on_top)
+            await self._asking(question, answer, on_top, failed or (lambda text: self.dream.say(text, "error")))
 
         self.run_worker(cast(Any, asking), group=group, exclusive=True, exit_on_error=False)
 
-    async def _asking(self, question: Callable[[Data], T], answer: Callable[[T], None], on_top: bool) -> None:
+    async def _asking(
+        self,
+        question: Callable[[Data], T],
+        answer: Callable[[T], None],
+        on_top: bool,
+        failed: Callable[[str], None],
+    ) -> None:
         try:
             found = await asyncio.get_running_loop().run_in_executor(self.dream.pool, question, self.dream.data)
             if self.is_attached and (self.is_current or not on_top):
                 answer(found)
         except UserError as error:
-            self.dream.say(str(error), "error")
+            failed(str(error))
         except Exception as error:  # noqa: BLE001 - becomes a panel with a way back
             if isinstance(error, OSError) and not self.home.path.is_dir():
                 self.dream.say("the home is gone", "error")
@@ -229,10 +259,21 @@ class HomeScreen(Screen[None]):
     def action_do(self, action: str) -> None:
         """Run an action of the table, or say why it can't be."""
         reason = self.why_not(action)
-        if reason:
+        if not reason:
+            getattr(self, f"do_{action}")()
+        elif action in TYPED:
+            self._swallow(reason)
+        else:
             self.dream.say(reason, "warning")
-            return
-        getattr(self, f"do_{action}")()
+
+    def action_no_filter(self) -> None:
+        """Slash, where there is nothing to filter: what is typed after it must not become keys."""
+        self._swallow("there is nothing to filter or to search on this screen")
+
+    def _swallow(self, reason: str) -> None:
+        from tui.screens.modals import AskText
+
+        self.dream.push_screen(AskText(reason, hint="what is typed here does nothing; enter or escape goes back"))
 
     async def _dispatch_message(self, message: Message) -> None:
         """Whatever goes wrong in a handler becomes a panel; the screen lives on."""

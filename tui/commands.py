@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
+from textual.fuzzy import Matcher
 from textual.markup import escape
 
 from tui.actions import Action, actions, key_names
@@ -49,4 +50,14 @@ class ActionProvider(Provider):
         for label, about, run in self._found():
             score = max(matcher.match(label), matcher.match(about))
             if score > 0:
-                yield Hit(score, matcher.highlight(escape(label)), run, text=label, help=escape(about))
+                yield Hit(score, highlighted(matcher, label), run, text=label, help=escape(about))
+
+
+def highlighted(matcher: Matcher, label: str) -> Content:
+    """What fits the letters, marked. The matcher's own way reads `[R]` as markup, and it is gone."""
+    content = Content(label)
+    score, offsets = matcher.fuzzy_search.match(matcher.query, label)
+    for offset in offsets if score else ():
+        if not label[offset].isspace():
+            content = content.stylize(matcher.match_style, offset, offset + 1)
+    return content

@@ -6,6 +6,8 @@ import os
 
 from rich.text import Text
 
+from datadream.text import shown
+
 
 def _is_ascii() -> bool:
     """Whether the locale's own variables promise no UTF-8 (Python makes LC_CTYPE=C.UTF-8 of a C locale, PEP 538)."""
@@ -27,6 +29,7 @@ STATES = {
     "failed": ("✗", "x", "bold red"),
     "cancelled": ("⊘", "/", "yellow"),
     "lost": ("?", "?", "bold yellow"),
+    "missing": ("–", "-", "dim"),
     "paused": ("‖", "=", "yellow"),
 }
 BLOCKS = "_.-=*#" if ASCII else "▁▂▃▄▅▆▇█"
@@ -38,7 +41,7 @@ def state_text(state: str, paused: bool = False) -> Text:
     """`✓ done`, styled."""
     name = "paused" if paused and state in ("queued", "blocked") else state
     glyph, plain, style = STATES.get(name, ("?", "?", ""))
-    return Text(f"{plain if ASCII else glyph} {name}", style)
+    return Text(f"{plain if ASCII else glyph} {shown(name)}", style)
 
 
 def bar(part: float, width: int) -> str:
@@ -49,12 +52,12 @@ def bar(part: float, width: int) -> str:
 
 def spark(values: tuple[float, ...], width: int) -> str:
     """The last `width` finite values as blocks."""
-    shown = [value for value in values if value == value and abs(value) != float("inf")][-width:]
-    if not shown:
+    finite = [value for value in values if value == value and abs(value) != float("inf")][-width:]
+    if not finite:
         return ""
-    low, high = min(shown), max(shown)
+    low, high = min(finite), max(finite)
     top = len(BLOCKS) - 1
-    return "".join(BLOCKS[round((value - low) / (high - low) * top) if high > low else 0] for value in shown)
+    return "".join(BLOCKS[round((value - low) / (high - low) * top) if high > low else 0] for value in finite)
 
 
 def duration(seconds: float | None) -> str:
@@ -69,12 +72,3 @@ def duration(seconds: float | None) -> str:
     if whole < 86400:
         return f"{whole // 3600}h {whole % 3600 // 60:02}m"
     return f"{whole // 86400}d {whole % 86400 // 3600}h"
-
-
-def size(count: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
+
+from datadream.cores import no_core_dumps
 
 USAGE = "usage: datadream-tui [--home DIR]\n"
 
 
 def main() -> None:
     """Open the app on `--home DIR`, `DATADREAM_HOME` or the default home. Exit 2 for what the user can mend."""
+    no_core_dumps()
     arguments = sys.argv[1:]
     if arguments and arguments[0].startswith("--home="):
         arguments = ["--home", arguments[0].removeprefix("--home="), *arguments[1:]]
@@ -29,7 +31,7 @@ def main() -> None:
     from datadream.jobs.home import open_home
 
     try:
-        home = open_home(Path(arguments[1]) if arguments else None)
+        home = open_home(arguments[1] if arguments else None)
     except UserError as error:
         _leave(str(error))
     from tui.app import DataDreamApp

@@ -19,7 +19,7 @@ SHOWN = {
     "adapter": ("id", "per", "rank", "shots", "seed", "set", "created", "bytes", "tags"),
     "synth": ("id", "adapter", "images_per_class", "num_classes", "guidance_scale", "seed", "created", "bytes", "tags"),
     "classifier": ("id", "accuracy", "data", "split", "correct", "total", "seed", "synth", "created", "tags"),
-    "run": ("id", "method", "data", "shots", "seed", "accuracy", "source", "created", "tags"),
+    "run": ("id", "state", "method", "data", "shots", "seed", "accuracy", "source", "settings", "ended", "tags"),
 }
 KINDS = {"adapter": "adapter", "synth": "synthetic", "classifier": "classifier", "set": "set"}
 
@@ -37,9 +37,8 @@ def noun_app(noun: str, about: str, completion: complete.Complete, empty: str) -
         json: JsonOption = False,
         home: HomeOption = None,
     ) -> None:
-        import json as library
-
         from datadream.jobs.home import open_home
+        from datadream.text import json_text
         from store import queries
 
         opened = open_home(home)
@@ -50,7 +49,7 @@ def noun_app(noun: str, about: str, completion: complete.Complete, empty: str) -
         finally:
             registry.close()
         if json:
-            typer.echo(library.dumps(content, ensure_ascii=False, indent=2))
+            typer.echo(json_text(content, indent=2))
         else:
             _print(content)
 
@@ -59,25 +58,26 @@ def noun_app(noun: str, about: str, completion: complete.Complete, empty: str) -
 
 def describe(home: Home, registry: Registry, noun: str, found: str) -> dict[str, Any]:
     """All that is known of one thing: its row, its record or manifest, lineage both ways, tags and note."""
+    from datadream import records
     from datadream.jobs import state
-    from datadream.jobs.labels import read_labels
+    from datadream.jobs.labels import labels_to_show
     from store import queries
     from store.where import Condition
 
     row = queries.page(registry, noun, [Condition("id", "=", found)], limit=1)[0]
-    content: dict[str, Any] = {**row, "note": read_labels(home, found).note}
+    content: dict[str, Any] = {**row, "note": labels_to_show(home, found).note}
     if noun == "run":
         content["record"] = state.read_dict(home.run(found))
         return content
     folder = home.path / "artifacts" / KINDS[noun] / found
-    manifest = state.read_dict(folder / "manifest.json") or {}
+    manifest = state.read_dict(folder / "manifest.json", records.LISTS_BYTES) or {}
     content |= {name: manifest.get(name) for name in ("spec", "origin", "files", "content")}
     content["folder"] = str(folder)
     return content | queries.lineage(registry, found)
 
 
 def _print(content: dict[str, Any]) -> None:
-    from datadream.text import cell, shown
+    from datadream.text import IDS, cell, shown
 
     for name, value in content.items():
         if name == "files" and value:
@@ -85,12 +85,12 @@ def _print(content: dict[str, Any]) -> None:
         elif name in ("ancestors", "descendants", "runs") and isinstance(value, list):
             for entry in value:
                 words = " ".join(f"{entry[key]}" for key in entry if key not in ("depth", "id", "present"))
-                typer.echo(f"{name[:-1]:<20} {entry['id']}  {shown(words)}")
+                typer.echo(shown(f"{name[:-1]:<20} {entry['id']}  {words}"))
         elif isinstance(value, dict):
             for key, part in value.items():
-                typer.echo(f"{name + '.' + key:<20} {shown(str(part))[:200]}")
+                typer.echo(shown(f"{name + '.' + str(key):<20} {str(part)[:200]}"))
         elif value not in (None, "", []):
-            text = str(value) if name in ("id", "set", "adapter", "synth", "classifier") else cell(name, value)
+            text = shown(str(value)) if name in IDS else cell(name, value)
             typer.echo(f"{name:<20} {text}")
 
 

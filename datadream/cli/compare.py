@@ -10,11 +10,13 @@ import typer
 
 from datadream import durable
 from datadream.cli.listing import WhereOption, registry_of
-from datadream.cli.options import HomeOption, words
+from datadream.cli.options import HomeOption, read_path, words
 from datadream.errors import UserError
+from datadream.text import shown
 
 if TYPE_CHECKING:
     from datadream.jobs.home import Home
+    from datadream.records import Unreadable
     from store.where import Condition
 
 FORMATS = ("table", "json", "csv", "md", "latex", "html", "png")
@@ -39,7 +41,9 @@ def compare(
             help="Turn the table, as method+data,shots; of method, data, shots, source, backbone, split.",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", help="Write a file; png needs one.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", parser=read_path, metavar="PATH", help="Write a file; png needs one.")
+    ] = None,
     home: HomeOption = None,
 ) -> None:
     """Compare methods: mean and deviation over seeds, with intervals."""
@@ -72,7 +76,7 @@ def compare(
         typer.echo(content.decode(), nl=False)
     else:
         durable.write_bytes(output, content)
-        typer.echo(f"written: {output}", err=True)
+        typer.echo(shown(f"written: {output}"), err=True)
 
 
 def matching(home: Home, where: Sequence[Condition]) -> set[str]:
@@ -94,19 +98,16 @@ def turned_table(
     pivot: str | None,
     nothing: str = NOTHING,
 ) -> bytes:
-    """Runs as a table with chosen rows and columns, the best marked, and what differs from it by chance alone."""
+    """Runs as a table with chosen rows and columns, the best marked, and what isn't significantly different from it."""
     from datadream.report import exports
     from datadream.report import pivot as pivots
-    from datadream.report.collect import collect
-    from datadream.report.rows import rows
+    from datadream.report.assemble import compare_home
 
     by_rows, by_columns = pivots.parse_pivot(pivot) if pivot is not None else (pivots.ROWS, pivots.COLUMNS)
-    runs = [run for run in collect(home, only) if split is None or run.split == split]
-    table = rows(runs)
-    if not table:
-        raise UserError(nothing)
-    marks = pivots.verdicts(table, {run.run_id: (run.keys, run.correct) for run in runs})
-    found = pivots.pivot(table, by_rows, by_columns, marks)
+    table = compare_home(home, only, split)
+    if not table.rows:
+        raise UserError(" ".join([nothing, *table.warnings]))
+    found = pivots.pivot(table, by_rows, by_columns)
     if format_ != "table":
         return exports.export(found, "tex" if format_ == "latex" else format_)
     from rich.console import Console
@@ -121,33 +122,38 @@ def print_table(
     home: Home, only: Collection[str] | None, format_: str, split: str | None = None, nothing: str = NOTHING
 ) -> None:
     """Rows of the runs in `only` (None: all of `split`) as `format_`, and paired comparisons under a table."""
-    from datadream.report.collect import collect
-    from datadream.report.rows import rows
-    from datadream.report.tables import comparisons, render, rich_table
+    from datadream.report.assemble import compare_home
+    from datadream.report.tables import render, rich_table
 
-    runs = [run for run in collect(home, only) if split is None or run.split == split]
-    table = rows(runs)
+    table = compare_home(home, only, split)
     if format_ != "table":
         typer.echo(render(table, format_))
+        if format_ in ("json", "csv"):  # which have no place for words
+            for warning in table.warnings:
+                typer.echo(shown(warning), err=True)
         return
-    if not table:
-        typer.echo(nothing)
+    if not table.rows:
+        typer.echo("\n".join(map(shown, [nothing, *table.warnings])))
         return
     from rich.console import Console
 
     console = Console()
     console.print(rich_table(table))
-    found = comparisons(runs)
-    if found:
-        console.print("Paired differences on the same test images, 95 % bootstrap interval:")
-    for line in found:
-        console.print(str(line), markup=False, highlight=False, soft_wrap=True)
+    for line in table.against:
+        console.print(shown(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def say_left_out(unreadable: Sequence[Unreadable]) -> None:
+    """To stderr, how many records a table lacks because they can't be read; nothing when none."""
+    from datadream.records import left_out
+
+    if unreadable:
+        typer.echo(left_out(unreadable), err=True)
 
 
 def write_json_rows(home: Home, only: Collection[str], path: Path) -> None:
     """The rows of the runs in `only` as a JSON file."""
-    from datadream.report.collect import collect
-    from datadream.report.rows import rows
+    from datadream.report.assemble import compare_home
     from datadream.report.tables import render
 
-    durable.write_text(path, render(rows(collect(home, only)), "json").rstrip("\n") + "\n")
+    durable.write_text(path, render(compare_home(home, only), "json").rstrip("\n") + "\n")

@@ -34,10 +34,9 @@ def _quiet(find: Complete) -> Complete:
 
 def _home(ctx: Context) -> Home:
     """The home of `--home` if the line has that already, else the default one."""
-    from datadream.jobs.home import Home, default_home
+    from datadream.jobs.home import Home, place
 
-    given = ctx.params.get("home")
-    return Home(Path(given).expanduser() if given else default_home())
+    return Home(place(ctx.params.get("home") or None))
 
 
 @_quiet
@@ -56,8 +55,8 @@ def _artifacts(*kinds: str) -> Complete:
         from datadream.jobs.state import is_id
 
         root = _home(ctx).path / "artifacts"
-        names = [path.name for kind in kinds for path in (root / kind).glob(f"{incomplete}*")]
-        return sorted(name for name in names if is_id(name))
+        names = [path.name for kind in kinds for path in (root / kind).glob("*")]
+        return sorted(name for name in names if name.startswith(incomplete) and is_id(name))
 
     return find
 
@@ -88,7 +87,10 @@ def experiments(ctx: Context, incomplete: str) -> list[str]:
 @_quiet
 def runs(ctx: Context, incomplete: str) -> list[str]:
     """Ids of runs."""
-    return sorted(path.stem for path in (_home(ctx).path / "runs").glob(f"{incomplete}*.json"))
+    from datadream.jobs.state import is_id
+
+    names = (path.stem for path in (_home(ctx).path / "runs").glob("[!.]*.json"))
+    return sorted(name for name in names if name.startswith(incomplete) and is_id(name))
 
 
 @_quiet

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from datadream.cli.options import HomeOption, QuietOption, numbers
+from datadream.cli.options import HomeOption, QuietOption, numbers, read_path
+from datadream.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,13 +23,15 @@ PER_CLASS = 4  # images a cell of the picture
 def demo(
     shots: Annotated[str, typer.Option(help="Real images a class, as 1,4,16.")] = "4",
     seeds: Annotated[str, typer.Option(help="Draws, as 1,5,10.")] = "1",
-    json: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", parser=read_path, metavar="PATH", help="Write the rows to this file.")
+    ] = None,
     quiet: QuietOption = False,
     home: HomeOption = None,
 ) -> None:
     """Zero-shot, real-only, name-only, DataDream dset and cls on the built-in handwritten digits."""
     from datadream.cli.compare import print_table, write_json_rows
-    from datadream.cli.run import follow_jobs
+    from datadream.cli.run import begin, follow_jobs, print_told
     from datadream.errors import UserError
     from datadream.jobs import ask
     from datadream.jobs.home import open_home
@@ -39,15 +42,18 @@ def demo(
     opened = open_home(home)
     planned = ask.plan(opened, request)
     runs = planned.runs
-    follow_jobs(opened, ask.submit(opened, planned), quiet)
+    told = ask.told(opened, planned)
+    print_told(told)
+    jobs = ask.submit(opened, planned)
+    follow_jobs(opened, jobs, quiet, watch=begin(opened, jobs), told=told)
     ids = {run.id for run in runs}
     print_table(opened, ids, "table")
     first = [run for run in runs if run.set.id == runs[0].set.id]
     picture = draw_samples(opened, first, opened.path / "demo-samples.png")
     if json is not None:
         write_json_rows(opened, ids, json)
-        typer.echo(f"rows: {json}")
-    typer.echo(f"picture: {picture}  (real shots above what each generator drew, by class)")
+        typer.echo(shown(f"rows: {json}"))
+    typer.echo(shown(f"picture: {picture}  (real shots above what each generator drew, by class)"))
     typer.echo("next:")
     typer.echo("  datadream demo --shots 1,4,16 --seeds 1,5,10     more shots and draws, with deviations")
     typer.echo("  datadream set make FOLDER --shots 4 --name mine  freeze shots of your own images")
@@ -69,14 +75,15 @@ def draw_samples(home: Home, runs: Sequence[Run], path: Path) -> Path:
     shots = runs[0].set.shots
     real: list[list[Image.Image]] = [[] for _ in shots.classes]
     for ref, image in open_shots(shots, "train"):
-        real[ref.label].append(image)
-    sections = [(f"real, {shots.shots} shots", [images[:PER_CLASS] for images in real])]
+        if len(real[ref.label]) < PER_CLASS:
+            real[ref.label].append(image)
+    sections = [(f"real, {shots.shots} shots", real)]
     for method in PICTURED:
         spec = next(run.jobs["generate"] for run in runs if run.recipe.name == method)
         folder = home.artifact("synthetic", spec.id) / "data" / "train"
         drawn = []
-        for class_ in shots.classes:
-            files = sorted((folder / class_.folder).glob("*.png"))[:PER_CLASS]
+        for name in spec.image_folders:
+            files = sorted((folder / name).glob("*.png"))[:PER_CLASS]
             drawn.append([Image.open(file).convert("RGB") for file in files])
         sections.append((method, drawn))
     buffer = io.BytesIO()

@@ -50,17 +50,16 @@ add_list(
 @app.command()
 def show(name: NameArgument, json: JsonOption = False, home: HomeOption = None) -> None:
     """Show an experiment's table."""
-    import json as library
     from dataclasses import asdict
 
     from datadream.cli.compare import print_table
     from datadream.jobs.home import open_home
-    from datadream.text import shown
+    from datadream.text import json_text, shown
 
     opened = open_home(home)
     found = _find(opened, name)
     if json:
-        typer.echo(library.dumps(asdict(found), ensure_ascii=False, indent=2))
+        typer.echo(json_text(asdict(found), indent=2))
         return
     typer.echo(f"{found.id}  {shown(found.name)}  {len(found.runs)} runs")
     print_table(opened, set(found.runs), "table")

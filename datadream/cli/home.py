@@ -14,27 +14,38 @@ app = typer.Typer(no_args_is_help=True, help="The home: the folder everything is
 
 @app.command()
 def show(json: JsonOption = False, home: HomeOption = None) -> None:
-    """Show its path, rights and size."""
-    import json as library
+    """Show its path, rights and size, and what its file system can do."""
     import shutil
     import stat
+    from dataclasses import asdict
 
+    from datadream.jobs import mounts
     from datadream.jobs.home import open_home
-    from datadream.text import size
+    from datadream.text import json_text, size
 
     opened = open_home(home)
+    found = mounts.features(opened.registry_lock)
+    locks = "kernel" if mounts.has_kernel_locks(opened.registry_lock) else "files"
     parts = {}
-    for name in ("artifacts", "jobs", "runs"):
+    for name in ("artifacts", "jobs", "runs", "trash"):
         files = [path for path in (opened.path / name).rglob("*") if not path.is_dir()]
         parts[name] = sum(path.lstat().st_size for path in files)
     mode = stat.filemode(opened.path.stat().st_mode)
     free = shutil.disk_usage(opened.path).free
     if json:
-        typer.echo(library.dumps({"path": str(opened.path), "mode": mode, "bytes": parts, "free": free}, indent=2))
+        storage = {**asdict(found), "locks": locks, "distrust": found.locks}
+        content = {"path": str(opened.path), "mode": mode, "bytes": parts, "free": free, "storage": storage}
+        typer.echo(json_text(content, indent=2))
         return
     typer.echo(f"{shown(str(opened.path))}  {mode}  {size(free)} free")
     for name, count in parts.items():
         typer.echo(f"{name:<10} {size(count)}")
+    why = f" ({shown(found.locks)})" if found.locks else "" if locks == "kernel" else " (as another host found)"
+    missing = [word for word, there in (("hard links", found.links), ("fsync", found.fsync)) if not there]
+    lacks = f", without {' and '.join(missing)}" if missing else ""
+    typer.echo(
+        f"storage    {found.kind or 'unknown'}{lacks}, locks by {'the kernel' if locks == 'kernel' else 'files'}{why}"
+    )
 
 
 @app.command()

@@ -13,7 +13,7 @@ from datadream.cli.options import MOST_PRIORITY, HomeOption, JsonOption, QuietOp
 from datadream.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from datadream.jobs.home import Home
     from datadream.jobs.state import Status
@@ -45,44 +45,46 @@ add_list(
 @app.command()
 def show(job: OneId, json: JsonOption = False, home: HomeOption = None) -> None:
     """Show a job: what it does, how it came to where it is, and the end of its log."""
-    import json as library
-
-    from datadream.jobs import follow, state
+    from datadream.jobs import follow, state, variables
     from datadream.jobs.home import open_home
-    from datadream.text import shown
+    from datadream.text import json_text, shown
 
     opened = open_home(home)
     job_id = state.find_job(opened, job)
     status, spec = state.derive(opened, job_id), state.read_spec(opened, job_id)
-    lines = state.history(opened.job(job_id))
+    lines, asked = state.history(opened.job(job_id)), state.read_request(opened, job_id)
     if json:
         content = {
             **as_row(status),
             "spec": spec.model_dump(mode="json"),
             "history": lines,
+            "asked": dict(asked.environment or {}),
             "environment": state.read_dict(opened.job(job_id) / "environment.json"),
             "folder": str(opened.job(job_id)),
         }
-        typer.echo(library.dumps(content, ensure_ascii=False, indent=2))
+        typer.echo(json_text(content, indent=2))
         return
     typer.echo(f"{job_id}  {shown(status.title)}")
     typer.echo(f"{status.state}{': ' + shown(status.reason) if status.reason else ''}")
-    typer.echo(f"makes {status.kind} {spec.id}; {status.done}/{status.total} {status.unit}, attempt {status.attempts}")
+    if asked.environment or asked.noted:
+        typer.echo(f"asked with {shown(variables.in_words(asked.environment or {}, asked.noted))}")
+    progress = shown(f"{status.done}/{status.total} {status.unit}")
+    typer.echo(f"makes {status.kind} {spec.id}; {progress}, attempt {status.attempts}")
     for role, parent in sorted(spec.inputs.items()):
-        typer.echo(f"from {role} {parent}")
+        typer.echo(shown(f"from {role} {parent}"))
     for line in lines:
-        reason = f"  {shown(str(line.get('reason', '')))}" if line.get("reason") else ""
-        typer.echo(f"{line['seq']:>4}  {str(line['at'])[:19]}  {line['state']}{reason}")
+        reason = f"  {line['reason']}" if line.get("reason") else ""
+        typer.echo(shown(f"{line['seq']:>4}  {str(line['at'])[:19]}  {line['state']}{reason}"))
     for text in follow.last_lines(opened, job_id):
         typer.echo(f"  | {shown(text)}")
-    typer.echo(f"folder {opened.job(job_id)}")
+    typer.echo(shown(f"folder {opened.job(job_id)}"))
 
 
 @app.command()
 def log(
     job: OneId,
     following: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is over.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", help="Only the last so many; 0 for all.")] = 0,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Only the last so many; 0 for all.")] = 0,
     home: HomeOption = None,
 ) -> None:
     """Print what a job said: its log, and its events in a line each."""
@@ -94,12 +96,9 @@ def log(
 
     opened = open_home(home)
     job_id = state.find_job(opened, job)
-    told = _log_lines(opened, job_id)
-    first = [line for source in told for line in source()]
-    for line in first[-lines:] if lines else first:
-        typer.echo(shown(line))
-    while following:
-        over = not (opened.queue / job_id).exists() or state.derive(opened, job_id).final
+    told = _log_lines(opened, job_id, lines)
+    while True:
+        over = not following or not (opened.queue / job_id).exists() or state.derive(opened, job_id).final
         for source in told:
             for line in source():
                 typer.echo(shown(line))
@@ -128,7 +127,8 @@ def wait(
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most.")] = None,
     home: HomeOption = None,
 ) -> None:
-    """Wait until jobs are over: 0 all done, 1 one failed, was cancelled or can't start, 124 the time is over."""
+    """Wait until jobs are over: 0 all done, 1 one failed, was cancelled or can't start, 2 none can, 124 time over."""
+    from datadream.cli.progress import tell_notice
     from datadream.jobs.follow import follow
     from datadream.jobs.home import open_home
     from datadream.text import shown
@@ -140,7 +140,7 @@ def wait(
     if not found:  # a job that has failed already isn't open either: silence would pass for success
         typer.echo(NONE_OPEN, err=True)
         return
-    statuses = follow(opened, found, lambda spec, event: None, timeout=timeout)
+    statuses = follow(opened, found, lambda spec, event: tell_notice(event), timeout=timeout)
     for status in statuses:
         if status.hopeless:
             stays = f"it stays open until that is mended, or `datadream job cancel {status.id[:8]}`"
@@ -163,10 +163,14 @@ def cancel(jobs: Ids = None, all_: AllOption = False, home: HomeOption = None) -
 
 @app.command()
 def retry(jobs: Ids = None, home: HomeOption = None) -> None:
-    """Try failed or cancelled jobs again, from their checkpoints."""
+    """Try failed or cancelled jobs again, from their checkpoints, with the settings of this shell."""
+    from datadream.cli.run import begin
+    from datadream.jobs.home import open_home
     from datadream.jobs.submit import retry as act
 
     _each(home, jobs, False, act)
+    opened = open_home(home)
+    begin(opened, _chosen(opened, jobs))
 
 
 @app.command()
@@ -211,7 +215,7 @@ def as_row(status: Status) -> dict[str, Any]:
 
     part = 1.0 if status.state == "done" else round(status.done / status.total, 4) if status.total else 0.0
     first = {"id": status.id, "state": status.state, "stage": status.stage, "progress": part, "reason": status.reason}
-    return {**first, **asdict(status), "progress": part}
+    return {**first, **asdict(status), "progress": part, "asked": dict(status.asked or ())}
 
 
 def open_statuses(home: Home) -> list[Status]:
@@ -272,9 +276,16 @@ def _is_over(home: Home, job_id: str) -> bool:
         return False
 
 
-def _log_lines(home: Home, job_id: str) -> list[Callable[[], list[str]]]:
-    """Two sources of new lines: log.txt as it is, events.jsonl in words."""
-    from datadream.jobs.events import Lines, Tail, in_words
+def _log_lines(home: Home, job_id: str, last: int) -> list[Callable[[], Iterator[str]]]:
+    """Two sources of new lines: log.txt as it is, events.jsonl in words; with `last` only the last so many of both."""
+    from datadream.durable import size_of
+    from datadream.jobs.events import in_words
+    from datadream.jobs.lines import Lines, Tail, start_of_last
 
-    text, events = Lines(home.job(job_id) / "log.txt"), Tail(home.job(job_id) / "events.jsonl")
-    return [text.read, lambda: [in_words(event) for event in events.records()]]
+    paths = home.job(job_id) / "log.txt", home.job(job_id) / "events.jsonl"
+    starts = [0, 0]
+    if last:
+        starts[1], found = start_of_last(paths[1], last)
+        starts[0] = start_of_last(paths[0], last - found)[0] if found < last else size_of(paths[0])
+    text, events = Lines(paths[0], starts[0]), Tail(paths[1], starts[1])
+    return [text.texts, lambda: (in_words(event) for event in events.records())]

@@ -49,21 +49,19 @@ def remove(
 @app.command("ls")
 def list_(json: JsonOption = False, home: HomeOption = None) -> None:
     """List all tags, and what has them."""
-    import json as library
-
     from datadream.cli.listing import registry_of
     from datadream.jobs.home import open_home
-    from datadream.text import shown
+    from datadream.text import json_text, shown
     from store import queries
 
     registry = registry_of(open_home(home))
     found = queries.tags(registry)
     registry.close()
     if json:
-        typer.echo(library.dumps(found, ensure_ascii=False, indent=2))
+        typer.echo(json_text(found, indent=2))
         return
     for label, subjects in found.items():
-        typer.echo(f"{shown(label)}  {' '.join(subjects)}")
+        typer.echo(shown(f"{label}  {' '.join(subjects)}"))
     if not found:
         typer.echo("no tags yet: `datadream tag add ID WORD` puts one")
 
@@ -91,12 +89,12 @@ def subject_of(home: Path | None, text: str) -> tuple[Home, str]:
     from datadream.canonical import short_id
     from datadream.cli.listing import registry_of
     from datadream.jobs.home import open_home
-    from datadream.jobs.state import read_dict
+    from datadream.jobs.sets import read_name
     from store import queries
 
     opened = open_home(home)
-    named = read_dict(opened.set_name(short_id(text)))
-    if named:
+    named = read_name(opened.set_name(short_id(text)))
+    if named is not None:
         return opened, str(named["id"])
     if opened.experiment(short_id(["experiment", text])).exists():
         return opened, short_id(["experiment", text])

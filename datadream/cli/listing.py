@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from datadream import durable
 from datadream.cli.options import HomeOption, JsonOption
 from datadream.errors import UserError
-from datadream.text import cell
+from datadream.text import cell, json_text
+from datadream.text import shown as shown_text
 from store.where import EXAMPLES
 
 if TYPE_CHECKING:
@@ -26,10 +28,23 @@ PageOption = Annotated[int, typer.Option("--page", min=1, max=PAGE_MAX, help="Wh
 
 
 def registry_of(home: Home) -> Registry:
-    """The home's registry, up to date; what there is to say of it goes to stderr."""
-    from datadream.jobs.index import open_registry
+    """The home's registry, up to date; what there is to say of it goes to stderr.
 
-    return open_registry(home, None, lambda text: typer.echo(text, err=True))
+    On a full or failing disk it is made in memory, from the old one and the folders.
+    """
+    from datadream.jobs.index import open_in_memory, open_registry
+
+    def say(text: str) -> None:
+        typer.echo(shown_text(text), err=True)
+
+    try:
+        return open_registry(home, None, say)
+    except (UserError, OSError) as error:
+        if not durable.is_storage(error):
+            raise
+        what = f"{error.message} ({error.at})" if isinstance(error, UserError) else str(error)
+        say(f"datadream: read from the folders, as the registry can't be written: {what}")
+        return open_in_memory(home)
 
 
 def add_list(app: typer.Typer, noun: str, shown: Sequence[str], about: str, empty: str, by: str = "") -> None:
@@ -66,8 +81,6 @@ def _list(
     empty: str,
 ) -> None:
     """Print a page of `noun`: whole rows as JSON, else the columns `shown` or asked for."""
-    import json as library
-
     from datadream.jobs.home import open_home
     from store import nouns, queries
     from store.where import parse_where
@@ -88,7 +101,7 @@ def _list(
         )
     if json:
         listed = [{name: row[name] for name in chosen} for row in rows] if columns else rows
-        typer.echo(library.dumps(listed, ensure_ascii=False, indent=2))
+        typer.echo(json_text(listed, indent=2))
     elif rows:
         print_rows(rows, chosen)
     elif total:
@@ -96,7 +109,8 @@ def _list(
     else:
         typer.echo(f"no {noun} matches" if where else empty)
     if odd:
-        typer.echo(f"{odd} files or folders of this home can't be read: see `datadream registry check`", err=True)
+        what = f"{odd} files or folders" if odd > 1 else "1 file or folder"
+        typer.echo(f"{what} of this home can't be read: see `datadream registry check`", err=True)
     if rows and total > len(rows):
         last = (page - 1) * limit + len(rows)
         rest = f"; the rest with --page {page + 1}" if last < total else ""

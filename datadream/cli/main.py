@@ -6,8 +6,11 @@ Exit codes: 0 done; 1 a programming error or a failed worker (details in a log);
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import os
+import re
 import sys
 import warnings
 from typing import Annotated
@@ -33,7 +36,10 @@ from datadream.cli import (
     sets,
     worker,
 )
+from datadream.cli.help import as_written
+from datadream.cores import no_core_dumps
 from datadream.errors import UserError
+from datadream.models.environment import forget_unset, is_on
 from datadream.text import shown
 
 INTERRUPTED = 130
@@ -86,12 +92,20 @@ def options(
 
 def main() -> None:
     """Run the command line; never shows a bare traceback unless asked by --debug or DATADREAM_DEBUG."""
-    debug = "--debug" in sys.argv or bool(os.environ.get("DATADREAM_DEBUG"))
+    no_core_dumps()
+    debug = "--debug" in sys.argv or is_on("DATADREAM_DEBUG")
+    forget_unset()
+    _forget_odd_sizes()
+    _speak_any_encoding()
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     if not debug:  # Pillow's, of metadata we don't need and sizes we refuse by a sentence of our own
         warnings.filterwarnings("ignore", module="PIL")
     try:
-        app(arguments)
+        try:
+            as_written(typer.main.get_command(app))(arguments)
+        except SystemExit:  # how every command ends; what is still to be written may find no room
+            _flush()
+            raise
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this exit code
             _say("datadream: interrupted; jobs that were queued go on, see `datadream job ls`")
@@ -121,16 +135,49 @@ def main() -> None:
         sys.exit(1)
 
 
+def _flush() -> None:
+    """All that was printed is out. Raises OSError when it can't be, and forgets the rest."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
 def _of_system(error: OSError) -> str:
     """What the system refused, on what, and what to do."""
     if error.errno in durable.NO_SPACE:
-        return str(durable.no_space(error.filename or "the disk"))
+        return str(durable.no_space(error.filename or "standard output, or the disk"))
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in durable.NO_READ | durable.NO_WRITE:
         return f"{error.strerror}{where}: get the right to it, or choose another home with --home or DATADREAM_HOME"
     if error.errno == errno.ENOENT and not error.filename:
         return "the folder you are in is gone: change to another"
     return f"{error.strerror or error}{where}: see that it is what it should be, then run the same command again"
+
+
+def _forget_odd_sizes() -> None:
+    """A terminal's width is a number of columns, or COLUMNS is no width; lines are filled up to it."""
+    for name in ("COLUMNS", "LINES"):
+        if not re.fullmatch("[1-9][0-9]{0,3}", os.environ.get(name, "1")):
+            del os.environ[name]
+
+
+def _speak_any_encoding() -> None:
+    r"""What a stream's encoding lacks (PYTHONIOENCODING, an old locale) is written as \u2026, which JSON reads back."""
+    codecs.register_error("escape", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="escape")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)), error.end
 
 
 def _say(text: str) -> None:

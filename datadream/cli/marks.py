@@ -48,22 +48,24 @@ def mark(
 
 def marks(id_: SynthArgument, json: JsonOption = False, home: HomeOption = None) -> None:
     """List what is marked as bad, and why."""
-    import json as library
-
     from datadream.jobs.marks import read_marks
-    from datadream.text import shown
+    from datadream.text import json_text, shown
 
     opened, synth_id = _synthetic(home, id_)
     found = read_marks(opened, synth_id)
     if json:
-        content = {"id": synth_id, "classes": found.classes, "images": found.images}
-        typer.echo(library.dumps(content, ensure_ascii=False, indent=2, sort_keys=True))
+        content = {"id": synth_id, "classes": _ordered(found.classes), "images": _ordered(found.images)}
+        typer.echo(json_text(dict(sorted(content.items())), indent=2))
         return
     for what, entries in (("class", found.classes), ("image", found.images)):
         for name, why in sorted(entries.items()):
             typer.echo(f"{what}  {shown(name)}  {shown(why)}".rstrip())
     if not found:
         typer.echo("nothing is marked: `datadream synth mark ID CLASS/INDEX` marks an image")
+
+
+def _ordered(reasons: dict[str, str]) -> dict[str, str]:
+    return dict(sorted(reasons.items()))
 
 
 def _synthetic(path: Path | None, text: str) -> tuple[Home, str]:

@@ -9,10 +9,22 @@ from typing import Annotated
 import typer
 
 from datadream.errors import UserError
+from datadream.paths import expand
+
+
+def read_path(text: str) -> Path:
+    """Reads an option or argument that is a path. A shell leaves the ~ of `--home=~/x` to us."""
+    return expand(text)
+
 
 HomeOption = Annotated[
     Path | None,
-    typer.Option("--home", help="Folder for everything made. [default: $DATADREAM_HOME or ~/.local/share/datadream]"),
+    typer.Option(
+        "--home",
+        parser=read_path,
+        metavar="PATH",
+        help="Folder for everything made. [default: $DATADREAM_HOME or ~/.local/share/datadream]",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -29,24 +30,42 @@ Follow = Callable[["JobSpec", "Event"], None]
 
 
 @contextmanager
-def following(titles: Mapping[str, str], quiet: bool) -> Iterator[Follow]:
-    """Yield a callback for job events; `titles` names each job that will run, by id."""
+def following(titles: Mapping[str, str], quiet: bool, told: Collection[str] = ()) -> Iterator[Follow]:
+    """Yield a callback for job events; `titles` names each job that will run, by id.
+
+    Each warning is shown once, and none of those `told` already (as `warning: ...`).
+    """
     titles = {job_id: shown(title) for job_id, title in titles.items()}
     console = Console(stderr=True)
+    known = {shown(line) for line in told}
+
+    def warning(event: Event) -> str:
+        line = shown(f"warning: {event.get('text', '')}") if event.get("kind") == "warning" else ""
+        if line in known:
+            return ""
+        known.add(line)
+        return line
+
     if quiet:
-        yield lambda spec, event: None
+        yield lambda spec, event: tell_notice(event)
     elif console.is_terminal:
-        yield from _bars(console, titles)
+        yield from _bars(console, titles, warning)
     else:
-        yield from _lines(console, titles)
+        yield from _lines(console, titles, warning)
 
 
-def _bars(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
+def tell_notice(event: Event) -> None:
+    """Say why no job starts, on stderr; nothing of any other event."""
+    if event.get("kind") == "notice":
+        typer.echo(f"datadream: {shown(str(event['text']))}", err=True)
+
+
+def _bars(console: Console, titles: Mapping[str, str], warning: Callable[[Event], str]) -> Iterator[Follow]:
     columns = (
         TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
         BarColumn(bar_width=10),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
     with Progress(*columns, console=console, expand=True) as progress:
@@ -56,13 +75,18 @@ def _bars(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
 
         def follow(spec: JobSpec, event: Event) -> None:
             kind = event.get("kind")
+            if kind == "notice":
+                progress.console.print(f"[yellow]nothing starts[/] {escape(shown(str(event['text'])))}")
+                return
             if spec.id not in tasks:
                 tasks[spec.id] = progress.add_task(escape(titles[spec.id]), total=None, note="")
             task = tasks[spec.id]
             if kind == "progress":
-                note = losses.get(spec.id, "") if event["unit"] == "steps" else str(event["unit"])
+                note = losses.get(spec.id, "") if event["unit"] == "steps" else shown(str(event["unit"]))
                 progress.update(task, completed=event["done"], total=event["total"], note=note)
-            elif kind == "metric":
+            elif line := warning(event):
+                progress.console.print(escape(line), style="yellow")
+            elif kind == "metric" and isinstance(event.get("loss"), int | float):
                 losses[spec.id] = f"loss {event['loss']:.3f}"
             elif kind == "state" and event["state"] in TOLD and event["reason"]:
                 progress.console.print(
@@ -76,7 +100,7 @@ def _bars(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
         yield follow
 
 
-def _lines(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
+def _lines(console: Console, titles: Mapping[str, str], warning: Callable[[Event], str]) -> Iterator[Follow]:
     """A line when a job starts, at each quarter, and when it is done."""
     quarter: dict[str, int] = {}
     finished = 0
@@ -84,8 +108,10 @@ def _lines(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
     def follow(spec: JobSpec, event: Event) -> None:
         nonlocal finished
         kind, title = event.get("kind"), titles[spec.id]
-        text = ""
-        if kind == "started":
+        text = warning(event)
+        if kind == "notice":
+            tell_notice(event)
+        elif kind == "started":
             text = f"start {title}"
         elif kind == "state" and event["state"] in TOLD and event["reason"]:
             text = f"{event['state']} {title}: {shown(event['reason'])}"
@@ -93,7 +119,7 @@ def _lines(console: Console, titles: Mapping[str, str]) -> Iterator[Follow]:
             now = 4 * int(event["done"]) // max(1, int(event["total"]))
             if quarter.get(spec.id, 0) < now < 4:
                 quarter[spec.id] = now
-                text = f"      {title}: {event['done']}/{event['total']} {event['unit']}"
+                text = f"      {title}: {event['done']}/{event['total']} {shown(str(event['unit']))}"
         elif kind == "done":
             finished += 1
             text = f"done  {title} in {event['seconds']:.0f} s ({finished}/{len(titles)})"

@@ -19,32 +19,85 @@ app = typer.Typer(no_args_is_help=True, help="The queue: device slots, pause and
 @app.command()
 def show(json: JsonOption = False, home: HomeOption = None) -> None:
     """Show slots, what has them, and what waits."""
-    import json as library
-
-    from datadream.jobs import leader, queue
+    from datadream.jobs import devices, leader, orphans, queue, watch
     from datadream.jobs.home import open_home
+    from datadream.text import json_text, shown
 
     opened = open_home(home)
-    settings = queue.read_settings(opened)
+    settings, wrong = queue.look(opened)
     statuses = open_statuses(opened)
     by_slot = {status.slot: status.id for status in statuses if status.state in ("running", "cancelling")}
     slots = [
-        {"slot": slot, "job": by_slot.get(slot), "taken": queue.is_taken(opened, slot)}
-        for slot in queue.slots(settings)
+        {"slot": slot, "job": by_slot.get(slot), "taken": _is_taken(opened, slot)}
+        for slot in devices.shown(opened, settings)
     ]
     counts: dict[str, int] = {}
     for status in statuses:
         counts[status.state] = counts.get(status.state, 0) + 1
+    why = watch.look(opened).why
     if json:
-        content = {"runner": leader.is_led(opened), **settings.model_dump(mode="json"), "slots": slots, "jobs": counts}
-        typer.echo(library.dumps(content, indent=2))
+        kept = {**settings.model_dump(mode="json"), "slots": slots, "jobs": counts, "reason": why}
+        typer.echo(json_text({"runner": leader.is_led(opened), **kept}, indent=2))
         return
     away = "away, `datadream job watch` starts it" if statuses and not settings.paused else "not needed"
-    typer.echo(f"runner {'alive' if leader.is_led(opened) else away}; queue {'paused' if settings.paused else 'open'}")
+    open_ = "not usable" if wrong else "paused" if settings.paused else "open"
+    typer.echo(f"runner {'alive' if leader.is_led(opened) else away}; queue {open_}")
+    if why and not (settings.paused and not wrong):
+        typer.echo(shown(why))
     for slot in slots:
-        holder = slot["job"] or ("held by a process that outlives its job" if slot["taken"] else "free")
-        typer.echo(f"{slot['slot']:<10} {holder}")
+        holder = slot["job"] or "free"
+        if slot["taken"] and not slot["job"]:
+            holder = orphans.in_words(opened, str(slot["slot"]), bool(leader.is_led(opened)))
+        typer.echo(shown(f"{slot['slot']:<10} {holder}"))
     typer.echo(", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no open jobs")
+
+
+def _is_taken(home: Home, slot: str) -> bool:
+    """Whether anybody has the slot; one whose file can't be used has nobody."""
+    from datadream.errors import UserError
+    from datadream.jobs import queue
+
+    try:
+        return queue.is_taken(home, slot)
+    except (OSError, UserError):
+        return False
+
+
+@app.command()
+def free(
+    slot: Annotated[str, typer.Argument(help="A slot, as `datadream queue show` names it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """End processes that keep a slot though no job of theirs runs."""
+    import sys
+
+    from datadream import locks
+    from datadream.errors import UserError
+    from datadream.jobs import orphans, queue
+    from datadream.jobs.home import open_home
+
+    opened = open_home(home)
+    settings = queue.read_settings(opened)
+    if not opened.slot(slot).exists():
+        raise UserError(f"no process has ever had a slot {slot!r}", hint="see `datadream queue show`")
+    found = orphans.keepers(opened, slot)
+    if not found:
+        taken = "is taken by a process that this user can't see" if _is_taken(opened, slot) else "is free"
+        typer.echo(f"the slot {slot} {taken}")
+        raise typer.Exit(int(taken != "is free"))
+    orphans.check_unneeded(opened, slot, found)
+    for process in found:
+        typer.echo(f"{locks.process(process.pid)}", err=True)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UserError("these would be ended", hint="say --yes")
+        typer.confirm(f"End {'it' if len(found) == 1 else 'them'}?", abort=True, err=True)
+    ended = orphans.free(opened, slot, found, settings.grace_seconds)
+    if len(ended) < len(found) or _is_taken(opened, slot):
+        left = ", ".join(str(process.pid) for process in found if process not in ended) or "somebody new"
+        raise UserError(f"the slot {slot} is still taken, by {left}", hint="see `datadream queue show`")
+    typer.echo(f"the slot {slot} is free: {len(ended)} ended")
 
 
 @app.command()
@@ -59,6 +112,15 @@ def resume(home: HomeOption = None) -> None:
     from datadream.jobs import spawn
 
     spawn.ensure_runner(_change(home, paused=False))
+
+
+@app.command()
+def restart(home: HomeOption = None) -> None:
+    """Start the runner again with the tokens and proxies of this shell; running jobs go on."""
+    from datadream.jobs import spawn
+    from datadream.jobs.home import open_home
+
+    spawn.restart_runner(open_home(home))
 
 
 @app.command("set")
@@ -80,18 +142,12 @@ def set_(
 
 
 def _change(home: Path | None, **changes: Any) -> Home:
-    from pydantic import ValidationError
-
-    from datadream.errors import UserError
     from datadream.jobs import queue
     from datadream.jobs.home import open_home
 
     opened = open_home(home)
-    try:
-        settings = queue.QueueSettings(**{**queue.read_settings(opened).model_dump(), **changes})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{where}: {first['msg']}", hint="see `datadream queue set --help`") from error
-    queue.write_settings(opened, settings)
+    wrong = queue.look(opened)[1]
+    queue.change(opened, **changes)
+    if wrong:
+        typer.echo(f"datadream: {wrong.partition(': ')[0]}: kept as queue.json.previous, and made anew", err=True)
     return opened

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from datadream.cli.options import BackboneOption, JsonOption, OverrideOption
+from datadream.cli.options import BackboneOption, ClipOption, DiffusionOption, JsonOption, OverrideOption
+from datadream.text import shown
 
 app = typer.Typer(no_args_is_help=True, help="Recipes: a method's settings.")
 
@@ -14,44 +15,52 @@ app = typer.Typer(no_args_is_help=True, help="Recipes: a method's settings.")
 @app.command("ls")
 def list_(json: JsonOption = False, backbone: BackboneOption = "mini") -> None:
     """List the built-in recipes."""
-    import json as library
-
     from datadream.models.presets import load_backbone
     from datadream.recipes.recipe import built_in_names, load_recipe
+    from datadream.text import json_text
 
     loaded = load_backbone(backbone)
     recipes = [load_recipe(name, loaded) for name in built_in_names()]
     if json:
         rows = [{"name": recipe.name, "about": recipe.about, "data": list(recipe.data)} for recipe in recipes]
-        typer.echo(library.dumps(rows, ensure_ascii=False, indent=2))
+        typer.echo(json_text(rows, indent=2))
         return
     for recipe in recipes:
-        typer.echo(f"{recipe.name:<15} {recipe.about}")
+        typer.echo(shown(f"{recipe.name:<15} {recipe.about}"))
 
 
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(help="A recipe's name, or a .toml file.")],
     backbone: BackboneOption = "mini",
+    diffusion: DiffusionOption = None,
+    clip: ClipOption = None,
     override: OverrideOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show every value a recipe runs with, for a backbone."""
-    import json as library
-
     from datadream.models.presets import load_backbone
     from datadream.recipes.recipe import SECTIONS, check_overrides, load_recipe
+    from datadream.text import json_text
 
-    recipe = load_recipe(name, load_backbone(backbone), override or [])
+    loaded = load_backbone(backbone, diffusion, clip)
+    if loaded.given:
+        from datadream.jobs.ask import settled
+
+        loaded, notes = settled(loaded, [name], override or [], dry=True)
+        for said in notes:
+            typer.echo(shown(said), err=True)
+    recipe = load_recipe(name, loaded, override or [])
     check_overrides(override or [], [recipe])
-    content = recipe.model_dump(mode="json", exclude={"overrides"})
+    content = recipe.model_dump(mode="json", exclude={"overrides", "file"})
     if json:
-        typer.echo(library.dumps(content, ensure_ascii=False, indent=2))
+        typer.echo(json_text(content, indent=2))
         return
-    typer.echo(f"{recipe.name} on {backbone}: {recipe.about}\ndata = {', '.join(recipe.data)}")
+    typer.echo(shown(f"{recipe.name} on {loaded.name}: {recipe.about}"))
+    typer.echo(f"data = {', '.join(recipe.data)}")
     for section, model in SECTIONS.items():
         if content[section] is not None:
             typer.echo(f"\n[{section}]")
             for key, value in content[section].items():
                 note = model.model_fields[key].description
-                typer.echo(f"{key} = {library.dumps(value)}" + (f"  # {note}" if note else ""))
+                typer.echo(f"{key} = {json_text(value)}" + (f"  # {note}" if note else ""))

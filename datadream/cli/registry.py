@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from datadream.cli.listing import registry_of
-from datadream.cli.options import HomeOption, JsonOption
+from datadream.cli.options import HomeOption, JsonOption, read_path
 
 app = typer.Typer(no_args_is_help=True, help="The registry: an index of the home's folders.")
 
@@ -20,22 +20,21 @@ def check(
     home: HomeOption = None,
 ) -> None:
     """Find missing, extra, changed and unreadable files, and say what to do. Exit code 1 when there are any."""
-    import json as library
     from dataclasses import asdict
 
     from datadream.jobs.check import check as find
     from datadream.jobs.home import open_home
-    from datadream.text import shown
+    from datadream.text import json_text, shown
 
     opened = open_home(home)
     registry = registry_of(opened)
     found = find(opened, registry, deep=not shallow)
     registry.close()
     if json:
-        typer.echo(library.dumps([asdict(entry) for entry in found], ensure_ascii=False, indent=2))
+        typer.echo(json_text([asdict(entry) for entry in found], indent=2))
     else:
         for entry in found:
-            typer.echo(f"{entry.kind}  {shown(entry.path)}: {shown(entry.what)}; {entry.advice}")
+            typer.echo(shown(f"{entry.kind}  {entry.path}: {entry.what}; {entry.advice}"))
         typer.echo(f"{len(found)} finding{'s' * (len(found) > 1)}" if found else "everything is as it was made")
     if found:
         raise typer.Exit(1)
@@ -46,27 +45,30 @@ def rebuild(home: HomeOption = None) -> None:
     """Make the registry anew from the folders alone."""
     from datadream.jobs.home import open_home
     from datadream.jobs.index import rebuild as make
+    from datadream.text import shown
     from store import queries
 
-    registry = make(open_home(home))
+    registry = make(open_home(home), lambda text: typer.echo(text, err=True))
     nouns = ("set", "adapter", "synth", "classifier", "run", "job", "experiment")
     typer.echo(", ".join(f"{queries.count(registry, noun)} {noun}" for noun in nouns))
     problems = queries.problems(registry)
     registry.close()
     for path, what in problems:
-        typer.echo(f"left aside: {path}: {what}", err=True)
+        typer.echo(shown(f"left aside: {path}: {what}"), err=True)
 
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="Where to; replaced if it is there.")], home: HomeOption = None
+    file: Annotated[Path, typer.Argument(parser=read_path, metavar="FILE", help="Where to; replaced if it is there.")],
+    home: HomeOption = None,
 ) -> None:
     """Copy the registry consistently, while others write."""
     from datadream.jobs.home import open_home
+    from datadream.text import shown
 
     registry = registry_of(open_home(home))
     try:
         registry.backup(file.absolute())
     finally:
         registry.close()
-    typer.echo(str(file))
+    typer.echo(shown(str(file)))

@@ -28,15 +28,13 @@ def rehearse(
     home: HomeOption = None,
 ) -> None:
     """Queue jobs that only count: they go through slots, checkpoints and retries as real ones do."""
-    import json as library
-
-    from datadream.cli.run import follow_jobs
-    from datadream.jobs import spawn
+    from datadream.cli.run import begin, follow_jobs
     from datadream.jobs.home import open_home
     from datadream.jobs.launchers import check_launcher
     from datadream.jobs.spec import JobSpec
     from datadream.jobs.submit import submit
     from datadream.stages.settings import RehearseSettings
+    from datadream.text import json_text
 
     check_launcher(launcher)
     opened = open_home(home)
@@ -59,9 +57,8 @@ def rehearse(
         launcher=launcher,
         max_attempts=max_attempts,
     )
-    if detach:
-        spawn.ensure_runner(opened)
-    else:
-        follow_jobs(opened, queued, quiet or json)
+    watch = begin(opened, queued)
+    if not detach:
+        follow_jobs(opened, queued, quiet or json, watch=watch)
     if json:
-        typer.echo(library.dumps({"jobs": queued}))
+        typer.echo(json_text({"jobs": queued}))

@@ -19,6 +19,7 @@ from datadream.cli.options import (
     numbers,
     words,
 )
+from datadream.text import json_text, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from datadream.jobs.ask import Plan
     from datadream.jobs.home import Home
+    from datadream.jobs.watch import Watch
 
 
 def run(
@@ -68,9 +70,7 @@ def run(
     home: HomeOption = None,
 ) -> None:
     """Run methods on few-shot sets: executes what is missing, reuses what exists, then prints the table."""
-    import json as library
-
-    from datadream.jobs import ask, spawn
+    from datadream.jobs import ask
     from datadream.jobs.home import open_home
     from datadream.recipes.recipe import DATA
 
@@ -92,26 +92,30 @@ def run(
         force=force,
         without_marked=without_marked,
     )
-    methods = ask.check(request)
+    methods = ask.check(request, dry=dry_run)
     if dry_run:
-        print_plan(ask.plan(peek_home(home), request, methods, dry=True), peek_home(home), json)
+        planned = ask.plan(peek_home(home), request, methods, dry=True)
+        print_told(ask.told(peek_home(home), planned))
+        print_plan(planned, peek_home(home), json)
         return
     opened = open_home(home)
     planned = ask.plan(opened, request, methods)
+    told = ask.told(opened, planned)
+    print_told(told)
     jobs = ask.submit(opened, planned)
     runs = planned.runs
+    watch = begin(opened, jobs)
     if detach:
-        spawn.ensure_runner(opened)
         if json:
-            typer.echo(library.dumps({"jobs": jobs, "runs": [entry.id for entry in runs]}))
+            typer.echo(json_text({"jobs": jobs, "runs": [entry.id for entry in runs]}))
         elif jobs:
             typer.echo(f"{len(jobs)} jobs queued; follow them with `datadream job watch`")
         else:
             typer.echo("nothing to do: everything is there; see `datadream compare`")
         return
-    follow_jobs(opened, jobs, quiet or json)
+    follow_jobs(opened, jobs, quiet or json, watch=watch, told=told)
     if json:
-        typer.echo(library.dumps({"jobs": jobs, "runs": [entry.id for entry in runs]}))
+        typer.echo(json_text({"jobs": jobs, "runs": [entry.id for entry in runs]}))
         return
     if not quiet:
         typer.echo(f"{len(jobs)} jobs run, the rest reused", err=True)
@@ -120,18 +124,23 @@ def run(
     print_table(opened, {entry.id for entry in runs}, "table")
 
 
+def print_told(lines: Sequence[str]) -> None:
+    """Notes and warnings, beside the output."""
+    for line in lines:
+        typer.echo(shown(line), err=True)
+
+
 def peek_home(path: Path | None) -> Home:
     """The home as `open_home` has it, but one that isn't there yet isn't made."""
-    from datadream.jobs.home import Home, default_home, open_home
+    from datadream.jobs.home import Home, open_home, place
 
-    found = Home((path or default_home()).absolute())
+    found = Home(place(path))
     return open_home(path) if found.path.exists() else found
 
 
 def print_plan(planned: Plan, home: Home, json: bool) -> None:
     """How many jobs a plan has, what it reuses, and what it may take, as text or JSON."""
-    import json as library
-
+    from datadream.jobs.ask import models_of
     from datadream.jobs.estimate import estimate
 
     found = estimate(home, planned)
@@ -146,10 +155,12 @@ def print_plan(planned: Plan, home: Home, json: bool) -> None:
             "bytes": found.bytes,
             "at_most": found.at_most,
         }
-        typer.echo(library.dumps(content))
+        typer.echo(json_text(content))
         return
     listed = ", ".join(f"{count} {stage}" for stage, count in found.stages.items())
     typer.echo(f"jobs    {len(planned.missing)} to run{f' ({listed})' if listed else ''}, {planned.reused} reused")
+    for label, text in models_of(planned):
+        typer.echo(f"{label:<8}{shown(text)}")
     typer.echo(f"time    {found.time_text()}")
     typer.echo(f"disk    {found.disk_text()}")
 
@@ -162,8 +173,31 @@ class Cancelled(Exception):
     """Ctrl-C, and the answer that the jobs are to be cancelled."""
 
 
-def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool, asks: bool = True) -> None:
-    """Show the jobs' progress until they are over. Raises what the first failure says.
+def begin(home: Home, jobs: Sequence[str]) -> Watch:
+    """See to it that somebody works on `jobs`, and say which settings of this shell they go without.
+
+    The watch is for `follow_jobs`.
+    """
+    from datadream.jobs.losses import losses
+    from datadream.jobs.watch import Watch
+    from datadream.text import shown
+
+    watch = Watch(home)
+    for text in losses(home, jobs):
+        typer.echo(f"warning: {shown(text)}", err=True)
+    return watch
+
+
+def follow_jobs(
+    home: Home,
+    jobs: Sequence[str],
+    quiet: bool,
+    asks: bool = True,
+    watch: Watch | None = None,
+    told: Sequence[str] = (),
+) -> None:
+    """Show the jobs' progress until they are over; warnings among `told` aren't repeated. Raises what the first failure
+    says.
 
     Ctrl-C raises Detached and the jobs go on; where it `asks`, on a terminal, they may be cancelled, which raises
     Cancelled.
@@ -176,8 +210,8 @@ def follow_jobs(home: Home, jobs: Sequence[str], quiet: bool, asks: bool = True)
     titles = {job_id: state.read_request(home, job_id).title for job_id in jobs}
     while True:
         try:
-            with following(titles, quiet) as on_event:
-                failure = follow.failure(home, follow.follow(home, jobs, on_event))
+            with following(titles, quiet, told) as on_event:
+                failure = follow.failure(home, follow.follow(home, jobs, on_event, watch=watch))
             break
         except KeyboardInterrupt:
             answer = _ask() if asks else "detach"

@@ -14,8 +14,12 @@ def runner(
     idle_seconds: Annotated[float, typer.Option(help="Leave after this long with nothing to do.")] = 5.0,
 ) -> None:
     """Work on the queue until it is empty; leaves at once when another runner does."""
+    import sys
+
     from datadream.jobs.home import open_home
+    from datadream.jobs.provenance import Masked
     from datadream.jobs.runner import run, stop_on_signals
 
+    sys.stdout, sys.stderr = Masked(sys.stdout), Masked(sys.stderr)  # type: ignore[assignment] # into the runner's log
     stop_on_signals()
     run(open_home(home), idle_seconds=idle_seconds)

@@ -9,7 +9,7 @@ import typer
 from datadream.cli import complete
 from datadream.cli.listing import add_list
 from datadream.cli.options import MOST_SEED, HomeOption, JsonOption
-from datadream.text import shown
+from datadream.text import json_text, shown
 
 if TYPE_CHECKING:
     from datadream.jobs.sets import NamedSet
@@ -36,21 +36,18 @@ def make(
     home: HomeOption = None,
 ) -> None:
     """Draw a few-shot set and freeze it."""
-    from datadream.data.shots import leaks
     from datadream.jobs.home import open_home
-    from datadream.jobs.sets import Check, make_set
+    from datadream.jobs.sets import Check, make_set, told_of, warnings_of
 
     opened = open_home(home)
     check: Check = "all" if check_all else "used"
     made = make_set(opened, source, shots, seed, split_seed=split_seed, name=name, check=check)
     if json:
-        _print_json(_summary(made))
+        _print_json({**_summary(made), "warnings": warnings_of(opened, made.id)})
     else:
         typer.echo(f"{shown(made.name)}  {_sentence(made)}  {made.id}")
-    twins = leaks(made.shots)
-    if twins:
-        first = shown(f"{twins[0][0]} = {twins[0][1]}")
-        typer.echo(f"warning: {len(twins)} images are in two parts of the data, as {first}", err=True)
+    for line in told_of(opened, [made]):
+        typer.echo(shown(line), err=True)
 
 
 add_list(
@@ -71,11 +68,14 @@ def show(
 ) -> None:
     """Show what a set froze: classes, prompts, images."""
     from datadream.jobs.home import open_home
-    from datadream.jobs.sets import find_set
+    from datadream.jobs.sets import find_set, warnings_of
 
-    found = find_set(open_home(home), name)
+    opened = open_home(home)
+    found = find_set(opened, name)
+    warnings = warnings_of(opened, found.id)
     if json:
-        _print_json({**_summary(found), **found.shots.model_dump(mode="json", exclude={"name"})})
+        content = found.shots.model_dump(mode="json", exclude={"name"})
+        _print_json({**_summary(found), **content, "warnings": warnings})
         return
     typer.echo(f"{shown(found.name)}  {_sentence(found)}  {found.id}")
     typer.echo(
@@ -84,6 +84,8 @@ def show(
     for label, (class_, prompt) in enumerate(zip(found.shots.classes, found.shots.prompts, strict=True)):
         keys = [ref.key for ref in found.shots.train if ref.label == label]
         typer.echo(shown(f"  {class_.name}: “{prompt}”: {', '.join(keys)}"))
+    for text in warnings:
+        typer.echo(shown(f"warning: {text}"))
 
 
 def _summary(entry: NamedSet) -> dict[str, Any]:
@@ -111,6 +113,4 @@ def _sentence(entry: NamedSet) -> str:
 
 
 def _print_json(value: Any) -> None:
-    import json as library
-
-    typer.echo(library.dumps(value, ensure_ascii=False, indent=2))
+    typer.echo(json_text(value, indent=2))

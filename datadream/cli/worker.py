@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
+from datadream.cli.options import read_path
+
 
 def worker(
     jobs: Annotated[
         list[str] | None, typer.Argument(help="Job ids (or job folders), inputs before their users.")
     ] = None,
-    home: Annotated[Path | None, typer.Option("--home", help="The home they lie in.")] = None,
+    home: Annotated[
+        Path | None, typer.Option("--home", parser=read_path, metavar="PATH", help="The home they lie in.")
+    ] = None,
     attempt: Annotated[int | None, typer.Option(help="The attempt a runner has claimed for it.")] = None,
     feed: Annotated[bool, typer.Option("--feed", help="Read `JOB ATTEMPT` lines from standard input.")] = False,
     told: Annotated[int | None, typer.Option(help="Descriptor to tell `JOB STATUS` to.")] = None,

@@ -9,14 +9,16 @@ from __future__ import annotations
 import io
 import struct
 import threading
-from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, TypeVar
 
 from datadream.errors import UserError
 
 if TYPE_CHECKING:
     from PIL import Image
 
+T = TypeVar("T")
 MAX_PIXELS = 80_000_000  # below Pillow's own warning (89 million), so what Pillow would warn of is refused
 MAX_BYTES = 700_000_000  # of a file: as many pixels with 64 bits each, and some
 LARGE_PIXELS = 16_000_000  # above this, one at a time: a few kilobytes may become a gigabyte, in every thread at once
@@ -33,26 +35,43 @@ class BadImage(UserError):
     """An image that can't be used; `message` is the reason, `at` its name."""
 
 
+@contextmanager
+def handling(name: str) -> Iterator[None]:
+    """Name the image that is being worked on when memory runs out; raises BadImage from the MemoryError then."""
+    try:
+        yield
+    except MemoryError as error:
+        hint = "free some memory, or replace it by a smaller one"
+        raise BadImage("there isn't enough memory for this image", at=name, hint=hint) from error
+
+
 def decode(data: bytes, name: str) -> Image.Image:
     """The first frame of an image file as upright 8-bit RGB; equal bytes give equal pixels.
 
     Transparency is laid on white, 16-bit greys are scaled to 8 bits, EXIF rotation is applied. Raises BadImage
-    with `name` and the reason: not one of FORMATS, torn or broken, or over MAX_PIXELS (judged by the header,
-    before a pixel is decoded).
+    with `name` and the reason: not one of FORMATS, torn or broken, over MAX_PIXELS (judged by the header, before a
+    pixel is decoded), or more than the memory that is left.
+    """
+    return decoded(data, name, lambda image: image)
+
+
+def decoded(data: bytes, name: str, use: Callable[[Image.Image], T]) -> T:
+    """What `use` makes of the decoded image (see `decode`); of large images one at a time in all threads, `use`
+    included.
     """
     from PIL import Image, ImageFile, UnidentifiedImageError
 
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have set it; a torn photo must not pass
     hint = "replace or remove the file"
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with handling(name), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             pixels = image.width * image.height
             if pixels > MAX_PIXELS:
                 raise BadImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}", at=name, hint=hint)
             with _large if pixels > LARGE_PIXELS else nullcontext():
                 image.load()
-                return _upright(_rgb(image), _orientation(image))
-    except (BadImage, MemoryError):
+                return use(_upright(_rgb(image), _orientation(image)))
+    except BadImage:
         raise
     except UnidentifiedImageError as error:
         raise BadImage("not an image of a known format" if data else "an empty file", at=name, hint=hint) from error

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from datadream.data.classes_csv import name_classes
 from datadream.data.decode import IMAGE_SUFFIXES, MAX_BYTES, BadImage
-from datadream.data.listing import scan, some
+from datadream.data.listing import Listing, scan, some
 from datadream.data.parts import PARTS, Entry, Part, Parts, Source, split_class
 from datadream.errors import UserError
 
@@ -23,27 +23,32 @@ class FolderSource(Source):
     (ROOT/{train,val,test}/<class>/*, val optional) stays as it is. Classes are in natural order of their folders;
     `classes.csv` may name them. Raises UserError for a folder that fits neither, strays that are no images,
     folders within classes, empty classes, and fewer than two classes.
+
+    What is hidden (a leading dot, or litter of a system as __MACOSX and Thumbs.db) is left out, and so are files
+    beside the class folders; `skipped` names the folders and images among that, a folder with a slash at its end.
     """
 
     def __init__(self, root: Path) -> None:
         check_root(root)
-        folders, _ = scan(root)
+        skipped: list[str] = []
+        folders = _scan_folders(root, root, skipped)
         special = [part for part in PARTS if part in folders]
         self.root = root
         self.name = root.name
         self._tree: dict[Part, Files] = {}
         self._flat: Files = {}
         if special:
-            self._tree = _split_tree(root, folders)
+            self._tree = _split_tree(root, folders, skipped)
             classes = list(self._tree["train"])
         else:
-            self._flat = _class_files(root, root, folders)
+            self._flat = _class_files(root, root, folders, skipped)
             classes = folders
             _refuse_empty(root, self._flat, least=2)
         if len(classes) < 2:
             raise UserError(f"a source needs at least two classes, this has {len(classes)}", at=root, hint=LAYOUTS)
         self.spec = {"kind": "folder", "path": str(root), "layout": "split" if special else "flat"}
-        self.classes = name_classes(root, classes)
+        self.skipped = tuple(skipped)
+        self.classes = name_classes(root, classes, self.skipped)
 
     def parts(self, split_seed: int = 0) -> Parts:
         """Every image in exactly one part; only a flat folder heeds `split_seed`."""
@@ -89,7 +94,30 @@ def read_file(root: Path, key: str) -> bytes:
         raise UserError(f"the image can't be read ({error.strerror})", at=path, hint="check its permissions") from error
 
 
-def _split_tree(root: Path, folders: list[str]) -> dict[Part, Files]:
+def _scan(root: Path, folder: Path, skipped: list[str]) -> Listing:
+    """`folder` as `scan` has it; hidden folders and images are noted in `skipped`, relative to `root`."""
+    found = scan(folder)
+    # ._x.jpg is what macOS keeps beside x.jpg on foreign disks, and no image
+    images = [n for n in found.hidden_others if Path(n).suffix.lower() in IMAGE_SUFFIXES and not n.startswith("._")]
+    skipped += [f"{_key(root, folder, name)}/" for name in found.hidden_folders]
+    skipped += [_key(root, folder, name) for name in images]
+    return found
+
+
+def _scan_folders(root: Path, folder: Path, skipped: list[str]) -> list[str]:
+    """The folders in `folder`, which holds classes or parts; images that lie beside them are noted too."""
+    found = _scan(root, folder, skipped)
+    for name in found.others:
+        if Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            skipped.append(_key(root, folder, name))
+    return found.folders
+
+
+def _key(root: Path, folder: Path, name: str) -> str:
+    return (folder.relative_to(root) / name).as_posix()
+
+
+def _split_tree(root: Path, folders: list[str], skipped: list[str]) -> dict[Part, Files]:
     if missing := [part for part in ("train", "test") if part not in folders]:
         raise UserError(
             f"{some([name for name in folders if name in PARTS])} without {' and '.join(missing)}",
@@ -102,7 +130,11 @@ def _split_tree(root: Path, folders: list[str]) -> dict[Part, Files]:
             at=root,
             hint="rename a validation part to val, and move other folders elsewhere",
         )
-    tree = {part: _class_files(root, root / part, scan(root / part)[0]) for part in PARTS if part in folders}
+    tree = {
+        part: _class_files(root, root / part, _scan_folders(root, root / part, skipped), skipped)
+        for part in PARTS
+        if part in folders
+    }
     for part, files in tree.items():
         if unknown := [name for name in files if name not in tree["train"]]:
             raise UserError(
@@ -117,12 +149,13 @@ def _split_tree(root: Path, folders: list[str]) -> dict[Part, Files]:
     return tree
 
 
-def _class_files(root: Path, parent: Path, folders: list[str]) -> Files:
+def _class_files(root: Path, parent: Path, folders: list[str], skipped: list[str]) -> Files:
     files: Files = {}
     nested: list[str] = []
     strays: list[str] = []
     for folder in folders:
-        inner, names = scan(parent / folder)
+        found = _scan(root, parent / folder, skipped)
+        inner, names = found.folders, found.others
         place = (parent / folder).relative_to(root).as_posix()
         nested += [f"{place}/{name}" for name in inner]
         good = [name for name in names if _is_image_file(parent / folder / name)]

@@ -6,10 +6,20 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from datadream.errors import UserError
 
 IGNORED = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX", "lost+found"})
+
+
+class Listing(NamedTuple):
+    """The names in a folder, each kind in natural order; `hidden` are folders and files that are left out of both."""
+
+    folders: list[str]
+    others: list[str]
+    hidden_folders: list[str]
+    hidden_others: list[str]
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
@@ -18,24 +28,28 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(piece) if place % 2 else piece for place, piece in enumerate(pieces)], name
 
 
-def scan(folder: Path) -> tuple[list[str], list[str]]:
-    """The names of the folders and of everything else in `folder`, each in natural order.
+def scan(folder: Path) -> Listing:
+    """The names of the folders and of everything else in `folder`.
 
-    Links are followed. Hidden names and system litter (IGNORED) are left out. Raises UserError when the folder
-    can't be read or a name isn't UTF-8.
+    Links are followed. Names with a leading dot and system litter (IGNORED) count as hidden. Raises UserError when
+    the folder can't be read or a name that isn't hidden isn't UTF-8.
     """
-    folders: list[str] = []
-    others: list[str] = []
+    found = Listing([], [], [], [])
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith(".") or entry.name in IGNORED:
-                    continue
-                _check_name(entry.name, folder)
-                (folders if entry.is_dir() else others).append(entry.name)
+                hidden = entry.name.startswith(".") or entry.name in IGNORED
+                if not hidden:
+                    _check_name(entry.name, folder)
+                if entry.is_dir():
+                    (found.hidden_folders if hidden else found.folders).append(entry.name)
+                else:
+                    (found.hidden_others if hidden else found.others).append(entry.name)
     except OSError as error:
         raise UserError(f"can't read the folder ({error.strerror})", at=folder, hint="check its permissions") from error
-    return sorted(folders, key=natural_key), sorted(others, key=natural_key)
+    for names in found:
+        names.sort(key=natural_key)
+    return found
 
 
 def some(items: Sequence[str], limit: int = 5) -> str:

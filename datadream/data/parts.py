@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from datadream.data.decode import decode
-from datadream.data.listing import natural_key
+from datadream.data.listing import natural_key, some
 from datadream.data.prompts import ClassInfo
 
 if TYPE_CHECKING:
@@ -34,12 +34,14 @@ Parts = dict[Part, list[Entry]]
 class Source(Protocol):
     """Labelled images in three disjoint parts. `classes[label]` says what a label means.
 
-    `spec` is JSON enough to open the same source again; `name` is a label for people.
+    `spec` is JSON enough to open the same source again; `name` is a label for people. `skipped` names folders and
+    images that were left out because they are hidden.
     """
 
     name: str
     spec: dict[str, str]
     classes: tuple[ClassInfo, ...]
+    skipped: tuple[str, ...] = ()
 
     def parts(self, split_seed: int = 0) -> Parts:
         """Every image in exactly one part, in split order: by class, then by natural order of the name.
@@ -59,6 +61,11 @@ class Source(Protocol):
     def sha256(self, key: str) -> str:
         """sha256 (64 hex digits) of `read(key)`."""
         return hashlib.sha256(self.read(key)).hexdigest()
+
+
+def left_out(source: Source) -> str:
+    """What a source skipped, in words; "" when that is nothing."""
+    return f"left out, as hidden or beside the class folders: {some(source.skipped)}" if source.skipped else ""
 
 
 def part_sizes(count: int) -> dict[Part, int]:

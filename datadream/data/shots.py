@@ -8,17 +8,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from datadream.canonical import canonical_json, short_id
-from datadream.data.decode import BadImage, decode
+from datadream.data.decode import BadImage, decode, decoded
 from datadream.data.listing import some
 from datadream.data.parts import PARTS, Entry, Part, Source
 from datadream.data.prompts import ClassInfo, prompt
 from datadream.data.samplers import SAMPLERS
 from datadream.data.source import reader
+from datadream.data.twins import Fingerprint, Found, find_twins, pixel_digest
 from datadream.errors import UserError
 
 if TYPE_CHECKING:
@@ -110,6 +111,13 @@ class ShotSet(BaseModel):
             ) from error
 
 
+class Drawn(NamedTuple):
+    """A set, and the pictures that occur more than once in it."""
+
+    shots: ShotSet
+    found: Found
+
+
 def make_shot_set(
     source: Source,
     shots: int,
@@ -120,11 +128,28 @@ def make_shot_set(
     sampler: str = "random16",
     check: Literal["all", "used"] = "all",
 ) -> ShotSet:
+    """The set of `draw_shot_set`, when nobody asks what occurs twice in it."""
+    return draw_shot_set(source, shots, seed, split_seed=split_seed, name=name, sampler=sampler, check=check).shots
+
+
+def draw_shot_set(
+    source: Source,
+    shots: int,
+    seed: int,
+    *,
+    split_seed: int = 0,
+    name: str | None = None,
+    sampler: str = "random16",
+    check: Literal["all", "used"] = "all",
+    known: dict[str, Fingerprint] | None = None,
+) -> Drawn:
     """Draw `shots` training images a class and freeze them with val, test, prompts and hashes.
 
     The same arguments give the same id; fewer shots of a seed are contained in more; val and test depend on
-    `split_seed` only. Every image of the source is decoded first (`check="used"`: only the frozen ones). Raises
-    UserError for classes with too few training images, and one BadImage for all images that can't be decoded.
+    `split_seed` only. Every image of the source is decoded first (`check="used"`: only the frozen ones), and twins
+    are looked for among those. `known` holds what was decoded before, by key, and takes what is decoded now: for
+    several draws of one opened source. Raises UserError for classes with too few training images, and one BadImage
+    for all images that can't be decoded.
     """
     if shots < 1:
         raise UserError(f"{shots} shots were asked", hint="use --shots 1 or more")
@@ -141,12 +166,13 @@ def make_shot_set(
 
     used = [*chosen, *parts["val"], *parts["test"]]
     entries = used if check == "used" else [*parts["train"], *parts["val"], *parts["test"]]
-    hashes = _checked_hashes(source, [entry.key for entry in entries])
+    prints = {} if known is None else known
+    prints |= _fingerprints(source, [entry.key for entry in entries if entry.key not in prints])
 
     def frozen(entries: Sequence[Entry]) -> tuple[ImageRef, ...]:
-        return tuple(ImageRef(key=e.key, label=e.label, sha256=hashes[e.key]) for e in entries)
+        return tuple(ImageRef(key=e.key, label=e.label, sha256=prints[e.key].sha256) for e in entries)
 
-    return ShotSet(
+    made = ShotSet(
         name=name or f"{source.name}-{shots}shot-seed{seed}",
         source=dict(source.spec),
         split_seed=split_seed,
@@ -159,6 +185,8 @@ def make_shot_set(
         val=frozen(parts["val"]),
         test=frozen(parts["test"]),
     )
+    whole = all(entry.key in prints for entry in parts["train"])
+    return Drawn(made, find_twins(made, prints, parts["train"] if whole else None))
 
 
 def open_shots(shot_set: ShotSet, part: Part) -> Iterator[tuple[ImageRef, Image.Image]]:
@@ -166,21 +194,15 @@ def open_shots(shot_set: ShotSet, part: Part) -> Iterator[tuple[ImageRef, Image.
 
     Raises UserError at once when the source folder is gone, and on the way when an image is gone or has changed.
     """
-    return _images(shot_set.part(part), reader(shot_set.source), shot_set.source.get("path"))
+    read = image_reader(shot_set)
+    return ((ref, read(ref)) for ref in shot_set.part(part))
 
 
-def leaks(shot_set: ShotSet) -> list[tuple[str, str]]:
-    """Pairs of keys (train, val or test) whose images are the same byte for byte: warn when there are any."""
-    shots: dict[str, list[str]] = {}
-    for ref in shot_set.train:
-        shots.setdefault(ref.sha256, []).append(ref.key)
-    return [(key, ref.key) for ref in (*shot_set.val, *shot_set.test) for key in shots.get(ref.sha256, [])]
+def image_reader(shot_set: ShotSet) -> Callable[[ImageRef], Image.Image]:
+    """A function that reads one image of the set, anew each time, with the same promises as `open_shots`."""
+    read, root = reader(shot_set.source), shot_set.source.get("path")
 
-
-def _images(
-    refs: Sequence[ImageRef], read: Callable[[str], bytes], root: str | None
-) -> Iterator[tuple[ImageRef, Image.Image]]:
-    for ref in refs:
+    def image(ref: ImageRef) -> Image.Image:
         data = read(ref.key)
         if hashlib.sha256(data).hexdigest() != ref.sha256:
             raise UserError(
@@ -188,7 +210,9 @@ def _images(
                 at=root,
                 hint="restore the file, or make the set again",
             )
-        yield ref, decode(data, ref.key)
+        return decode(data, ref.key)
+
+    return image
 
 
 def _refuse_small(source: Source, pools: Sequence[Sequence[Entry]], shots: int) -> None:
@@ -208,18 +232,18 @@ def _refuse_small(source: Source, pools: Sequence[Sequence[Entry]], shots: int) 
     raise UserError(message, at=source.spec.get("path"), hint=hint)
 
 
-def _checked_hashes(source: Source, keys: Sequence[str]) -> dict[str, str]:
-    """sha256 by key, every image decoded on the way; one BadImage for all that fail."""
+def _fingerprints(source: Source, keys: Sequence[str]) -> dict[str, Fingerprint]:
+    """Fingerprints by key, every image decoded on the way; one BadImage for all that fail."""
 
-    def check(key: str) -> tuple[str, str | UserError]:
+    def check(key: str) -> tuple[str, Fingerprint | UserError]:
         try:
             data = source.read(key)
-            decode(data, key)
+            pixels = decoded(data, key, pixel_digest)
         except UserError as error:
             return key, error
-        return key, hashlib.sha256(data).hexdigest()
+        return key, Fingerprint(hashlib.sha256(data).hexdigest(), pixels)
 
-    hashes: dict[str, str] = {}
+    found: dict[str, Fingerprint] = {}
     bad: list[str] = []
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         for start in range(0, len(keys), BATCH):
@@ -227,10 +251,10 @@ def _checked_hashes(source: Source, keys: Sequence[str]) -> dict[str, str]:
                 if isinstance(result, UserError):
                     bad.append(f"{key} ({result.message})")
                 else:
-                    hashes[key] = result
+                    found[key] = result
     if bad:
         count = "1 image" if len(bad) == 1 else f"{len(bad)} images"
         raise BadImage(
             f"{count} can't be used: {some(bad)}", at=source.spec.get("path"), hint="replace or remove, then run again"
         )
-    return hashes
+    return found

@@ -10,6 +10,7 @@ from datadream.data.digits import DigitsSource, read_digit
 from datadream.data.folder import FolderSource, check_root, read_file
 from datadream.data.parts import PARTS, Entry, Part, Parts, Source
 from datadream.errors import UserError
+from datadream.paths import expand
 
 PIXEL = b"P5\n1 1\n255\n\0"
 
@@ -26,7 +27,7 @@ def open_source(spec: str) -> Source:
     if spec == "digits":
         return DigitsSource()
     try:
-        root = Path(spec).expanduser().resolve()
+        root = (expand(spec) if spec.strip() else Path(spec)).resolve()
         str(root).encode()  # a set is kept as JSON, which is UTF-8
         missing = not spec.strip() or not root.exists()
     except (OSError, RuntimeError, ValueError) as error:

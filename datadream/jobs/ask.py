@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import functools
-import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
-from pathlib import Path
 
-from datadream.data.shots import ShotSet, make_shot_set
+from datadream import durable
+from datadream.data.seen import Seen, remarks
+from datadream.data.shots import ShotSet, draw_shot_set, make_shot_set
 from datadream.data.source import Listed, open_source
+from datadream.data.twins import Fingerprint
 from datadream.errors import UserError
 from datadream.jobs import experiments, marks
 from datadream.jobs import plan as plans
@@ -21,12 +23,16 @@ from datadream.jobs import submit as jobs
 from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.home import Home
 from datadream.jobs.launchers import check_launcher
+from datadream.jobs.lease import lock
 from datadream.jobs.plan import Run
-from datadream.jobs.sets import NamedSet, add_set, default_name, find_set, load_set
+from datadream.jobs.quoting import command_line
+from datadream.jobs.sets import NamedSet, default_name, find_set, free_name, keep, load_set, told_of
 from datadream.jobs.spec import JobSpec
 from datadream.jobs.state import is_id
 from datadream.models.makes import check_models
-from datadream.models.presets import Backbone, load_backbone
+from datadream.models.presets import SECTIONS, Backbone, ModelRef, Part, check_fit, load_backbone, pinned
+from datadream.models.tokens import Tokens, clip_tokens, diffusion_tokens
+from datadream.models.verify import checked
 from datadream.recipes.recipe import DATA, Data, Recipe, check_overrides, load_recipe
 
 SHOTS = (16,)  # with a source, when nothing else is said
@@ -62,18 +68,22 @@ class Request:
 
 @dataclass(frozen=True)
 class Methods:
-    """A request's recipes, ready for its backbone, and the mixes it is limited to."""
+    """A request's recipes, ready for its backbone, and the mixes it is limited to; `notes` are worth telling.
+
+    The models that the recipes use are settled: every hub model among them has its commit.
+    """
 
     recipes: tuple[Recipe, ...]
     backbone: Backbone
     data: tuple[Data, ...] | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a request takes: `missing` jobs in the order they are queued, and how many finished artifacts serve again.
 
-    A `dry` one has sets that aren't kept, and may not be submitted as it is.
+    A `dry` one has sets that aren't kept, and may not be submitted as it is. `notes` are worth telling.
     """
 
     request: Request
@@ -82,6 +92,7 @@ class Plan:
     missing: tuple[JobSpec, ...]
     reused: int
     dry: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def demo_request(shots: Sequence[int] = (4,), seeds: Sequence[int] = (1,)) -> Request:
@@ -91,11 +102,14 @@ def demo_request(shots: Sequence[int] = (4,), seeds: Sequence[int] = (1,)) -> Re
 
 def command(request: Request) -> str:
     """The exactly equal command line; only what isn't the default."""
-    return shlex.join(["datadream", "run", *_words(request)])
+    return command_line(["datadream", "run", *_words(request)])
 
 
-def check(request: Request) -> Methods:
-    """The methods of a request. Raises UserError for anything wrong that can be known without a home."""
+def check(request: Request, *, dry: bool = False) -> Methods:
+    """The methods of a request. Raises UserError for anything wrong that can be known without a home.
+
+    With `dry` a hub model whose commit can't be learned is no error yet, but noted.
+    """
     if not request.recipes:
         raise UserError("say which methods to run", hint="give at least one recipe, as datadream-dset")
     if bool(request.sets) == bool(request.source):
@@ -105,13 +119,38 @@ def check(request: Request) -> Methods:
     if unknown:
         raise UserError(f"there is no mix of data {unknown[0]!r}", hint=f"use any of {', '.join(DATA)}")
     check_launcher(request.launcher)
-    backbone = _backbone(request.backbone, request.diffusion, request.clip)
-    recipes = [load_recipe(name, backbone, request.overrides) for name in dict.fromkeys(request.recipes)]
+    asked = tuple(dict.fromkeys(request.recipes))
+    backbone = load_backbone(request.backbone, request.diffusion, request.clip)
+    backbone, notes = settled(backbone, asked, request.overrides, dry=dry)
+    recipes = [load_recipe(name, backbone, request.overrides) for name in asked]
     check_overrides(request.overrides, recipes)
+    return Methods(tuple(recipes), backbone, mixes or None, tuple(notes))
+
+
+def settled(
+    backbone: Backbone, names: Sequence[str], overrides: Sequence[str] = (), *, dry: bool = False
+) -> tuple[Backbone, list[str]]:
+    """`backbone` as these recipes use it, and what to say: hub models at their commits, values that are theirs.
+
+    Raises UserError for a model that can't be used so. With `dry` a commit that can't be learned is told instead.
+    """
+    recipes = [load_recipe(name, backbone, overrides) for name in names]
     solvers = {recipe.generate.scheduler for recipe in recipes if recipe.generate is not None}
     trained = any(data != "none" for recipe in recipes for data in recipe.data)
-    check_models(backbone.diffusion if solvers else None, solvers, backbone.clip, trained)
-    return Methods(tuple(recipes), backbone, mixes or None)
+    draws = bool(solvers)
+    check_models(backbone.diffusion if draws else None, solvers, backbone.clip, trained)
+    parts: list[Part] = ["diffusion", "clip"] if draws else ["clip"]
+    notes = []
+    if "diffusion" in backbone.given and not draws:
+        notes.append("none of these methods draws images, so --diffusion has no part in them")
+    try:
+        backbone, notes_of_hub = pinned(backbone, parts)
+        notes += notes_of_hub
+    except UserError as error:
+        if not dry:
+            raise
+        return backbone, [*notes, f"this can't run as it is: {error}"]
+    return backbone, [*notes, *check_fit(backbone, parts)]
 
 
 def plan(home: Home, request: Request, methods: Methods | None = None, *, dry: bool = False) -> Plan:
@@ -120,7 +159,7 @@ def plan(home: Home, request: Request, methods: Methods | None = None, *, dry: b
     With a source its sets are made and kept; with `dry` nothing is written, and no image is read: the images are
     taken to be as they were when a kept set of the same source was made. Raises UserError as `datadream run` does.
     """
-    methods = methods or check(request)
+    methods = methods or check(request, dry=dry)
     if request.sets:
         sets = _named(home, request.sets, request.seeds)
     else:
@@ -135,38 +174,91 @@ def plan(home: Home, request: Request, methods: Methods | None = None, *, dry: b
         return marks.excluded(home, synthetic) if request.without_marked else ()
 
     runs = planned(next_repeat(home, planned) if request.force else 0)
+    missing, reused = _missing(home, runs, request.shards)
+    return Plan(request, tuple(runs), tuple(sets), tuple(missing), reused, dry, methods.notes)
+
+
+def _missing(home: Home, runs: Sequence[Run], shards: int) -> tuple[list[JobSpec], int]:
+    """The jobs that `runs` lack, parts before what joins them; and how many finished artifacts serve again."""
     specs = {spec.id: spec for run in runs for spec in run.jobs.values()}
     todo = jobs.missing(home, list(specs.values()))
-    split = [part for spec in todo for part in (*_parts(spec, request.shards), spec)]
-    missing = jobs.missing(home, split)
-    return Plan(request, tuple(runs), tuple(sets), tuple(missing), len(specs) - len(todo), dry)
+    split = [part for spec in todo for part in (*_parts(spec, shards), spec)]
+    return jobs.missing(home, split), len(specs) - len(todo)
+
+
+def models_of(plan: Plan) -> list[tuple[str, str]]:
+    """Of each model that isn't its preset's own, or comes from the hub: its part, and which it is with whose values."""
+    found = []
+    for backbone in [run.backbone for run in plan.runs[:1]]:
+        used = {spec.stage != "classify" for run in plan.runs for spec in run.jobs.values()}
+        parts: tuple[tuple[str, Part, ModelRef], ...] = (
+            ("model", "diffusion", backbone.diffusion),
+            ("CLIP", "clip", backbone.clip),
+        )
+        for label, part, ref in parts:
+            if (part == "diffusion") in used and (part in backbone.given or ref.digest is None):
+                which = ref.digest[:12] if ref.digest else f"commit {(ref.revision or 'unknown')[:12]}"
+                own = any(section in backbone.defaults for section in SECTIONS[part])
+                values = f"the values of --backbone {backbone.preset}" if own else "the paper's values"
+                found.append((label, f"{ref.location} ({which}), {values}"))
+    return found
+
+
+def told(home: Home, planned: Plan) -> list[str]:
+    """Notes and warnings on a plan: what occurs twice in its sets, and prompts that its models don't tell apart.
+
+    Of models that aren't on this machine, and of sets a `dry` plan would make, nothing is known yet.
+    """
+    lines = dict.fromkeys([*(f"note: {text}" for text in planned.notes), *told_of(home, planned.sets)])
+    asked: dict[tuple[str, Tokens], list[ShotSet]] = {}
+    for run in planned.runs:
+        readers = [("CLIP", clip_tokens(run.backbone.clip))]
+        if "generate" in run.jobs:
+            readers.append(("the diffusion model", diffusion_tokens(run.backbone.diffusion)))
+        for who, tokens in readers:
+            if tokens is not None:
+                asked.setdefault((who, tokens), []).append(run.set.shots)
+    for (who, tokens), sets in asked.items():
+        for classes, prompts in dict.fromkeys((shots.classes, shots.prompts) for shots in sets):
+            texts = remarks(who, tokens.limit, functools.partial(_seen, tokens), classes, prompts)
+            lines |= dict.fromkeys(f"warning: {text}" for text in texts)
+    return list(lines)
+
+
+def _seen(tokens: Tokens, texts: Sequence[str]) -> list[Seen]:
+    return [Seen(*found) for found in tokens.read(texts)]
 
 
 def submit(home: Home, asked: Request | Plan) -> list[str]:
     """Record the runs and queue the jobs they lack, inputs first; the jobs' ids. The runner isn't started here.
 
-    The records come first: of a submission that is cut short, nothing is computed that no table finds.
+    The records come first: of a submission that is cut short, nothing is computed that no table finds. They also keep
+    what is there: what a `gc` took away until this moment is asked for again, and from here on it takes nothing.
     """
     if isinstance(asked, Request):
         asked = plan(home, asked)
     elif asked.dry:
-        asked = plan(home, asked.request)
+        shown, asked = asked, plan(home, asked.request)
+        _refuse_another(shown, asked)
     request = asked.request
+    for model in {spec.model for spec in asked.missing if spec.model is not None and spec.model.digest}:
+        checked(model)
+    jobs.check(home, asked.missing, request.launcher)
+    while not _record(home, asked):
+        asked = plan(home, request)
+    missing, _ = _missing(home, asked.runs, request.shards)
     titles = plans.titles_of(asked.runs)
     parts = {}
-    for spec in asked.missing:
+    for spec in missing:
         split = _parts(spec, request.shards)
         if split:
             parts[spec.id] = [part.id for part in split]
             titles |= {part.id: f"{titles[spec.id]} {i + 1}/{request.shards}" for i, part in enumerate(split)}
-    jobs.check(home, asked.missing, request.launcher)
-    for run in asked.runs:
-        plans.record(home, run)
     if request.experiment:
         experiments.add_runs(home, request.experiment, [run.id for run in asked.runs])
     return jobs.submit(
         home,
-        asked.missing,
+        missing,
         titles,
         experiment=request.experiment,
         priority=request.priority,
@@ -175,14 +267,22 @@ def submit(home: Home, asked: Request | Plan) -> list[str]:
     )
 
 
+def _record(home: Home, asked: Plan) -> bool:
+    """Write the runs down; False when they were to be new, and another has just asked for the same."""
+    with lock(durable.make_dir(home.path / "runs") / ".lease"):
+        if asked.request.force and any(home.run(run.id).exists() for run in asked.runs):
+            return False
+        for run in asked.runs:
+            plans.record(home, run)
+    return True
+
+
 def make_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> list[NamedSet]:
     """The sets for every (shots, seed), kept; reads and checks the source once."""
     opened = open_source(source)
-    made = []
-    for number, (shots, seed) in enumerate(asked):
-        drawn = make_shot_set(opened, shots, seed, check="used" if number else "all")
-        made.append(add_set(home, drawn, None))
-    return made
+    known: dict[str, Fingerprint] = {}
+    drawn = [draw_shot_set(opened, shots, seed, known=known) for shots, seed in asked]
+    return [keep(home, opened, entry, free=True) for entry in drawn]
 
 
 def preview_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> list[NamedSet]:
@@ -191,16 +291,21 @@ def preview_sets(home: Home, source: str, asked: Sequence[tuple[int, int]]) -> l
     for shots, seed in asked:
         drawn = _drawn(source, shots, seed, int(time.monotonic() / LISTED_SECONDS))
         kept = next((entry for entry in _kept(home, drawn) if _outline(entry) == _outline(drawn)), None) or drawn
-        found.append(NamedSet(default_name(kept), kept.id, kept))
+        found.append(NamedSet(free_name(home, default_name(kept), kept.id), kept.id, kept))
     return found
 
 
 def next_repeat(home: Home, planned: Callable[[int], list[Run]]) -> int:
     """How often these runs were asked for already."""
     repeat = 1
-    while any(home.run(entry.id).exists() for entry in planned(repeat)):
+    while any(_asked_before(home, entry) for entry in planned(repeat)):
         repeat += 1
     return repeat
+
+
+def _asked_before(home: Home, run: Run) -> bool:
+    job = run.jobs["classify"].id  # older records of runs with overrides have ids of their own
+    return home.run(run.id).exists() or home.job(job).exists() or home.has("classifier", job)
 
 
 @functools.lru_cache(maxsize=64)
@@ -210,12 +315,15 @@ def _drawn(source: str, shots: int, seed: int, moment: int) -> ShotSet:
 
 
 def _kept(home: Home, drawn: ShotSet) -> Iterator[ShotSet]:
-    """The kept sets of the same source, shots and seed."""
-    wanted = {"source": dict(drawn.source), "shots": drawn.shots, "seed": drawn.seed}
+    """The kept sets of the same source, shots and seed. One that can't be read is none."""
     folder = home.path / "artifacts" / "set"
     for set_id in sorted(path.name for path in folder.glob("*") if is_id(path.name)):
-        if read_manifest(home, "set", set_id)["spec"] == wanted:
-            yield load_set(home, set_id)
+        with suppress(UserError):
+            spec = read_manifest(home, "set", set_id)["spec"]
+            if (spec.get("shots"), spec.get("seed")) == (drawn.shots, drawn.seed):
+                kept = load_set(home, set_id)
+                if kept.source == drawn.source:
+                    yield kept
 
 
 def _outline(shots: ShotSet) -> object:
@@ -245,20 +353,14 @@ def _parts(spec: JobSpec, shards: int) -> list[JobSpec]:
     return plans.shards_of(spec, shards) if shards > 1 and spec.stage == "generate" and spec.shard is None else []
 
 
-def _backbone(name: str, diffusion: str | None, clip: str | None) -> Backbone:
-    """The backbone; the digest of a model's folder is taken anew only when a file in it has changed."""
-    stamps = []
-    for given in (diffusion, clip):
-        folder = Path(given).expanduser() if given else None
-        if folder and folder.is_dir():
-            files = sorted(path for path in folder.rglob("*") if path.is_file())
-            stamps += [(str(path), (found := path.stat()).st_size, found.st_mtime_ns) for path in files]
-    return _loaded(name, diffusion, clip, tuple(stamps))
-
-
-@functools.lru_cache(maxsize=8)
-def _loaded(name: str, diffusion: str | None, clip: str | None, stamps: object) -> Backbone:
-    return load_backbone(name, diffusion, clip)
+def _refuse_another(shown: Plan, now: Plan) -> None:
+    """Raise UserError when what would be queued isn't what was shown: a file it was made from changed in between."""
+    before, after = ([(run.recipe, run.backbone, run.data) for run in entry.runs] for entry in (shown, now))
+    if before != after:
+        raise UserError(
+            "a recipe or a model has changed since this plan was made",
+            hint="look at the plan again, then start it",
+        )
 
 
 def _words(request: Request) -> Iterator[str]:

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from datadream.canonical import digest, sha256_file
+from datadream.canonical import sha256_file
 from datadream.errors import UserError
-from datadream.jobs import index, rows, state
+from datadream.jobs import flaws, index, rows, state
+from datadream.jobs.artifacts import again as how_again
+from datadream.jobs.evidence import check_logits
 from datadream.jobs.home import Home
 from datadream.jobs.lease import is_held
-from datadream.jobs.marks import read_marks
+from datadream.jobs.whole import read_manifest, what_is_wrong
+from datadream.records import Unreadable
 from store import queries
 from store.registry import Registry
 from store.tables import KINDS
@@ -38,15 +41,16 @@ def check(home: Home, registry: Registry, deep: bool = True) -> list[Finding]:
     found: list[Finding] = []
     for kind in KINDS:
         folder = home.path / "artifacts" / kind
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        for path in _listed(home, folder, found):
             if path.name.startswith(".staging-"):
                 found += _staging(home, path)
             elif state.is_id(path.name):
                 found += _artifact(home, kind, path, deep)
             elif not path.name.startswith("."):
                 found.append(_finding(home, path, "extra", "is nothing of ours", "move it elsewhere"))
-    found += _records(home)
-    found += _jobs(home)
+    _records(home, found)
+    _jobs(home, found)
+    found += [_flaw(home, error) for error in flaws.of_home(home)]
     found += [
         Finding("registry.db", "changed", what, "make it anew with `datadream registry rebuild`")
         for what in registry.problems()
@@ -63,41 +67,77 @@ def _finding(home: Home, path: Path, kind: Trouble, what: str, advice: str) -> F
     return Finding(path.relative_to(home.path).as_posix(), kind, what, advice)
 
 
+def _listed(home: Home, folder: Path, found: list[Finding]) -> list[Path]:
+    """What is in a folder of ours; one that can't be looked into is a finding."""
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        found.append(_unreadable(home, folder, error, f"can't be listed: {error.strerror}", "move it elsewhere"))
+        return []
+
+
+def _flaw(home: Home, error: Unreadable) -> Finding:
+    """A file without which the job, or the home, is still of use, by its defaults."""
+    return _unreadable(home, error.path, error, error.reason, "remove that file: its defaults are used already")
+
+
 def _unreadable(home: Home, path: Path, error: Exception, what: str, advice: str) -> Finding:
     """What can't be read for want of rights, or of its disk, is not to be removed for that."""
     if passes := index.passing(error):
         what, advice = passes, READ_AGAIN
+    elif isinstance(error, Unreadable):
+        what = error.reason
     return _finding(home, path, "unreadable", what, advice)
 
 
 def _artifact(home: Home, kind: str, folder: Path, deep: bool) -> Iterator[Finding]:
+    again = how_again(kind)
     try:
-        made = rows.artifact_rows(home, kind, folder.name)
-        files: dict[str, Any] = (state.read_dict(folder / "manifest.json") or {})["files"]
-        expected = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
-    except Exception as error:  # noqa: BLE001 - it may hold anything
-        yield _unreadable(home, folder, error, f"has no usable manifest: {error}", AGAIN)
+        manifest = read_manifest(folder)
+        if manifest is None:
+            raise ValueError("there is none")
+        if wrong := what_is_wrong(manifest, kind, folder.name):
+            raise ValueError(f"it {wrong}")
+    except Unreadable as error:
+        yield _unreadable(home, error.path, error, error.reason, again)
         return
-    if made[0].content != digest({name: sha for name, (_, sha) in expected.items()}):
-        yield _finding(home, folder / "manifest.json", "changed", "its own digest doesn't fit its files", AGAIN)
+    except Exception as error:  # noqa: BLE001 - it may hold anything
+        yield _unreadable(home, folder, error, f"has no usable manifest: {error}", again)
+        return
+    expected = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in manifest["files"].items()}
+    whole = True
     for name, (size, sha256) in sorted(expected.items()):
         path = folder / name
         try:
             if not path.is_file():
-                yield _finding(home, path, "missing", "is gone", AGAIN)
+                whole = False
+                yield _finding(home, path, "missing", "is gone", again)
             elif path.stat().st_size != size or (deep and sha256_file(path) != sha256):
-                yield _finding(home, path, "changed", "has other bytes than when it was made", AGAIN)
+                whole = False
+                yield _finding(home, path, "changed", "has other bytes than when it was made", again)
         except OSError as error:
-            yield _unreadable(home, path, error, str(error), AGAIN)
+            whole = False
+            yield _unreadable(home, path, error, str(error), again)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if not path.is_dir() and name not in expected and name != "manifest.json":
             yield _finding(home, path, "extra", "wasn't there when it was made", "move it elsewhere")
-    for role, parent in sorted((made[0].spec.get("inputs") or {}).items()):
+    for role, parent in sorted((manifest["spec"].get("inputs") or {}).items()):
         source = {"set": "set", "adapter": "adapter", "synthetic": "synthetic"}.get(role, role)
         if not (home.path / "artifacts" / source / str(parent) / "manifest.json").is_file():
+            whole = False
             what = f"was made from the {role} {parent}, which is gone"
             yield _finding(home, folder, "missing", what, "nothing, unless you need that input: its run makes it again")
+    if not whole:
+        return
+    try:
+        rows.artifact_rows(home, kind, folder.name)
+        if kind == "classifier" and deep:
+            check_logits(home, folder.name)
+    except Exception as error:  # noqa: BLE001 - it may hold anything
+        yield _unreadable(home, folder, error, f"can't be believed: {error}", again)
 
 
 def _staging(home: Home, folder: Path) -> Iterator[Finding]:
@@ -107,38 +147,44 @@ def _staging(home: Home, folder: Path) -> Iterator[Finding]:
     yield _finding(home, folder, "unfinished", "was left by a job that is over", "`datadream gc --apply` removes it")
 
 
-def _records(home: Home) -> Iterator[Finding]:
+def _records(home: Home, found: list[Finding]) -> None:
     reads: tuple[tuple[str, Callable[[Path], Any]], ...] = (
         ("runs", lambda path: rows.run_rows(home, path.stem)),
         ("names/set", lambda path: rows.name_rows(home, path)),
         ("labels", lambda path: rows.label_rows(home, path)),
         ("experiments", lambda path: rows.experiment_rows(home, path)),
-        ("marks", lambda path: read_marks(home, path.stem)),
+        ("marks", lambda path: rows.mark_rows(home, path)),
     )
     for place, read in reads:
-        for path in sorted((home.path / place).glob("[!.]*.json")):
+        for path in _listed(home, home.path / place, found):
+            if path.name[0] == "." or not path.name.endswith(".json"):
+                continue
             try:
                 read(path)
-            except UserError as error:
-                yield _unreadable(home, path, error, error.message, error.hint or "remove that file")
             except Exception as error:  # noqa: BLE001 - it may hold anything
-                yield _unreadable(home, path, error, str(error), "remove that file")
+                found.append(_unreadable(home, path, error, str(error), "remove that file"))
 
 
-def _jobs(home: Home) -> Iterator[Finding]:
-    folder = home.path / "jobs"
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+def _jobs(home: Home, found: list[Finding]) -> None:
+    for path in _listed(home, home.path / "jobs", found):
+        if path.name.startswith("."):
+            continue
         if not state.is_id(path.name):
-            yield _finding(home, path, "extra", "is no job's folder", "move it elsewhere")
+            found.append(_finding(home, path, "extra", "is no job's folder", "move it elsewhere"))
             continue
         try:
             status = state.derive(home, path.name)
         except Exception as error:  # noqa: BLE001 - it may hold anything
             what = error.message if isinstance(error, UserError) else str(error)
-            yield _unreadable(home, path, error, what, f"remove it with `datadream job rm {path.name}`")
+            at = Path(error.at).name if isinstance(error, UserError) and error.at else ""
+            what += f" ({at})" if at not in what else ""
+            found.append(_unreadable(home, path, error, what, f"remove it with `datadream job rm {path.name}`"))
             continue
-        if status.state == "done" and status.reason:
-            yield _finding(home, path, "missing", status.reason, "nothing, unless you need it: its run makes it again")
-    for path in sorted(home.queue.iterdir()) if home.queue.is_dir() else []:
+        found += [_flaw(home, error) for error in flaws.of_job(home, path.name)]
+        ruin = (home.path / "artifacts" / status.kind / status.id).exists()  # named above, with what it lacks
+        if status.state == "done" and status.reason and not ruin:
+            advice = "nothing, unless you need it: its run makes it again"
+            found.append(_finding(home, path, "missing", status.reason, advice))
+    for path in _listed(home, home.queue, found):
         if not (home.job(path.name) / "spec.json").is_file():
-            yield _finding(home, path, "stale", "marks a job that isn't there", "remove that file")
+            found.append(_finding(home, path, "stale", "marks a job that isn't there", "remove that file"))

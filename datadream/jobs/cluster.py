@@ -1,10 +1,13 @@
-"""Slurm, PBS, LSF and Flux through PSI/J, which writes the batch script and knows each scheduler's commands.
+"""Slurm, PBS, LSF and Flux through PSI/J, which knows each scheduler's directives and commands.
 
 PSI/J keeps threads that poll; ours asks when the runner asks, by the same commands, so that ids are all it needs.
+Its scripts run nothing below a path with a space, and run what a path quotes as a command; so of a script only the
+directives are PSI/J's, and the one command below them is ours.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
@@ -13,7 +16,6 @@ from datetime import timedelta
 from pathlib import Path
 
 from psij import (
-    InvalidJobException,
     Job,
     JobAttributes,
     JobExecutor,
@@ -26,7 +28,7 @@ from psij.executors.batch.batch_scheduler_executor import BatchSchedulerExecutor
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import spawn
+from datadream.jobs import quoting, spawn
 from datadream.jobs.flux import FluxExecutor
 from datadream.jobs.home import Home
 from datadream.jobs.launchers import NativeState, Resources
@@ -34,6 +36,8 @@ from datadream.jobs.launchers import NativeState, Resources
 ASK_SECONDS = 30
 WAITING = (JobState.NEW, JobState.QUEUED)
 REQUEUE = {"SBATCH_REQUEUE": "1"}  # an empty custom attribute would become `--requeue=`, which Slurm refuses
+DIRECTIVES = {"slurm": "#SBATCH ", "pbs": "#PBS ", "lsf": "#BSUB "}
+SLURM_SAID = re.compile(r"batch job (\d+)")  # in a federation, more words follow the id
 
 
 class Cluster:
@@ -41,8 +45,8 @@ class Cluster:
 
     def __init__(self, name: str, home: Home) -> None:
         self._name = name
-        folder = durable.make_dir(home.runner / "psij")
-        config = BatchSchedulerExecutorConfig(work_directory=folder, queue_polling_interval=3600)
+        self._folder = durable.make_dir(home.runner / "psij" / name)
+        config = BatchSchedulerExecutorConfig(work_directory=self._folder.parent, queue_polling_interval=3600)
         if name == "flux":
             self._executor: BatchSchedulerExecutor = FluxExecutor(config=config)
             return
@@ -56,14 +60,54 @@ class Cluster:
     def submit(self, home: Path, job_id: str, attempt: int, resources: Resources, title: str) -> str:
         """Submit `datadream worker` on one attempt of a job; the scheduler's own id of it."""
         job = Job(describe(self._name, home, job_id, attempt, resources, title))
+        if self._name == "flux" and "{{" in str(home):
+            hint = "choose another --home"
+            raise UserError("flux takes no job: it reads {{ in the path of an output as its own", at=home, hint=hint)
         os.environ.update(REQUEUE)
+        path = self._folder / f"{job_id}.job"
+        durable.write_text(path, self.script(job))
+        command = self._executor.get_submit_command(job, path)
+        status, out, err = self._run(command[:1] if self._name == "lsf" else command, path)
+        said = " ".join(f"{out}\n{err}".split())
         try:
-            self._executor.submit(job)
-        except (SubmitException, InvalidJobException, OSError) as error:
+            if status != 0:
+                raise SubmitException(said)
+            found = SLURM_SAID.search(out) if self._name == "slurm" else None
+            native = found[1] if found else str(self._executor.job_id_from_submit_output(out))
+            if native.startswith("-") or not quoting.is_word(native):
+                raise SubmitException(f"it said {said!r}, in which there is no id")
+        except (SubmitException, IndexError) as error:
             hint = f"see that {self._name}'s commands work here, and docs/cluster.md"
-            said = " ".join(str(error).split())
-            raise UserError(f"{self._name} takes no job: {said}", hint=hint) from error
-        return str(job.native_id)
+            raise UserError(f"{self._name} takes no job: {said or f'exit code {status}'}", hint=hint) from error
+        return native
+
+    def script(self, job: Job) -> str:
+        """The batch script: what it asks for, and the job's command in place of the shell, so that signals reach it."""
+        text = io.StringIO()
+        if self._name == "flux":
+            self._executor.generate_submit_script(job, {}, text)
+            return text.getvalue()
+        spec = job.spec
+        assert spec is not None and spec.executable is not None and spec.attributes is not None
+        custom = spec.attributes.custom_attributes or {}
+        context: dict[str, object] = {
+            "job": job,
+            "custom_attributes": {
+                self._name: [{"key": key.partition(".")[2], "value": value} for key, value in custom.items()]
+            },
+            "formatted_job_duration": self._executor._format_duration(spec.attributes.duration),
+            "psij": {
+                "launch_command": [],
+                "script_dir": "",
+            },  # no path of ours: a line of it might pass for a directive
+        }
+        # PSI/J quotes once more what stands in quotes; `Resources` has seen to it that nothing needs that
+        self._executor.generator.renderer.escape = str
+        self._executor.generate_submit_script(job, context, text)
+        lines = [line for line in text.getvalue().splitlines() if line.startswith(DIRECTIVES[self._name])]
+        command = quoting.command_line([str(spec.executable), *(spec.arguments or [])])
+        said = quoting.bash_word(str(spec.stdout_path))
+        return "\n".join(["#!/bin/bash", *lines, "", f"exec {command} </dev/null >>{said} 2>&1", ""])
 
     def poll(self, native_ids: Collection[str]) -> dict[str, NativeState]:
         """How these stand. Raises UserError when the scheduler doesn't answer."""
@@ -82,14 +126,26 @@ class Cluster:
         self._ask(self._executor.get_cancel_command(native_id))
 
     def _ask(self, command: list[str]) -> tuple[int, str]:
+        status, out, err = self._run(command, Path(os.devnull))
+        return status, out + err
+
+    def _run(self, command: list[str], stdin: Path) -> tuple[int, str, str]:
+        """Status, output and errors. bsub reads a script it is given by name as a command line: it gets it as input."""
         try:
-            result = subprocess.run(
-                command, capture_output=True, text=True, timeout=ASK_SECONDS, check=False, stdin=subprocess.DEVNULL
-            )
+            with stdin.open("rb") as file:
+                result = subprocess.run(
+                    command,
+                    stdin=file,
+                    capture_output=True,
+                    timeout=ASK_SECONDS,
+                    check=False,
+                    encoding="utf-8",
+                    errors="replace",
+                )
         except (OSError, subprocess.TimeoutExpired) as error:
             hint = "see docs/cluster.md"
             raise UserError(f"can't run {command[0]}: {error}", hint=hint) from error
-        return result.returncode, result.stdout + result.stderr
+        return result.returncode, result.stdout, result.stderr
 
 
 def describe(name: str, home: Path, job_id: str, attempt: int, resources: Resources, title: str) -> JobSpec:

@@ -18,15 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datadream import durable
+from datadream import durable, records
 from datadream.errors import UserError
 from datadream.jobs import queue, state
+from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.ask import Plan
 from datadream.jobs.home import Home
-from datadream.jobs.spec import KINDS, JobSpec
+from datadream.jobs.spec import KINDS, JobSpec, Stage
 from datadream.jobs.submit import bytes_needed
 from datadream.models.presets import ModelRef
 from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings
+from datadream.text import size as size_text
 
 LISTED_MAX = 5000  # entries of a kind's folder that are looked at
 READ_MAX = 60  # newest manifests of a kind that are read
@@ -94,7 +96,7 @@ class Estimate:
             return "none"
         if self.unsized == sum(self.stages.values()):
             return "unknown: no past job of this home is like these"
-        text = f"{'at most' if self.at_most else 'about'} {_bytes(self.bytes)}"
+        text = f"{'at most' if self.at_most else 'about'} {size_text(self.bytes)}"
         return text + (f", without {self.unsized} jobs of unknown size" if self.unsized else "")
 
 
@@ -204,7 +206,7 @@ def _size_of(shots: Any) -> Size:
     return Size(len(shots.classes), shots.shots, len(shots.val), len(shots.test))
 
 
-def _pasts(home: Home, stage: Any) -> list[Past]:
+def _pasts(home: Home, stage: Stage) -> list[Past]:
     """The newest artifacts of a stage that can be read."""
     folder = home.path / "artifacts" / KINDS[stage]
     entries = []
@@ -212,20 +214,20 @@ def _pasts(home: Home, stage: Any) -> list[Past]:
         with os.scandir(folder) as listing:
             for entry in listing:
                 if state.is_id(entry.name):
-                    entries.append((entry.stat().st_mtime_ns, entry.name))
+                    entries.append((durable.changed_at(Path(entry.path)), entry.name))
                 if len(entries) == LISTED_MAX:
                     break
     except OSError:
         return []
-    found = [_past(folder / name, mtime, home) for mtime, name in heapq.nlargest(READ_MAX, entries)]
+    found = [_past(stage, folder / name, mtime, home) for mtime, name in heapq.nlargest(READ_MAX, entries)]
     return [past for past in found if past is not None]
 
 
 @functools.lru_cache(maxsize=1024)
-def _past(folder: Path, mtime: int, home: Home) -> Past | None:
+def _past(stage: Stage, folder: Path, mtime: int, home: Home) -> Past | None:
     """An artifact as an example; None when it can't serve as one."""
     try:
-        manifest = json.loads(durable.read_bytes(folder / "manifest.json"))
+        manifest = read_manifest(home, KINDS[stage], folder.name)
         spec, origin = JobSpec.model_validate(manifest["spec"]), manifest["origin"]
         size = _set_size(home, spec.inputs["set"]) if "set" in spec.inputs else Size(len(spec.classes), 0, 0, 0)
         return Past(
@@ -244,8 +246,11 @@ def _past(folder: Path, mtime: int, home: Home) -> Past | None:
 
 @functools.lru_cache(maxsize=256)
 def _set_size(home: Home, set_id: str) -> Size:
-    found = json.loads(durable.read_bytes(home.artifact("set", set_id) / "set.json"))
-    return Size(len(found["classes"]), int(found["shots"]), len(found["val"]), len(found["test"]))
+    shape: records.Shape = {"classes": list, "shots": int, "val": list, "test": list}
+    found = records.read(home.artifact("set", set_id) / "set.json", shape, records.LISTS_BYTES)
+    if found is None:
+        raise UserError(f"no set {set_id}", at=home.path)
+    return Size(len(found["classes"]), found["shots"], len(found["val"]), len(found["test"]))
 
 
 def _duration(seconds: float) -> str:
@@ -254,11 +259,3 @@ def _duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{round(seconds / 60)} min"
     return f"{seconds / 3600:.1f} h"
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"

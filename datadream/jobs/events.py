@@ -1,18 +1,27 @@
-"""A job's events.jsonl: its one writer, and following it while it grows."""
+"""A job's events.jsonl: its one writer, and its records in words."""
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from datadream import durable
+from datadream import durable, records
+from datadream.jobs.lines import from_end
 
 PROGRESS_SECONDS = 0.2  # progress closer together than this is dropped; metrics never are
 SILENCE_SECONDS = 120.0  # a job promises a word within this, or longer when its words have come slower
 FIRST_SILENCE_SECONDS = 900.0  # until the first step: models may load over a slow network
+STEPS_MAX = 1 << 62  # what a database holds
+NOT_METRICS = ("kind", "step", "seq", "at", "attempt", "seconds", "next")
+# what a record of these kinds must hold, besides its kind
+SHAPES: dict[str, records.Shape] = {
+    "progress": {"done": float, "total": float, "unit": str},
+    "metric": {"step": int},
+    "done": {"seconds": float},
+}
 
 
 class Journal:
@@ -24,20 +33,34 @@ class Journal:
     """
 
     def __init__(self, path: Path, attempt: int) -> None:
-        records, self.bad_lines = durable.read_jsonl(path)
         self._attempt = attempt
-        self._seq = max((record["seq"] for record in records if isinstance(record.get("seq"), int)), default=0)
-        ends = [i for i, record in enumerate(records) if record.get("kind") == "done"]
-        since = records[ends[-1] + 1 :] if ends else records
-        self.done = bool(ends) and not since
-        steps = [record.get("step") for record in since if record.get("kind") == "metric"]
-        self._told = max((step for step in steps if isinstance(step, int)), default=-1)
-        before = since[-1].get("seconds") if since else 0.0
-        self._before = float(before) if isinstance(before, int | float) else 0.0
+        self._seq, self._told, self._before, self.done = 0, -1, 0.0, False
+        self._appender = durable.Appender(path)  # first: it ends a line that was torn
+        self._go_on_from(path)
         self._began = self._last = time.monotonic()
         self._slowest = 0.0
         self._steps = False
-        self._appender = durable.Appender(path)
+
+    def _go_on_from(self, path: Path) -> None:
+        """Number, seconds and last step of what is there, read from the end: the newest tells most of it."""
+        first = True
+        for line in from_end(path):
+            if not first and b'"metric"' not in line and b'"done"' not in line:
+                continue
+            record = durable.parse_record(line)
+            if record is None:
+                continue
+            seq, step, seconds = record.get("seq"), record.get("step"), record.get("seconds")
+            self._seq = max(self._seq, seq) if isinstance(seq, int) else self._seq
+            if record.get("kind") == "done":
+                self.done = first
+                break
+            if first and isinstance(seconds, int | float):
+                self._before = float(seconds)
+            first = False
+            if record.get("kind") == "metric" and isinstance(step, int):
+                self._told = step
+                break
 
     @property
     def seconds(self) -> float:
@@ -66,53 +89,26 @@ class Journal:
         self._appender.close()
 
 
-class Lines:
-    """Reads the complete lines that were added since the last look."""
-
-    def __init__(self, path: Path, offset: int = 0) -> None:
-        self._path = path
-        self.offset = offset
-
-    def skip(self) -> None:
-        """Forget what is there already."""
-        self.offset = self._path.stat().st_size if self._path.exists() else 0
-
-    def read_bytes(self) -> list[bytes]:
-        """New lines, oldest first."""
-        try:
-            with durable.open_regular(self._path) as file:
-                file.seek(self.offset)
-                data = file.read()
-        except FileNotFoundError:
-            return []
-        whole = data[: data.rfind(b"\n") + 1]
-        self.offset += len(whole)
-        return whole.splitlines()
-
-    def read(self) -> list[str]:
-        """New lines as text; what is no UTF-8 is replaced."""
-        return [line.decode("utf-8", "replace") for line in self.read_bytes()]
+def metrics(event: Mapping[str, Any]) -> tuple[int, dict[str, float]] | None:
+    """The step of a metric event and its values by name; None for any other event, or a step that is none."""
+    step = event.get("step")
+    if event.get("kind") != "metric" or type(step) is not int or not 0 <= step < STEPS_MAX:
+        return None
+    return step, {
+        name: float(value)
+        for name, value in event.items()
+        if name not in NOT_METRICS and isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
-class Tail(Lines):
-    """The same for JSON records; a torn or foreign line is skipped."""
-
-    def records(self) -> list[dict[str, Any]]:
-        """New events, oldest first."""
-        return self.records_and_bad()[0]
-
-    def records_and_bad(self) -> tuple[list[dict[str, Any]], int]:
-        """New events, and how many lines were none."""
-        found: list[dict[str, Any]] = []
-        lines = [line for line in self.read_bytes() if line.strip()]
-        for line in lines:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict):
-                found.append(event)
-        return found, len(lines) - len(found)
+def is_event(record: Mapping[str, Any]) -> bool:
+    """Whether a record has what its kind is shown by; anybody may have written into the file."""
+    kind = record.get("kind")
+    try:
+        records.check(record, {"kind": str, **SHAPES.get(kind if isinstance(kind, str) else "", {})})
+    except ValueError:
+        return False
+    return True
 
 
 def in_words(event: dict[str, Any]) -> str:
@@ -124,8 +120,5 @@ def in_words(event: dict[str, Any]) -> str:
 
 def line_in_words(line: str) -> str:
     """A line of events.jsonl in words; as it is when it is no record."""
-    try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        return line
-    return in_words(event) if isinstance(event, dict) else line
+    event = durable.parse_record(line.encode("utf-8", "replace"))
+    return line if event is None else in_words(event)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from datadream import durable
+from datadream import durable, records
 from datadream.canonical import short_id
 from datadream.errors import UserError
 from datadream.jobs import state
 from datadream.jobs.home import Home
-from datadream.jobs.lease import lease
+from datadream.jobs.lease import lock
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def add_runs(home: Home, name: str, runs: Iterable[str], remove: Iterable[str] =
         raise UserError("an experiment needs a name with a visible character")
     experiment_id = short_id(["experiment", name])
     path = home.experiment(experiment_id)
-    with lease(durable.make_dir(path.parent) / ".lease", lambda _: None):
+    with lock(durable.make_dir(path.parent) / ".lease"):
         old = read_experiment(home, experiment_id)
         kept = [run for run in (old.runs if old else ()) if run not in set(remove)]
         new = Experiment(experiment_id, name, old.created if old else state.now(), tuple(dict.fromkeys([*kept, *runs])))
@@ -44,15 +44,20 @@ def add_runs(home: Home, name: str, runs: Iterable[str], remove: Iterable[str] =
 
 
 def read_experiment(home: Home, experiment_id: str) -> Experiment | None:
-    """The experiment with this id."""
-    found = state.read_dict(home.experiment(experiment_id))
-    if found is None or not isinstance(found.get("runs"), list):
+    """The experiment with this id, None when there is none. Raises Unreadable for a damaged record."""
+    path = home.experiment(experiment_id)
+    what, hint = "this experiment", "restore that file, or remove it"
+    found = records.read(path, {"name": str, "created": str, "runs": list}, what=what, hint=hint)
+    if found is None:
         return None
-    runs = tuple(dict.fromkeys(str(run) for run in found["runs"]))
-    return Experiment(experiment_id, str(found.get("name", "")), str(found.get("created", "")), runs)
+    if not all(isinstance(run, str) for run in found["runs"]):
+        raise records.Unreadable(path, "lists a run that is not text", hint, what)
+    return Experiment(experiment_id, found["name"], found["created"], tuple(dict.fromkeys(found["runs"])))
 
 
 def remove_experiment(home: Home, experiment_id: str) -> None:
     """Forget the grid; its runs stay."""
-    durable.remove_file(home.experiment(experiment_id))
-    durable.touch_dir(home.experiment(experiment_id).parent)
+    path = home.experiment(experiment_id)
+    with lock(durable.make_dir(path.parent) / ".lease"):
+        durable.remove_file(path)
+        durable.touch_dir(path.parent)

@@ -3,6 +3,8 @@
 $DATADREAM_HOME/
   registry.db         an index of all the rest, which can be made again
   registry.lock       held by whoever writes the registry
+  hosts/              what each host found its file systems able to do
+  trash/              what was removed, for a week
   jobs/<id>/          spec.json    what to do; its hash is the id
                       request.json who asked, how urgent, how often to try
                       control.json what was asked of it since: cancel, pause, priority, retry
@@ -18,6 +20,7 @@ $DATADREAM_HOME/
   artifacts/<kind>/<id>/manifest.json + files
   runs/<id>.json      which jobs make a method's number
   names/set/<id>.json the user's names for few-shot sets
+  places/<id>.json    where a few-shot set's folder lies by now, when it was asked for from another place
   labels/<id>.json    the user's tags and notes on anything
   marks/<id>.json     which images of a synthetic set the user calls bad
   experiments/<id>.json   named grids of runs
@@ -26,28 +29,54 @@ $DATADREAM_HOME/
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from datadream import durable
+from datadream import durable, paths, text
 from datadream.errors import UserError
+from datadream.jobs.whole import is_whole
 
 Kind = Literal["set", "adapter", "synthetic", "shard", "classifier", "rehearsal"]
 SPARE_BYTES = 64 << 20
 
 
+OWN_HOME = "set DATADREAM_HOME, or use --home, to say where everything is kept"
+
+
 def default_home() -> Path:
-    """`DATADREAM_HOME`, else the user's data folder."""
+    """`DATADREAM_HOME`, else the user's data folder; a relative XDG_DATA_HOME is invalid and ignored, as XDG has it.
+
+    Raises UserError where the system knows no home directory for this user.
+    """
     if given := os.environ.get("DATADREAM_HOME"):
-        return Path(given).expanduser()
-    if data := os.environ.get("XDG_DATA_HOME"):
-        return Path(data).expanduser() / "datadream"
-    own = os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir  # an empty HOME is no home: "/.local" isn't ours
-    return Path(own) / ".local/share/datadream"
+        return paths.expand(given, OWN_HOME)
+    data = os.environ.get("XDG_DATA_HOME", "")
+    if data.startswith("~"):
+        data = str(paths.expand(data, OWN_HOME))
+    if Path(data).is_absolute():
+        return Path(data) / "datadream"
+    own = paths.user_home()
+    if own is None:
+        raise UserError(f"no home directory: {paths.no_home()}", hint=OWN_HOME)
+    return own / ".local/share/datadream"
+
+
+def place(path: Path | str | None) -> Path:
+    """Where a home lies: at `path`, else the default; `~` is expanded. Raises UserError for no path at all."""
+    found = default_home() if path is None else paths.expand(path, OWN_HOME)
+    return found.absolute()
+
+
+def is_default(home: Home) -> bool:
+    """Whether it is the home one gets without naming any."""
+    try:
+        return home.path == place(None)
+    except UserError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -81,6 +110,11 @@ class Home:
     def registry_lock(self) -> Path:
         """Locked by whoever writes the database."""
         return self.path / "registry.lock"
+
+    @property
+    def reserve(self) -> Path:
+        """Room that is held for what must be said on a full disk."""
+        return self.path / ".reserve"
 
     @property
     def queue(self) -> Path:
@@ -117,33 +151,37 @@ class Home:
         """The file that holds one of the user's names for a set."""
         return self.path / "names" / "set" / f"{name_id}.json"
 
-    def has(self, kind: Kind, artifact_id: str) -> bool:
-        """Whether the artifact is finished."""
-        return (self.artifact(kind, artifact_id) / "manifest.json").is_file()
+    def place(self, set_id: str) -> Path:
+        """The file that holds where a set's source folder lies, once it isn't where it was."""
+        return self.path / "places" / f"{set_id}.json"
 
-    def need(self, size: int, what: str) -> None:
-        """Raise UserError when fewer than `size` bytes are free."""
-        free = shutil.disk_usage(self.path).free
+    def has(self, kind: Kind, artifact_id: str) -> bool:
+        """Whether the artifact is finished and whole, as its manifest tells; a folder of its name isn't enough."""
+        return is_whole(self.artifact(kind, artifact_id), kind, artifact_id)
+
+    def need(self, size: int, what: str, at: Path | None = None) -> None:
+        """Raise UserError when fewer than `size` bytes are free on the disk of `at` (default: the home's)."""
+        free = shutil.disk_usage(at or self.path).free
         if free < size + SPARE_BYTES:
             raise UserError(
-                f"{what} may need {_gib(size + SPARE_BYTES)} and {_gib(free)} is free",
-                at=self.path,
+                f"{what} may need {text.size(size + SPARE_BYTES)} and {text.size(free)} is free",
+                at=at or self.path,
                 hint="ask for fewer images, free some space, or choose another --home",
             )
 
 
-def open_home(path: Path | None) -> Home:
+def open_home(path: Path | str | None) -> Home:
     """The home at `path` (default: `default_home`), made if need be.
 
     Raises UserError when it can't be written, when it is another user's and not shared, or when anybody, or a group
     it isn't shared with, may write there: whoever can plant a file in a home can steer what runs in it. Its path must
     be UTF-8, as records are.
     """
-    home = Home((path or default_home()).absolute())
+    home = Home(place(path))
     try:
         str(home.path).encode()
     except UnicodeEncodeError as error:
-        raise UserError("the home's path is not UTF-8", at=home.path, hint="choose another --home") from error
+        raise UserError(_unreadable(home.path), at=home.path, hint="choose another --home") from error
     durable.make_dir(home.path, private=True)
     found = home.path.stat()
     shared = found.st_mode & durable.SHARED == durable.SHARED
@@ -160,17 +198,30 @@ def open_home(path: Path | None) -> Home:
         raise UserError(
             "can't write", at=home.path, hint="choose a folder you may write to with --home or DATADREAM_HOME"
         )
+    with suppress(UserError, OSError):  # a full disk: what is there can be looked at all the same
+        for name in ("hosts", "trash"):
+            durable.make_dir(home.path / name)
     return home
 
 
-def init_home(path: Path | None, shared: bool) -> Home:
+def init_home(path: Path | str | None, shared: bool) -> Home:
     """A home that is private, or with `shared` its group's: the setgid bit passes that on to all that is made in it."""
     home = open_home(path)
     try:
-        home.path.chmod(0o2770 if shared else 0o700)
+        for folder in (home.path, home.path / "hosts", home.path / "trash"):  # `open_home` has made these as private
+            folder.chmod(0o2770 if shared else 0o700)
     except OSError as error:
         raise durable.user_error(error, home.path) from error
     return home
+
+
+def _unreadable(path: Path) -> str:
+    """Why a path can't be put into a record: it is no UTF-8, or Python works in a locale that can't spell it."""
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return "the home's path is not UTF-8"
+    return "the locale can't spell the home's path; with LC_ALL=C.UTF-8 it can"
 
 
 def _is_own_group(gid: int) -> bool:
@@ -183,7 +234,3 @@ def _is_own_group(gid: int) -> bool:
     except KeyError:
         return False
     return gid == user.pw_gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 // 10 else f"{size / 2**20:.0f} MiB"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from datadream import durable
+from datadream import durable, records
 from datadream.errors import UserError
 from datadream.jobs import state
 from datadream.jobs.home import Home
-from datadream.jobs.lease import lease
+from datadream.jobs.lease import lock
 
 LENGTH_MAX = 10_000
 
@@ -24,11 +25,26 @@ class Labels:
 
 
 def read_labels(home: Home, subject: str) -> Labels:
-    """Tags and note of the thing with this id; empty when there are none."""
-    found = state.read_dict(home.label(subject)) or {}
-    tags = found.get("tags")
-    listed = tuple(str(tag) for tag in tags) if isinstance(tags, list) else ()
-    return Labels(listed, str(found.get("note", "")), str(found.get("updated", "")))
+    """Tags and note of the thing with this id; empty when there are none.
+
+    Raises Unreadable for a damaged file: what it says must not be written over, nor pass for nothing.
+    """
+    path = home.label(subject)
+    what, hint = "these tags and this note", "restore that file, or remove it"
+    found = records.read(path, {"tags": list, "note": str, "updated": str}, durable.RECORD_BYTES, what=what, hint=hint)
+    if found is None:
+        return Labels()
+    if not all(isinstance(word, str) for word in found["tags"]):
+        raise records.Unreadable(path, "has a tag that is not text", hint, what)
+    return Labels(tuple(found["tags"]), found["note"], found["updated"])
+
+
+def labels_to_show(home: Home, subject: str) -> Labels:
+    """The same for a page about that thing, which goes on without them: a damaged file's note says what is wrong."""
+    try:
+        return read_labels(home, subject)
+    except records.Unreadable as error:
+        return Labels(note=f"(tags and note can't be read: the file {error.reason})")
 
 
 def tag(home: Home, subject: str, add: Iterable[str] = (), remove: Iterable[str] = ()) -> Labels:
@@ -36,7 +52,7 @@ def tag(home: Home, subject: str, add: Iterable[str] = (), remove: Iterable[str]
     add, remove = list(add), set(remove)
     for word in add:
         _check(word, "tag")
-    with lease(durable.make_dir(home.path / "labels") / ".lease", lambda _: None):
+    with _alone(home):
         old = read_labels(home, subject)
         return _write(home, subject, Labels(tuple(sorted({*old.tags, *add} - remove)), old.note))
 
@@ -45,8 +61,12 @@ def note(home: Home, subject: str, text: str) -> Labels:
     """Replace the note; an empty one removes it."""
     if text:
         _check(text, "note")
-    with lease(durable.make_dir(home.path / "labels") / ".lease", lambda _: None):
+    with _alone(home):
         return _write(home, subject, Labels(read_labels(home, subject).tags, text))
+
+
+def _alone(home: Home) -> AbstractContextManager[None]:
+    return lock(durable.make_dir(home.path / "labels") / ".lease")
 
 
 def _check(text: str, what: str) -> None:

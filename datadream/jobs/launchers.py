@@ -7,10 +7,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from datadream import durable
 from datadream.errors import UserError
+from datadream.jobs import quoting
 from datadream.jobs.home import Home
+from datadream.paths import no_home, user_home
+from datadream.records import Unreadable
 
 CLUSTERS = ("slurm", "pbs", "lsf", "flux")
 LAUNCHERS = ("local", *CLUSTERS)
@@ -18,7 +22,10 @@ NativeState = Literal["pending", "running", "gone"]
 
 
 class Resources(BaseModel):
-    """What one job asks for. `cluster.toml` in the home gives defaults, for all stages and for each."""
+    """What one job asks for. `cluster.toml` in the home gives defaults, for all stages and for each.
+
+    All of it goes into lines of a script: what could end such a line or the quotes in it is no value.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     gpus: int = Field(1, ge=0)
@@ -28,6 +35,25 @@ class Resources(BaseModel):
     queue: str | None = Field(None, description="partition or queue")
     account: str | None = None
     extra: dict[str, str] = Field({}, description="the scheduler's own options, as qos = 'low' for --qos=low")
+
+    @field_validator("queue", "account")
+    @classmethod
+    def _word(cls, value: str | None) -> str | None:
+        if value is not None and not quoting.is_word(value):
+            raise ValueError(f"{value!r} is not one word of letters, digits and @%+=:,./-")
+        return value
+
+    @field_validator("extra")
+    @classmethod
+    def _options(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not quoting.is_option(name):
+                raise ValueError(f"{name!r} is no name of an option")
+            if not quoting.is_directive_value(text):
+                raise ValueError(
+                    f"the value of {name} must not be empty, nor hold double quotes, backslashes or controls"
+                )
+        return value
 
 
 class Remote(Protocol):
@@ -64,6 +90,10 @@ def check_launcher(name: str) -> None:
     except ImportError as error:
         hint = "install it with `pip install 'datadream[cluster]'`"
         raise UserError(f"{name} needs PSI/J", hint=hint) from error
+    except RuntimeError as error:  # while it is imported it asks for a home directory, to keep its own files in
+        if user_home() is not None:
+            raise
+        raise UserError(f"{name} needs PSI/J, and that a home directory: {no_home()}", hint="set HOME") from error
 
 
 def resources_for(home: Home, name: str, stage: str, asked: Mapping[str, Any]) -> Resources:
@@ -71,13 +101,7 @@ def resources_for(home: Home, name: str, stage: str, asked: Mapping[str, Any]) -
 
     Raises UserError for a file that is no TOML or has unknown keys.
     """
-    path = home.path / "cluster.toml"
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8")).get("resources", {})
-    except FileNotFoundError:
-        found = {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"can't read it: {error}", at=path, hint="see docs/cluster.md") from error
+    path, found = home.path / "cluster.toml", read_cluster(home)
     stages = {key: value for key, value in found.items() if isinstance(value, dict) and key != "extra"}
     shared = {key: value for key, value in found.items() if key not in stages}
     try:
@@ -85,4 +109,25 @@ def resources_for(home: Home, name: str, stage: str, asked: Mapping[str, Any]) -
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"[resources] {where}: {first['msg']}", at=path, hint="see docs/cluster.md") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"[resources] {where}: {said}", at=path, hint="see docs/cluster.md") from error
+
+
+def read_cluster(home: Home) -> dict[str, Any]:
+    """The [resources] of `cluster.toml`, empty when there is none. Raises Unreadable for what is no such file."""
+    path, hint = home.path / "cluster.toml", "see docs/cluster.md"
+    try:
+        found = tomllib.loads(durable.read_bytes(path).decode("utf-8")).get("resources", {})
+    except FileNotFoundError:
+        if not path.is_symlink():
+            return {}
+        raise Unreadable(path, "is a link to nothing", hint) from None
+    except RecursionError:
+        raise Unreadable(path, "is nested too deeply", hint) from None
+    except OSError as error:
+        raise Unreadable(path, f"can't be opened: {error.strerror}", hint) from error
+    except ValueError as error:
+        raise Unreadable(path, f"is not TOML: {error}", hint) from error
+    if not isinstance(found, dict):
+        raise Unreadable(path, "has a 'resources' that is not a table", hint)
+    return found

@@ -2,39 +2,49 @@
 
 Leadership is a kernel lock on the newest `runner/epoch-<n>.json`. A runner that died has dropped it; one that was
 stopped still holds it, but its beat stands still: whoever watched that for TAKEOVER_SECONDS by its own clock makes
-the next epoch. Before every start a runner looks whether a newer epoch exists, and leaves when it does.
+the next epoch. Before every start a runner looks whether a newer epoch exists, and leaves when it does. Where kernel
+locks aren't to be trusted, the file and its beat say the same.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from datadream import durable
-from datadream.jobs import identity
+from datadream.jobs import identity, leasefiles, mounts, variables
 from datadream.jobs.home import Home
-from datadream.jobs.lease import is_held
+from datadream.jobs.lease import is_held, own_note, read_note
 
 BEAT_SECONDS = 2.0
 TAKEOVER_SECONDS = 15.0
+_ours: dict[Path, dict[str, Any]] = {}  # homes that this process leads, and what it wrote of itself there
 
 
 def newest(home: Home) -> int:
     """The number of the newest epoch; 0 when there was none."""
-    try:
-        names = [path.stem.removeprefix("epoch-") for path in home.runner.glob("epoch-*.json")]
-    except OSError:
-        return 0
-    return max((int(name) for name in names if name.isdecimal()), default=0)
+    return max(_epochs(home), default=0)
 
 
 def is_led(home: Home) -> bool:
-    """Whether a runner has this home. Not for the runner itself to ask."""
+    """Whether a runner has this home."""
+    if home.path in _ours:  # to look would drop our own lock (fcntl(2))
+        return True
     number = newest(home)
     return bool(number) and is_held(_path(home, number))
+
+
+def who_leads(home: Home) -> identity.Process | None:
+    """The runner of this home; None when there is none."""
+    return identity.parse(note(home)) if is_led(home) and home.path not in _ours else None
+
+
+def note(home: Home) -> dict[str, Any]:
+    """What the newest runner wrote of itself: its process, and by name the secrets it was started with (`noted`)."""
+    return _ours.get(home.path) or read_note(_path(home, newest(home)))
 
 
 def seems_stopped(home: Home) -> bool:
@@ -48,9 +58,10 @@ def seems_stopped(home: Home) -> bool:
 class Leadership:
     """Held from `take` until `leave` or death."""
 
-    def __init__(self, home: Home, epoch: int, fd: int) -> None:
+    def __init__(self, home: Home, epoch: int, fd: int, note: dict[str, Any]) -> None:
         self.epoch = epoch
-        self._home, self._fd = home, fd
+        self._home, self._fd, self._note = home, fd, note
+        _ours[home.path] = note
         self._beaten = time.monotonic()
 
     def holds(self) -> bool:
@@ -65,6 +76,9 @@ class Leadership:
 
     def leave(self) -> None:
         """Let the next one lead."""
+        _ours.pop(self._home.path, None)
+        with suppress(OSError):  # where no kernel lock tells that we left, this does
+            os.pwrite(self._fd, leasefiles.record_bytes({**self._note, "over": True}), 0)
         os.close(self._fd)
 
 
@@ -87,14 +101,22 @@ def take(home: Home, patience: float = TAKEOVER_SECONDS) -> Leadership | None:
 
 
 def _next(home: Home, number: int) -> Leadership | None:
-    note = json.dumps({**identity.myself().to_json(), "epoch": number + 1}, sort_keys=True).encode()
-    fd = durable.create_locked(_path(home, number + 1), note)
+    path = _path(home, number + 1)
+    content = own_note(path, {"epoch": number + 1, "noted": variables.noted()})
+    make = durable.create_locked if mounts.has_kernel_locks(path) else durable.create_open
+    fd = make(path, leasefiles.record_bytes(content))
     if fd is None:
         return None
-    for path in home.runner.glob("epoch-*.json"):
-        if path.stem.removeprefix("epoch-").isdecimal() and int(path.stem.removeprefix("epoch-")) < number:
-            durable.remove_file(path)
-    return Leadership(home, number + 1, fd)
+    for old in _epochs(home):
+        if old < number:
+            durable.remove_file(_path(home, old))
+    return Leadership(home, number + 1, fd, content)
+
+
+def _epochs(home: Home) -> list[int]:
+    names = [name for name in durable.names(home.runner) if name.startswith("epoch-")]
+    numbers = [name.removeprefix("epoch-").removesuffix(".json") for name in names]
+    return [int(number) for number in numbers if number.isdecimal()]
 
 
 def _beat(home: Home, number: int) -> int:

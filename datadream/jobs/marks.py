@@ -10,14 +10,12 @@ import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from datadream import durable
+from datadream import durable, records
 from datadream.errors import UserError
-from datadream.jobs import state
 from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.home import Home
-from datadream.jobs.lease import lease
+from datadream.jobs.lease import lock
 from datadream.jobs.spec import JobSpec
 
 REASON_MAX = 1000
@@ -43,15 +41,14 @@ class Marks:
 
 
 def read_marks(home: Home, synth_id: str) -> Marks:
-    """The marks of a synthetic set. Raises UserError for a damaged file: bad images must not come back unnoticed."""
-    path = home.marks(synth_id)
-    if not path.exists():
+    """The marks of a synthetic set. Raises Unreadable for a damaged file: bad images must not come back unnoticed."""
+    path, what, hint = home.marks(synth_id), "these marks", "remove that file, and mark the images again"
+    found = records.read(path, {"images": dict, "classes": dict}, what=what, hint=hint)
+    if found is None:
         return Marks()
-    found = state.read_dict(path) or {}
-    images, classes = found.get("images"), found.get("classes")
-    if not isinstance(images, dict) or not isinstance(classes, dict):
-        raise UserError("these marks can't be read", at=path, hint="remove that file, and mark the images again")
-    return Marks(_texts(images), _texts(classes))
+    if not all(isinstance(why, str) for part in ("images", "classes") for why in found[part].values()):
+        raise records.Unreadable(path, "has a reason that is not text", hint, what)
+    return Marks(found["images"], found["classes"])
 
 
 def mark_image(home: Home, synth_id: str, name: str, reason: str = "") -> Marks:
@@ -94,14 +91,16 @@ def unmark(home: Home, synth_id: str, names: Iterable[str]) -> Marks:
 
 
 def names_of(home: Home, synth_id: str, words: Sequence[str]) -> list[str]:
-    """What `CLASS` and `CLASS/INDEX` mean in a synthetic set; a class by its folder or its name.
+    """What `CLASS` and `CLASS/INDEX` mean in a synthetic set; a class by folder (there or in the source) or name.
 
     Raises UserError for a class or image it hasn't.
     """
-    spec = read_manifest(home, "synthetic", synth_id)["spec"]
-    folders = {str(class_["folder"]): str(class_["folder"]) for class_ in spec["classes"]}
-    known = {**{str(class_["name"]): str(class_["folder"]) for class_ in spec["classes"]}, **folders}
-    count = int(spec["settings"]["images_per_class"])
+    spec = JobSpec.model_validate(read_manifest(home, "synthetic", synth_id)["spec"])
+    folders = spec.image_folders
+    known = {class_.name: folder for class_, folder in zip(spec.classes, folders, strict=True)}
+    known |= {class_.folder: folder for class_, folder in zip(spec.classes, folders, strict=True)}
+    known |= {folder: folder for folder in folders}
+    count = int(spec.settings["images_per_class"])
     found = []
     for word in words:
         class_, slash, index = (word, "", "") if word in known else word.rpartition("/")
@@ -130,16 +129,12 @@ def excluded(home: Home, synthetic: JobSpec) -> tuple[str, ...]:
     if not marks:
         return ()
     count = int(synthetic.settings["images_per_class"])
-    return marks.bad(f"{class_.folder}/{image_name(index)}" for class_ in synthetic.classes for index in range(count))
-
-
-def _texts(found: dict[str, Any]) -> dict[str, str]:
-    return {str(name): str(why) for name, why in found.items()}
+    return marks.bad(f"{folder}/{image_name(index)}" for folder in synthetic.image_folders for index in range(count))
 
 
 def _write(home: Home, synth_id: str, change: Callable[[Marks], Marks]) -> Marks:
     path: Path = home.marks(synth_id)
-    with lease(durable.make_dir(path.parent) / ".lease", lambda _: None):
+    with lock(durable.make_dir(path.parent) / ".lease"):
         new = change(read_marks(home, synth_id))
         if new:
             durable.write_json(path, {"images": new.images, "classes": new.classes})

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from datadream import durable
+from datadream import durable, records
 from datadream.canonical import short_id
+from datadream.data.image_folders import image_folders
+from datadream.data.prompts import ClassInfo
 from datadream.errors import UserError
+from datadream.jobs import whole
 from datadream.jobs.artifacts import read_manifest
+from datadream.jobs.evidence import check_record, sealed
+from datadream.jobs.facts import settings_text, what_of
 from datadream.jobs.home import Home
 from datadream.jobs.sets import NamedSet, source_label
 from datadream.jobs.spec import JobSpec
+from datadream.jobs.state import is_id
 from datadream.models import corrections
 from datadream.models.presets import Backbone
-from datadream.recipes.recipe import Data, Recipe
+from datadream.recipes.recipe import DATA, SECTIONS, Data, Recipe
 from datadream.stages.settings import Settings
+
+RECORD: records.Shape = {
+    **dict.fromkeys(("id", "method", "settings", "data", "set", "source", "backbone", "created"), str),
+    **dict.fromkeys(("shots", "seed", "split_seed"), int),
+    **dict.fromkeys(("recipe", "jobs"), dict),
+}
 
 
 @dataclass(frozen=True)
@@ -33,16 +46,19 @@ class Run:
 
     @property
     def id(self) -> str:
-        """Hash of method, mix and the classifier job, which hashes everything before it."""
-        return short_id([self.recipe.name, self.recipe.label, self.data, self.jobs["classify"].id])
+        """Hash of method, mix and the classifier job, which hashes everything before it: of what is run, however it was
+        asked for. (The empty text keeps the ids of older records of recipes as shipped.)
+        """
+        return short_id([self.recipe.name, "", self.data, self.jobs["classify"].id])
 
     @property
     def settings(self) -> str:
         """What sets it apart from the recipe as shipped: overrides, and images left out."""
-        count = len(self.jobs["classify"].excluded)
-        return f"{self.recipe.label} without {count} marked".strip() if count else self.recipe.label
+        return settings_text(self.recipe.label, len(self.jobs["classify"].excluded))
 
 
+# Of a record, what a run can't have in two ways; its labels may stem from another request for the same run.
+BOUND = ("id", "method", "data", "set", "shots", "seed", "split_seed", "jobs")
 Excluded = Callable[[JobSpec], tuple[str, ...]]  # of a generate job: which of its images to leave out
 
 
@@ -90,6 +106,7 @@ def plan(
             prompts=shots.prompts,
             repeat=repeat,
             corrected=corrections.of_generating(backbone.diffusion, recipe.generate.scheduler),
+            folders=_other_folders(shots.classes),
         )
         images = recipe.generate.images_per_class
     jobs["classify"] = JobSpec(
@@ -149,45 +166,84 @@ def shards_of(spec: JobSpec, count: int) -> list[JobSpec]:
 def record(home: Home, run: Run) -> None:
     """Write down what `run` is made of; a table is a question to these records, once their classifiers are there."""
     path = home.run(run.id)
-    if path.exists():
-        return
+    content = {
+        "id": run.id,
+        "method": run.recipe.name,
+        "settings": run.settings,
+        "data": run.data,
+        "set": run.set.id,
+        "source": source_label(run.set.shots),
+        "shots": run.set.shots.shots,
+        "seed": run.set.shots.seed,
+        "split_seed": run.set.shots.split_seed,
+        "backbone": run.backbone.name,
+        "recipe": run.recipe.model_dump(mode="json"),
+        "jobs": {stage: spec.id for stage, spec in run.jobs.items()},
+        "created": datetime.now(UTC).isoformat(timespec="microseconds"),
+    }
+    with suppress(UserError):  # it is missing or damaged, and here is what it must hold
+        old = read_record(path)
+        check_record(old, run.id)
+        if all(old.get(name) == content[name] for name in BOUND):
+            return
     durable.make_dir(path.parent)
-    durable.write_json(
-        path,
-        {
-            "id": run.id,
-            "method": run.recipe.name,
-            "settings": run.settings,
-            "data": run.data,
-            "set": run.set.id,
-            "source": source_label(run.set.shots),
-            "shots": run.set.shots.shots,
-            "seed": run.set.shots.seed,
-            "split_seed": run.set.shots.split_seed,
-            "backbone": run.backbone.name,
-            "recipe": run.recipe.model_dump(mode="json"),
-            "jobs": {stage: spec.id for stage, spec in run.jobs.items()},
-            "created": datetime.now(UTC).isoformat(timespec="microseconds"),
-        },
-    )
+    durable.write_json(path, sealed({**content, "what": what_of(home, run)}))
 
 
-def read_records(home: Home) -> list[dict[str, Any]]:
-    """Every run's record whose artifacts are there, oldest first."""
-    found = []
-    for path in (home.path / "runs").glob("*.json"):
-        entry = json.loads(durable.read_bytes(path))
-        if home.has("classifier", entry["jobs"]["classify"]):
+def read_record(path: Path) -> dict[str, Any]:
+    """A run's record. Raises Unreadable for anything else, a record under another's name among it."""
+    found = records.read(path, RECORD)
+    if found is None:
+        raise records.Unreadable(path, "is gone")
+    try:
+        recipe, jobs = found["recipe"], found["jobs"]
+        parts = [name for name in SECTIONS if recipe.get(name) is not None]
+        records.check(recipe, {**dict.fromkeys(parts, dict), "classify": dict})
+        records.check(jobs, dict.fromkeys({"classify", *jobs}, str))
+        if found["data"] not in DATA or set(jobs) - set(parts):
+            raise ValueError("names a mix of data or a stage that is none")
+        if found["id"] != path.stem:
+            raise ValueError("is called by another id than it holds")
+        if not all(map(is_id, (found["set"], *jobs.values()))):
+            raise ValueError("names something by what is no id")
+    except ValueError as error:
+        raise records.Unreadable(path, str(error)) from error
+    return found
+
+
+def read_records(home: Home, unreadable: list[records.Unreadable] | None = None) -> list[dict[str, Any]]:
+    """Every run's record whose classifier is there and whole, oldest first.
+
+    One that can't be read, or whose classifier is damaged, is left out, and added to `unreadable` where that is given.
+    """
+    found, bad = [], [] if unreadable is None else unreadable
+    for path in records.entries(home.path / "runs"):
+        try:
+            entry = read_record(path)
+        except records.Unreadable as error:
+            bad.append(error)
+            continue
+        folder = home.artifact("classifier", entry["jobs"]["classify"])
+        if home.has("classifier", folder.name):
             found.append(entry)
+        elif folder.exists():
+            what = whole.fault(folder, "classifier", folder.name, deep=False)
+            bad.append(records.Unreadable(folder / "manifest.json", f"is of a damaged classifier: {what}"))
     return sorted(found, key=lambda entry: (entry["created"], entry["id"]))
 
 
 def stage_origin(home: Home, stage: str, artifact_id: str) -> dict[str, Any]:
     """What an artifact's manifest says of its making: seconds, device, code version, steps."""
     kinds: dict[str, Any] = {"adapt": "adapter", "generate": "synthetic", "classify": "classifier"}
-    origin = read_manifest(home, kinds[stage], artifact_id)["origin"]
-    assert isinstance(origin, dict)
+    origin: dict[str, Any] = read_manifest(home, kinds[stage], artifact_id)["origin"]
     return origin
+
+
+def _other_folders(classes: Sequence[ClassInfo]) -> tuple[str, ...]:
+    """The folders of a synthetic set's images; () where the classes' own will do."""
+    own = tuple(class_.folder for class_ in classes)
+    found = image_folders(own)
+    return () if found == own else found
 
 
 def _dump(settings: Settings) -> dict[str, Any]:

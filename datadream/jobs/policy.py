@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from datadream import locks
 from datadream.jobs import identity, state
 from datadream.jobs.home import Home
+from datadream.jobs.lease import read_note
 from datadream.jobs.queue import QueueSettings
 from datadream.jobs.state import State, Status
 
@@ -46,7 +48,8 @@ def after_loss(home: Home, status: Status, settings: QueueSettings) -> list[Verd
     last = next(iter(state.last_events(folder)[-1:]), {})
     lines = state.history(folder)
     rebooted, stopped = _rebooted(folder, status), _was_stopped(last, lines, status)
-    cause = "the machine was restarted" if rebooted else "its worker was asked to stop" if stopped else status.reason
+    asked = str(last.get("reason") or "its worker was asked to stop")
+    cause = "the machine was restarted" if rebooted else asked if stopped else status.reason
     excused = rebooted or stopped
     line = {"state": "lost", "done": status.done, "excused": excused, "retries": retries}
     strikes = _strikes([*lines, line], retries)
@@ -73,6 +76,12 @@ def after_refusal(home: Home, status: Status, settings: QueueSettings) -> list[V
         return [lost, Verdict("failed", status.reason, more={"retries": retries})]
     again = f"is submitted again: {status.reason}"
     return [lost, Verdict("queued", again, REFUSED * backoff(settings, strikes), more={"retries": retries})]
+
+
+def out_of_reach(status: Status, why: str) -> str:
+    """What is said of a job whose worker was asked to stop, hasn't, and can't be ended by this runner."""
+    asked = state.STOP_REQUESTED if status.state == "cancelling" else state.PAUSE_REQUESTED
+    return f"{asked}; its worker ({why}) can't be ended from here: it stops at its next step, or end it there"
 
 
 HELD = "held after a restart of the machine"
@@ -118,6 +127,9 @@ class Silence:
     def judge(self, home: Home, status: Status) -> str:
         """Why to worry about a running job, "" when there is no reason."""
         folder, key, now = home.job(status.id), (status.id, status.attempts), time.monotonic()
+        worker = identity.parse(read_note(folder / "lease"))
+        if worker is not None and worker.host == socket.gethostname() and locks.is_stopped(worker.pid):
+            return f"its worker (pid {worker.pid}) is stopped: `kill -CONT {worker.pid}` lets it go on"
         try:
             size = (folder / "events.jsonl").stat().st_size
         except OSError:

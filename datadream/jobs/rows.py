@@ -1,18 +1,25 @@
-"""From folders to the registry's rows. Each function reads one thing and raises ValueError when it can't."""
+"""From folders to the registry's rows. Each reads one thing; ValueError or Unreadable when it can't."""
 
 from __future__ import annotations
 
-import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datadream import durable
-from datadream.canonical import short_id
+from datadream import records
 from datadream.errors import UserError
-from datadream.jobs import state
-from datadream.jobs.events import Tail
+from datadream.jobs import outlook, state
+from datadream.jobs.events import metrics
+from datadream.jobs.experiments import read_experiment
+from datadream.jobs.facts import UNTOLD, facts
 from datadream.jobs.home import Home
 from datadream.jobs.labels import read_labels
+from datadream.jobs.lines import Tail
+from datadream.jobs.marks import read_marks
+from datadream.jobs.plan import read_record
+from datadream.jobs.sets import load_set, read_name, source_label
+from datadream.jobs.whole import read_manifest, what_is_wrong
 from store.tables import (
     AdapterRow,
     Artifact,
@@ -28,27 +35,28 @@ from store.tables import (
     ShotSetRow,
     SyntheticRow,
     Tag,
+    Trait,
     Transition,
 )
 
-NOT_METRICS = {"step", "seq", "attempt", "seconds", "next"}
 Row = Any
-LONG = 1 << 62
 
 
 def artifact_rows(home: Home, kind: str, artifact_id: str) -> list[Row]:
     """An artifact's own rows and its lineage."""
     folder = home.path / "artifacts" / kind / artifact_id
-    manifest = _read(folder / "manifest.json")
-    spec, files, origin = _part(manifest, "spec"), _part(manifest, "files"), _part(manifest, "origin")
-    if manifest.get("id") != artifact_id or manifest.get("kind") != kind:
-        raise ValueError("its manifest is another's")
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise records.Unreadable(folder / "manifest.json", "is gone")
+    if wrong := what_is_wrong(manifest, kind, artifact_id):
+        raise ValueError(f"its manifest {wrong}")
+    spec, files, origin = manifest["spec"], manifest["files"], manifest["origin"]
     rows: list[Row] = [
         Artifact(
             id=artifact_id,
             kind=kind,
             created=str(origin.get("created", "")),
-            bytes=sum(int(entry["size"]) for entry in files.values()),
+            bytes=sum(entry["size"] for entry in files.values()),
             files=len(files),
             content=str(manifest.get("content", "")),
             seed=spec.get("seed"),
@@ -63,17 +71,16 @@ def artifact_rows(home: Home, kind: str, artifact_id: str) -> list[Row]:
     inputs = {str(role): str(parent) for role, parent in (spec.get("inputs") or {}).items()}
     rows += [Lineage(child=artifact_id, role=role, parent=parent) for role, parent in sorted(inputs.items())]
     make = {"set": _set, "adapter": _adapter, "synthetic": _synthetic, "classifier": _classifier}.get(kind)
-    return rows + ([make(folder, artifact_id, spec, origin, inputs)] if make else [])
-
-
-def _set(folder: Path, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], inputs: dict[str, str]) -> Row:
-    from datadream.data.shots import ShotSet
-    from datadream.jobs.sets import source_label
-
     try:
-        shots = ShotSet.parse(durable.read_bytes(folder / "set.json"))
+        return rows + ([make(home, artifact_id, spec, origin, inputs)] if make else [])
+    except records.Unreadable:
+        raise
     except UserError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(error.message) from error
+
+
+def _set(home: Home, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], inputs: dict[str, str]) -> Row:
+    shots = load_set(home, artifact_id)
     return ShotSetRow(
         id=artifact_id,
         source=source_label(shots),
@@ -87,9 +94,7 @@ def _set(folder: Path, artifact_id: str, spec: dict[str, Any], origin: dict[str,
     )
 
 
-def _adapter(
-    folder: Path, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], inputs: dict[str, str]
-) -> Row:
+def _adapter(home: Home, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], inputs: dict[str, str]) -> Row:
     settings = _part(spec, "settings")
     return AdapterRow(
         id=artifact_id,
@@ -101,7 +106,7 @@ def _adapter(
 
 
 def _synthetic(
-    folder: Path, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], inputs: dict[str, str]
+    home: Home, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], inputs: dict[str, str]
 ) -> Row:
     settings = _part(spec, "settings")
     return SyntheticRow(
@@ -115,9 +120,11 @@ def _synthetic(
 
 
 def _classifier(
-    folder: Path, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], inputs: dict[str, str]
+    home: Home, artifact_id: str, spec: dict[str, Any], origin: dict[str, Any], inputs: dict[str, str]
 ) -> Row:
-    scores = _read(folder / "scores.json")
+    from datadream.jobs.evidence import check_classifier
+
+    scores = check_classifier(home, artifact_id).scores
     return ClassifierRow(
         id=artifact_id,
         set_id=inputs["set"],
@@ -132,74 +139,89 @@ def _classifier(
 
 
 def run_rows(home: Home, run_id: str) -> list[Row]:
-    """A run's record; its accuracy is filled in from its classifier."""
-    record = _read(home.run(run_id))
-    jobs = _part(record, "jobs")
-    return [
-        Run(
-            id=run_id,
-            method=str(record["method"]),
-            settings=str(record["settings"]),
-            data=str(record["data"]),
-            source=str(record["source"]),
-            shots=int(record["shots"]),
-            seed=int(record["seed"]),
-            split_seed=int(record["split_seed"]),
-            backbone=str(record["backbone"]),
-            created=str(record["created"]),
-            set_id=str(record["set"]),
-            classifier_id=str(jobs["classify"]),
-            synthetic_id=jobs.get("generate"),
-            adapter_id=jobs.get("adapt"),
-        )
-    ]
+    """A run's record, and in words what is run; its accuracy is filled in from its classifier.
 
+    A run of which can't be told what was run is listed, but takes no part in a comparison.
+    """
+    from datadream.jobs.evidence import check_links, check_record
 
-def job_rows(home: Home, job_id: str) -> tuple[list[Row], bool]:
-    """A job's rows but its metrics, and whether it is over."""
+    record = read_record(home.run(run_id))
     try:
-        spec, status = state.read_spec(home, job_id), state.derive(home, job_id)
+        check_record(record, run_id)
+        if home.has("classifier", str(record["jobs"]["classify"])):
+            check_links(home, record)
+    except records.Unreadable:
+        raise
+    except UserError as error:
+        raise ValueError(error.message) from error
+    jobs = record["jobs"]
+    row = Run(
+        id=run_id,
+        method=record["method"],
+        settings=record["settings"],
+        data=record["data"],
+        source=record["source"],
+        shots=record["shots"],
+        seed=record["seed"],
+        split_seed=record["split_seed"],
+        backbone=record["backbone"],
+        created=record["created"],
+        set_id=record["set"],
+        classifier_id=jobs["classify"],
+        synthetic_id=jobs.get("generate"),
+        adapter_id=jobs.get("adapt"),
+    )
+    try:
+        found = facts(home, {**record, "id": run_id})
+    except UNTOLD:
+        return [row]
+    row.row_key, row.place, row.draw = found.key, found.place, found.draw
+    row.settings, row.images, row.left_out = found.settings, found.images, found.left_out
+    row.traits = found.traits.id
+    return [row, Trait(id=row.traits, content=found.traits.to_json())]
+
+
+def job_rows(home: Home, job_id: str, held: str | None = None) -> list[Row]:
+    """A job's rows, its own first, but for its metrics; `held` is why nothing starts at all, looked up when None."""
+    try:
+        spec, status = state.look(home, job_id, held)
+        if status.state == "queued" and not status.reason:
+            status = replace(status, reason=outlook.no_room(home, spec.kind, spec.model))
     except UserError as error:
         raise ValueError(error.message) from error
     rows: list[Row] = [
         Job(**{name: getattr(status, name) for name in Job.model_fields if name != "bad_lines"}),
         *(JobInput(job=job_id, role=role, parent=parent) for role, parent in sorted(spec.inputs.items())),
+        *(JobInput(job=job_id, role="shard", parent=shard) for shard in state.read_request(home, job_id).shards),
     ]
     seen = set()
     for line in state.history(home.job(job_id)):
         if line["seq"] not in seen:
             seen.add(line["seq"])
-            words = {name: str(line.get(name, "")) for name in ("at", "state", "reason")}
-            rows.append(Transition(job=job_id, seq=line["seq"], attempt=int(line.get("attempt", 0)), **words))
-    return rows, status.final
+            words = {name: line[name] for name in ("at", "state", "reason", "attempt")}
+            rows.append(Transition(job=job_id, seq=line["seq"], **words))
+    return rows
 
 
 def metric_points(home: Home, job_id: str, offset: int) -> tuple[dict[tuple[str, int], float], int, int]:
-    """Points told since `offset` bytes, how many lines there were unreadable, and the new offset."""
+    """The next points told since `offset` bytes, how many lines there were unreadable, and the new offset."""
     tail = Tail(home.job(job_id) / "events.jsonl", offset)
     points: dict[tuple[str, int], float] = {}
-    records, bad = tail.records_and_bad()
-    for event in records:
-        step = event.get("step")
-        if event.get("kind") != "metric" or not isinstance(step, int) or not 0 <= step < LONG:
-            continue
-        for name, value in event.items():
-            if name not in NOT_METRICS and isinstance(value, int | float) and not isinstance(value, bool):
-                points[name, step] = float(value)
+    events, bad = tail.records_and_bad()
+    for event in events:
+        step, values = metrics(event) or (0, {})
+        points |= {(name, step): value for name, value in values.items() if math.isfinite(value)}
     return points, bad, tail.offset
 
 
 def name_rows(home: Home, path: Path) -> list[Row]:
     """A user's name for a set."""
-    found = _read(path)
-    if path.stem != short_id(str(found["name"])):
-        raise ValueError("it is called by another name than it holds")
-    return [SetName(name=str(found["name"]), set_id=str(found["id"]))]
+    found = read_name(path)
+    return [SetName(name=found["name"], set_id=found["id"])] if found is not None else []
 
 
 def label_rows(home: Home, path: Path) -> list[Row]:
     """Tags and a note."""
-    _read(path)
     labels = read_labels(home, path.stem)
     rows: list[Row] = [Tag(subject=path.stem, label=word) for word in sorted(set(labels.tags))]
     return rows + ([Note(subject=path.stem, text=labels.note, updated=labels.updated)] if labels.note else [])
@@ -207,11 +229,17 @@ def label_rows(home: Home, path: Path) -> list[Row]:
 
 def experiment_rows(home: Home, path: Path) -> list[Row]:
     """A named grid of runs."""
-    found = _read(path)
-    if not isinstance(found["runs"], list):
-        raise ValueError("its runs are no list")
-    rows: list[Row] = [Experiment(id=path.stem, name=str(found["name"]), created=str(found["created"]))]
-    return rows + [ExperimentRun(experiment=path.stem, run=run) for run in dict.fromkeys(map(str, found["runs"]))]
+    found = read_experiment(home, path.stem)
+    if found is None:
+        return []
+    rows: list[Row] = [Experiment(id=found.id, name=found.name, created=found.created)]
+    return rows + [ExperimentRun(experiment=found.id, run=run) for run in found.runs]
+
+
+def mark_rows(home: Home, path: Path) -> list[Row]:
+    """None: marks are read where they lie. But damaged ones are a problem to be listed."""
+    read_marks(home, path.stem)
+    return []
 
 
 def _model(spec: dict[str, Any]) -> str:
@@ -219,13 +247,11 @@ def _model(spec: dict[str, Any]) -> str:
     return str(model.get("location", "")) if isinstance(model, dict) else ""
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(durable.read_bytes(path))
-    except OSError as error:
-        raise ValueError(error.strerror or "can't be read") from error
-    if not isinstance(found, dict):
-        raise ValueError("is no JSON object")
+def _read(path: Path, shape: records.Shape | None = None) -> dict[str, Any]:
+    """The record. Raises Unreadable, also when there is none."""
+    found = records.read(path, shape)
+    if found is None:
+        raise records.Unreadable(path, "is gone")
     return found
 
 

@@ -4,45 +4,45 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from datadream import durable
-from datadream.jobs import leader
+from datadream import durable, paths
+from datadream.errors import UserError
+from datadream.jobs import identity, leader, variables
 from datadream.jobs.home import Home
 from datadream.models.environment import ENVIRONMENT
 
-PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV")
-PASSED_ON_PREFIXES = (
-    *(
-        "LC_",
-        "XDG_",
-        "LD_PRELOAD",
-        "CUDA_",
-        "NVIDIA_",
-        "NCCL_",
-        "LD_LIBRARY_",
-        "OMP_",
-        "GOMP_",
-        "MKL_",
-        "TORCH",
-        "PYTORCH_",
-    ),
-    *("HF_", "HUGGINGFACE_", "DATADREAM_", "PYTHON", "SSL_", "REQUESTS_CA", "http_proxy", "https_proxy", "no_proxy"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "COVERAGE_"),
-    *("SLURM_CONF", "PBS_CONF_FILE", "PBS_EXEC", "PBS_SERVER", "LSF_", "FLUX_URI"),  # how a cluster's commands find it
-)
+QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"}
+GOING_SECONDS = 10.0  # a runner that was asked to leave is gone within a moment, or stopped
 
 
-def environment() -> dict[str, str]:
-    """The variables a runner or worker gets: an allow-list, and quiet libraries."""
-    kept = {
-        name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
-    }
-    quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"}
-    return {**ENVIRONMENT, **kept, **quiet}
+def environment(home: Home | None = None) -> dict[str, str]:
+    """The variables a runner gets: an allow-list, and quiet libraries.
+
+    Where the system knows no home directory or name for this user, as in a container, they get some below `home`:
+    libraries keep caches there, and end in a KeyError otherwise.
+    """
+    found = {**ENVIRONMENT, **variables.passed_on(), **QUIET}
+    own = paths.user_home() or (home.runner / "home" if home is not None else None)
+    if own is not None:
+        found["HOME"] = str(own)
+    if not any(found.get(name) for name in ("LOGNAME", "USER")) and not _has_name():
+        found["USER"] = found["LOGNAME"] = f"uid-{os.getuid()}"
+    return found
+
+
+def _has_name() -> bool:
+    try:
+        return bool(pwd.getpwuid(os.getuid()).pw_name)
+    except KeyError:
+        return False
 
 
 def command(*arguments: str) -> list[str]:
@@ -50,19 +50,59 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "datadream", *arguments]
 
 
-def ensure_runner(home: Home) -> None:
+def ensure_runner(home: Home) -> subprocess.Popen[bytes] | None:
     """See to it that somebody works on the queue; what was queued before this call won't be overlooked.
 
-    Raises UserError where a runner couldn't write.
+    A runner that was started without a token or proxy that is set here, and has none that isn't, makes room for one
+    that has them all: secrets are handed down from process to process and never written. Returns the runner it has
+    started, None when there is one. Raises UserError where a runner couldn't write.
     """
-    if leader.is_led(home) and not leader.seems_stopped(home):
+    if leader.is_led(home) and not leader.seems_stopped(home) and not (_lacks(home) and _end_runner(home)):
         durable.touch_dir(durable.make_dir(home.queue))
-        return
+        return None
     log = durable.make_dir(home.runner) / "runner.log"
     for folder in (home.runner, home.queue, home.path / "jobs", home.path / "slots", home.path / "artifacts"):
         if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):  # it would end at once, where nobody looks
             raise durable.user_error(PermissionError(errno.EACCES, "Permission denied"), folder)
-    start(home, ["runner", "--home", str(home.path)], log)
+    process = start(home, ["runner", "--home", str(home.path)], log)
+    # It may end before we do, and a child that nobody waits for stays in the process table as a zombie.
+    threading.Thread(target=process.wait, name="reaper", daemon=True).start()
+    return process
+
+
+def restart_runner(home: Home) -> None:
+    """Another runner in the place of this home's, with the variables of this process. What runs goes on.
+
+    Raises UserError when the present one is out of reach.
+    """
+    if leader.is_led(home) and not _end_runner(home):
+        who = leader.note(home)
+        hint = f"end it there, with `kill {who.get('pid')}`, and run the same command again"
+        raise UserError(f"can't end the runner (pid {who.get('pid')} on {who.get('host')})", at=home.path, hint=hint)
+    ensure_runner(home)
+
+
+def _lacks(home: Home) -> bool:
+    """Whether this process has every secret that the home's runner has, and more."""
+    theirs = leader.note(home).get("noted")
+    return isinstance(theirs, list) and set(map(str, theirs)) < set(variables.noted())
+
+
+def _end_runner(home: Home) -> bool:
+    """Whether the runner could be made to leave. Its workers finish what they have."""
+    who = identity.parse(leader.note(home))
+    if who is None or who.pid == os.getpid() or not identity.is_alive(who):
+        return False
+    try:
+        os.kill(who.pid, signal.SIGTERM)
+    except OSError:
+        return False
+    end = time.monotonic() + GOING_SECONDS
+    while leader.is_led(home):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def start(
@@ -72,11 +112,11 @@ def start(
     *,
     stdin: int = subprocess.DEVNULL,
     keep: Sequence[int] = (),
-    extra: Mapping[str, str] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """A `datadream` process that no terminal, signal of ours or hang-up reaches; its output goes to `log`.
 
-    `keep` are descriptors it inherits, `extra` variables it gets besides.
+    `keep` are descriptors it inherits; without `env` it gets `environment`.
     """
     try:
         out = durable.open_file(log, os.O_WRONLY | os.O_APPEND)
@@ -88,7 +128,7 @@ def start(
             stdin=stdin,
             stdout=out,
             stderr=out,
-            env={**environment(), **(extra or {})},
+            env=environment(home) if env is None else env,
             cwd=home.path,
             start_new_session=True,
             pass_fds=keep,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from datadream.canonical import short_id
 from datadream.data.prompts import ClassInfo
-from datadream.jobs.home import Kind
 from datadream.models.presets import ModelRef
 from datadream.recipes.recipe import SECTIONS, Data
 from datadream.stages.settings import RehearseSettings, Settings
+
+if TYPE_CHECKING:  # a home looks at manifests, and those at specs
+    from datadream.jobs.home import Kind
 
 SCHEMA = 1  # raised when the same spec would give another result
 Stage = Literal["adapt", "generate", "classify", "rehearse"]
@@ -25,14 +28,27 @@ KINDS: dict[Stage, Kind] = {
 PARTS: dict[str, type[Settings]] = {**SECTIONS, "rehearse": RehearseSettings}
 
 
+def id_of(content: Mapping[str, Any]) -> str:
+    """The id of the spec with this `content`, as a spec.json or a manifest holds it, of whatever version.
+
+    Raises KeyError, TypeError or ValueError for what is no spec.
+    """
+    found = dict(content)
+    found["model"] = ModelRef.model_validate(found["model"]).identity if found["model"] else None
+    for name in ("shard", "repeat", "excluded", "corrected", "folders"):  # left out of the hash when they aren't used
+        if not found.get(name):
+            found.pop(name, None)
+    return short_id(found)
+
+
 class JobSpec(BaseModel):
     """One stage run. `inputs` maps a role (set, adapter, synthetic) to an artifact's id.
 
     `shard` (i, n) draws every n-th part of a synthetic set, from the i-th; `repeat` counts how often the same was
     asked for anew; `excluded` names the synthetic images (`<class folder>/<file>`, sorted) a classifier leaves out;
     `corrected` names the mended faults (`datadream.models.corrections`) that change what this model gives here, so that
-    a result from before keeps its id and is not taken for the right one. All four are left out of the hash when they
-    aren't used.
+    a result from before keeps its id and is not taken for the right one; `folders` are the class folders of a synthetic
+    set where their own names won't do. All five are left out of the hash when they aren't used.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,21 +66,17 @@ class JobSpec(BaseModel):
     repeat: int = 0
     excluded: tuple[str, ...] = ()
     corrected: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
 
     @cached_property
     def id(self) -> str:
         """Hash of the canonical spec; where a model's folder lies does not matter, what is in it does."""
-        content = self.model_dump(mode="json")
-        content["model"] = self.model.identity if self.model else None
-        if self.shard is None:
-            del content["shard"]
-        if not self.repeat:
-            del content["repeat"]
-        if not self.excluded:
-            del content["excluded"]
-        if not self.corrected:
-            del content["corrected"]
-        return short_id(content)
+        return id_of(self.model_dump(mode="json"))
+
+    @property
+    def image_folders(self) -> tuple[str, ...]:
+        """The folders of the images it draws, one a class."""
+        return self.folders or tuple(class_.folder for class_ in self.classes)
 
     @property
     def kind(self) -> Kind:

@@ -6,7 +6,7 @@ Nothing here is stored as truth; `history.jsonl` only tells how a job came to wh
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,20 +14,26 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from datadream import durable
+from datadream import durable, records
 from datadream.canonical import ID_LENGTH
 from datadream.errors import UserError
-from datadream.jobs import identity
+from datadream.jobs import identity, outlook, trouble, variables
 from datadream.jobs.home import Home, Kind
-from datadream.jobs.lease import is_held
+from datadream.jobs.lease import is_held, may_start
+from datadream.jobs.lines import from_end
 from datadream.jobs.spec import JobSpec
+from datadream.jobs.variables import Asked
 
 M = TypeVar("M", bound=BaseModel)
 State = Literal["queued", "blocked", "running", "cancelling", "done", "failed", "cancelled", "lost"]
 STATES: tuple[State, ...] = get_args(State)
-ROOM_BYTES = 24 << 20  # nothing starts with less free
+SPEC_BYTES = 8 << 20  # a spec lists classes, prompts and what it leaves out
+HISTORY_BYTES = 1 << 20  # of changes of state, the newest: some five thousand
+TAIL_BYTES = 16384
+CANCEL = "cancel"  # an empty file that says so where there is no room to write it
+NO_DEVICE = "waits for a device"  # how the reason of a job begins that no slot fits
 PAUSED = "paused"  # how the reason of a paused job begins
-QUEUE_PAUSED, NO_ROOM = "the queue is paused", "waits for disk space"
+STOP_REQUESTED, PAUSE_REQUESTED = "stop requested", "pause requested"
 FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
 ROLES: dict[str, Kind] = {"set": "set", "adapter": "adapter", "synthetic": "synthetic", "shard": "shard"}
 
@@ -45,6 +51,10 @@ class Request(BaseModel):
     launcher: str = "local"
     resources: dict[str, Any] = {}
     shards: tuple[str, ...] = ()
+    place: str = ""  # where its model lay when it was last asked for; the spec's own place is that of the first time
+    code: dict[str, str] = {}  # of who asked
+    environment: dict[str, str] | None = None  # the settings of whoever asked; None of a version that kept none
+    noted: tuple[str, ...] = ()  # what was set besides, and is not written: tokens, proxies
 
 
 class Control(BaseModel):
@@ -83,6 +93,7 @@ class Status:
     started: str = ""
     ended: str = ""
     seconds: float | None = None
+    asked: Asked = None
 
     @property
     def final(self) -> bool:
@@ -106,15 +117,26 @@ def read_spec(home: Home, job_id: str) -> JobSpec:
     """A job's spec. Raises UserError when there is none that can be read."""
     path = home.job(job_id) / "spec.json"
     try:
-        return JobSpec.model_validate_json(durable.read_bytes(path))
-    except FileNotFoundError as error:
-        raise UserError(f"no job {job_id}", at=home.path, hint="see `datadream job ls`") from error
-    except (OSError, ValidationError, ValueError) as error:
+        found = records.read(path, most=SPEC_BYTES)
+        spec = JobSpec.model_validate(found) if found is not None else None
+    except (records.Unreadable, ValidationError, RecursionError) as error:
+        raise _no_spec(job_id, path) from error
+    if spec is None:
+        raise UserError(f"no job {job_id}", at=home.path, hint="see `datadream job ls`")
+    if set(spec.inputs) - set(ROLES):
+        raise _no_spec(job_id, path)
+    if spec.id != job_id:
         raise UserError(
-            f"the job {job_id} has no readable spec.json",
+            f"the spec.json of the job {job_id} is another's or was changed: its hash is not the job's id",
             at=path,
-            hint="it is left alone; ask for the same run again, or remove it with `datadream job rm`",
-        ) from error
+            hint="remove the job with `datadream job rm`, then run the same command again",
+        )
+    return spec
+
+
+def _no_spec(job_id: str, path: Path) -> UserError:
+    hint = "it is left alone; ask for the same run again, or remove it with `datadream job rm`"
+    return UserError(f"the job {job_id} has no readable spec.json", at=path, hint=hint)
 
 
 def read_request(home: Home, job_id: str) -> Request:
@@ -124,96 +146,144 @@ def read_request(home: Home, job_id: str) -> Request:
 
 def read_control(home: Home, job_id: str) -> Control:
     """What was asked of a job since."""
-    return read_model(home.job(job_id) / "control.json", Control)
+    folder = home.job(job_id)
+    found = read_model(folder / "control.json", Control)
+    return found.model_copy(update={"cancel": True}) if (folder / CANCEL).exists() else found
 
 
 def read_model(path: Path, model: type[M]) -> M:
-    """What the file at `path` holds; the defaults when it is missing or garbage."""
+    """What the file at `path` holds; the defaults when it is missing or garbage, which `flaws` tells."""
     try:
-        return model.model_validate_json(durable.read_bytes(path))
-    except (OSError, ValueError):
+        return load_model(path, model)
+    except records.Unreadable:
         return model()
 
 
-def read_dict(path: Path) -> dict[str, Any] | None:
-    """A JSON object's file; None when missing, torn or something else."""
+def load_model(path: Path, model: type[M]) -> M:
+    """What the file at `path` holds; the defaults when it is missing. Raises Unreadable when it is garbage."""
     try:
-        found = json.loads(durable.read_bytes(path))
-    except (OSError, ValueError):
+        return model.model_validate(records.read(path, most=durable.RECORD_BYTES) or {})
+    except ValidationError as error:
+        raise records.Unreadable(path, invalid(error)) from error
+
+
+def invalid(error: ValidationError) -> str:
+    """What is wrong first, in words that go on from "the file ..."."""
+    first = error.errors()[0]
+    return f"has a {'.'.join(map(str, first['loc']))!r} that can't be: {first['msg'].lower()}"
+
+
+def read_dict(path: Path, most: int = records.MOST_BYTES) -> dict[str, Any] | None:
+    """A JSON object's file; None when missing, torn, larger than `most` or something else, as `records.read` tells."""
+    try:
+        return records.read(path, most=most)
+    except records.Unreadable:
         return None
-    return found if isinstance(found, dict) else None
+
+
+def _small(path: Path) -> dict[str, Any]:
+    """One of a job's own records; empty when there is none."""
+    return read_dict(path, durable.RECORD_BYTES) or {}
 
 
 def attempts(folder: Path) -> int:
     """The number of the last attempt that was claimed; 0 before the first."""
     try:
         names = [path.stem for path in (folder / "attempts").iterdir()]
-    except OSError:
+    except OSError as error:
+        if error.errno in durable.NO_RESOURCES:
+            raise
         return 0
     return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
 def claim(home: Home, job_id: str, number: int, note: dict[str, Any]) -> bool:
-    """Make attempt `number` ours; False when another runner or worker has it. One start per attempt, whoever asks."""
-    folder = durable.make_dir(home.job(job_id) / "attempts")
-    text = json.dumps({"attempt": number, "at": now(), **note}, sort_keys=True)
+    """Make attempt `number` ours; False when another runner or worker has it. One start per attempt, whoever asks.
+
+    Raises UserError when the job is gone: a claim never brings back a folder that was removed.
+    """
+    folder = home.job(job_id) / "attempts"
+    if not (folder.parent / "spec.json").exists() or not durable.make_child(folder):
+        raise UserError(f"no job {job_id}", at=home.path, hint="it was removed; ask for the same run again")
+    text = json.dumps({"attempt": number, "at": now(), "home": identity.place(home.path), **note}, sort_keys=True)
     return durable.create(folder / f"{number}.json", text.encode())
 
 
 def read_attempt(folder: Path, number: int) -> dict[str, Any]:
     """What was written at the claim; empty when unreadable."""
-    return read_dict(folder / "attempts" / f"{number}.json") or {}
+    return _small(folder / "attempts" / f"{number}.json")
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
-    """Changes of state, oldest first."""
-    return [line for line in durable.read_jsonl(folder / "history.jsonl")[0] if isinstance(line.get("seq"), int)]
+    """Changes of state, oldest first, of the last HISTORY_BYTES; lines that aren't one are left out."""
+    return [line for line in durable.read_jsonl(folder / "history.jsonl", HISTORY_BYTES)[0] if is_change(line)]
+
+
+def is_change(line: Mapping[str, Any]) -> bool:
+    """Whether a record is a change of state, as `write_history` leaves it."""
+    try:
+        records.check(line, {"seq": int, "at": str, "state": str, "reason": str, "attempt": int})
+    except ValueError:
+        return False
+    return line["state"] in STATES
+
+
+def last_change(folder: Path) -> dict[str, Any]:
+    """The newest change of state; empty before the first."""
+    for line in from_end(folder / "history.jsonl"):
+        record = durable.parse_record(line)
+        if record is not None and is_change(record):
+            return record
+    return {}
 
 
 def write_history(home: Home, job_id: str, state: State, reason: str, attempt: int, **more: Any) -> None:
     """Add a change of state with its reason. Only the runner writes here."""
     folder = home.job(job_id)
-    lines = history(folder)
-    seq = lines[-1]["seq"] + 1 if lines else 1
-    appender = durable.Appender(folder / "history.jsonl")
+    appender = durable.Appender(folder / "history.jsonl")  # first: it ends a line that was torn
     try:
+        seq = int(last_change(folder).get("seq", 0)) + 1
         appender.append({"seq": seq, "at": now(), "state": state, "reason": reason, "attempt": attempt, **more})
     finally:
         appender.close()
 
 
-def last_events(folder: Path, size: int = 16384) -> list[dict[str, Any]]:
+def last_events(folder: Path, size: int = TAIL_BYTES) -> list[dict[str, Any]]:
     """The records in the last `size` bytes of a job's events."""
     try:
         with durable.open_regular(folder / "events.jsonl") as file:
             file.seek(max(0, file.seek(0, 2) - size))
-            text = file.read()
-    except OSError:
-        return []
-    found = []
-    for line in text.split(b"\n"):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            found.append(record)
-    return found
-
-
-def derive(home: Home, job_id: str) -> Status:
-    """The job's status. Raises UserError when its folder can't be read."""
-    try:
-        return _derive(home, job_id)
+            text = file.read(size)
     except OSError as error:
-        if durable.is_storage(error):
+        if error.errno in durable.NO_RESOURCES:
+            raise
+        return []
+    return [record for record in map(durable.parse_record, text.split(b"\n")) if record is not None]
+
+
+def derive(home: Home, job_id: str, held: str | None = None) -> Status:
+    """The job's status. Raises UserError when its folder can't be read.
+
+    `held` is why nothing starts at all, when the caller knows it; else it is looked up.
+    """
+    return look(home, job_id, held)[1]
+
+
+def look(home: Home, job_id: str, held: str | None = None) -> tuple[JobSpec, Status]:
+    """The job's spec, and its status as `derive` has it."""
+    try:
+        spec = read_spec(home, job_id)
+        return spec, _derive(home, job_id, spec, held)
+    except OSError as error:
+        if durable.is_storage(error) or error.errno in durable.NO_RESOURCES:
             raise
         hint = "it is left alone; remove it with `datadream job rm`"
         raise UserError(f"the job {job_id} can't be read: {error.strerror}", at=error.filename, hint=hint) from error
+    except RecursionError as error:  # an input of its own, by a forged spec
+        raise _no_spec(job_id, home.job(job_id) / "spec.json") from error
 
 
-def _derive(home: Home, job_id: str) -> Status:
-    spec = read_spec(home, job_id)
+def _derive(home: Home, job_id: str, spec: JobSpec, held: str | None) -> Status:
     folder = home.job(job_id)
     request, control = read_request(home, job_id), read_control(home, job_id)
     count = attempts(folder)
@@ -242,28 +312,33 @@ def _derive(home: Home, job_id: str) -> Status:
         started=str(read_attempt(folder, 1).get("at", "")) if count else "",
         ended=str(lines[-1].get("at", "")) if lines and lines[-1].get("state") in FINAL else "",
         seconds=_seconds(events),
+        asked=variables.of_request(request.environment),
     )
     state, reason = _state(home, spec, folder, request, control, count, attempt, lines)
     if state in ("queued", "cancelled") and attempt.get("launcher", "local") != "local":
         settled = any(line.get("attempt") == count and line.get("state") == "lost" for line in lines)
         base = replace(base, native="" if settled else read_native(folder, count))
     if state == "queued" and not reason:
-        reason = f"waits in {request.launcher} as {base.native}" if base.native else _held_up(home)
+        if base.native:
+            reason = _native_reason(home, request.launcher, base.native)
+        elif held is None:
+            reason = outlook.held_up(home, request.launcher) or outlook.no_room(home, spec.kind, spec.model)
+        else:
+            reason = held
     return replace(base, state=state, reason=reason)
 
 
 def read_native(folder: Path, count: int) -> str:
-    """The cluster's id of attempt `count`; "" when there is none."""
-    found = read_dict(folder / "native.json") or {}
-    return str(found.get("native", "")) if found.get("attempt") == count else ""
+    """The cluster's id of attempt `count`; "" when there is none, or it is the job of a home that this is a copy of."""
+    found = _small(folder / "native.json")
+    ours = found.get("attempt") == count and identity.is_of_here_or_elsewhere(found, folder.parent.parent)
+    return str(found.get("native", "")) if ours else ""
 
 
-def _held_up(home: Home) -> str:
-    """Why nothing starts at all, or ""."""
-    if (read_dict(home.queue_settings) or {}).get("paused"):
-        return QUEUE_PAUSED
-    free = shutil.disk_usage(home.path).free
-    return f"{NO_ROOM}: {free >> 20} MiB are free" if free < ROOM_BYTES else ""
+def _native_reason(home: Home, launcher: str, native: str) -> str:
+    """Where a submitted job waits, and that its cluster doesn't answer, when it doesn't."""
+    said = trouble.read(home).launchers.get(launcher, "")
+    return f"waits in {launcher} as {native}{f'; {said}' if said else ''}"
 
 
 def find_job(home: Home, prefix: str) -> str:
@@ -290,7 +365,7 @@ def is_id(name: str) -> bool:
 
 def failed_by_storage(home: Home, job_id: str) -> bool:
     """Whether the disk ended the job's last attempt."""
-    return (read_dict(home.job(job_id) / "error.json") or {}).get("kind") == "storage"
+    return _small(home.job(job_id) / "error.json").get("kind") == "storage"
 
 
 def _state(
@@ -306,26 +381,27 @@ def _state(
     waits = (home.queue / spec.id).exists()
     result, there = read_dict(folder / "result.json") is not None, home.has(spec.kind, spec.id)
     if result and (there or not waits):
-        return "done", "" if there else f"its {spec.kind} was removed since"
+        return "done", "" if there else _what_became(home, spec)
     last = lines[-1] if lines else {}
     settled = any(line.get("attempt") == count and line.get("state") not in ("running", "cancelling") for line in lines)
-    worker = identity.parse(attempt.get("worker") or {})
-    if is_held(folder / "lease") or (count and not settled and worker and identity.is_alive(worker)):
+    given = count and not settled and may_start(folder / "attempts" / f"{count}.json", attempt)
+    if is_held(folder / "lease") or given:
+        said = {str(last.get("state")): str(last.get("reason", ""))} if last.get("attempt") == count else {}
         if control.cancel:
-            return "cancelling", "asked to stop"
+            return "cancelling", said.get("cancelling", STOP_REQUESTED)
+        running = said.get("running", "")
         if control.paused:
-            return "running", "stops at its next checkpoint, to pause"
-        told = last.get("state") == "running" and last.get("attempt") == count
-        return "running", str(last.get("reason", "")) if told else ""
+            return "running", running if running.startswith(PAUSE_REQUESTED) else PAUSE_REQUESTED
+        return "running", running
     if there and not waits:
         return "done", "its result.json is missing; the artifact is there"
     if control.cancel:
         return "cancelled", control.reason or "asked to stop"
-    error = read_dict(folder / "error.json") or {}
-    current = int(error.get("attempt", count) or 0) >= count
+    error = _small(folder / "error.json")
+    current = _whole(error.get("attempt", count)) >= count
     if error.get("kind") in ("user", "unexpected") and current:
         return "failed", str(error.get("message", "it left no message"))
-    if last.get("state") == "failed" and int(last.get("retries", 0)) >= control.retries:
+    if last.get("state") == "failed" and _whole(last.get("retries")) >= control.retries:
         return "failed", str(last.get("reason", ""))
     if control.paused:
         return "queued", f"{PAUSED}{': ' + control.reason if control.reason else ''}"
@@ -337,11 +413,17 @@ def _state(
     if waiting:
         return "blocked", waiting
     told = str(last.get("reason", "")) if last.get("state") == "queued" else ""
-    return "queued", "" if told.startswith((PAUSED, QUEUE_PAUSED, NO_ROOM)) else told  # these pass without a line
+    return "queued", "" if told.startswith((PAUSED, *outlook.PASSING)) else told  # these pass without a line
+
+
+def _what_became(home: Home, spec: JobSpec) -> str:
+    """Why the artifact of a job that made one isn't there."""
+    ruin = home.artifact(spec.kind, spec.id).exists()
+    return f"its {spec.kind} is no longer whole" if ruin else f"its {spec.kind} was removed since"
 
 
 def _first(error: dict[str, Any]) -> str:
-    return str(error.get("message", "it left no message")).splitlines()[0]
+    return (str(error.get("message", "")).splitlines() or ["it left no message"])[0]
 
 
 def _inputs(home: Home, spec: JobSpec, request: Request) -> str:
@@ -349,11 +431,12 @@ def _inputs(home: Home, spec: JobSpec, request: Request) -> str:
     for role, parent in sorted([*spec.inputs.items(), *(("shard", shard) for shard in request.shards)]):
         if home.has(ROLES[role], parent):
             continue
-        gone = f"its {role} {parent[:8]} is gone: ask for the same run again"
+        what = "make that set again" if role == "set" else "ask for the same run again"
+        gone = f"its {role} {parent[:8]} is gone: {what}"
         if not (home.job(parent) / "spec.json").exists():
             return gone
         try:
-            status = derive(home, parent)
+            status = derive(home, parent, held="")
         except UserError:
             return f"its {role} {parent[:8]} has no readable job"
         if status.state == "done":

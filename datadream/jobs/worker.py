@@ -8,28 +8,36 @@ events and result, and no state of one reaches the next.
 from __future__ import annotations
 
 import errno
+import importlib
+import math
 import os
-import shutil
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import identity, state
-from datadream.jobs.artifacts import open_artifact, publish
+from datadream.jobs import identity, room, state, variables
+from datadream.jobs.artifacts import open_artifact, publish, read_manifest
+from datadream.jobs.checkpoints import claim_checkpoint
 from datadream.jobs.events import Journal
 from datadream.jobs.home import Home
-from datadream.jobs.lease import lease
-from datadream.jobs.provenance import Masked, describe_environment, masked
+from datadream.jobs.lease import Held, Lost, lease
+from datadream.jobs.losses import differences
+from datadream.jobs.pool import READY
+from datadream.jobs.provenance import Code, Masked, describe_code, describe_environment, masked, name_of
 from datadream.jobs.sets import load_set
 from datadream.jobs.spec import JobSpec
+from datadream.jobs.state import Request
+from datadream.jobs.wishes import loading, watched
 from datadream.models.environment import prepare_environment
+from datadream.models.verify import check_unchanged
 from datadream.stages.emit import Emit, Event, Stopped, stopping
 from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings, RehearseSettings
 
@@ -40,8 +48,11 @@ EXIT_STOPPED = 4
 ROOM_SECONDS = 2.0  # between two looks at the free space
 ROOM_BYTES = 16 << 20
 RESERVE = ".reserve"
+CODE_CHANGED = "the code changed on the disk since this worker started, so a new one takes the job"
 # torch's CPU allocator, cuBLAS, cuDNN and safetensors say it in plain errors
 NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+# of a hub that does not know who asks, or of a proxy
+REFUSED = (401, 403, 404, 407)
 # by name: which of urllib, requests, httpx and its successors a library loads by is its own affair
 UNREACHABLE = {"ConnectionError", "TimeoutError", "Timeout", "TimeoutException", "NetworkError", "RemoteProtocolError",
     "gaierror"}  # fmt: skip
@@ -59,26 +70,31 @@ class Worker:
     """Runs jobs in this process until one fails or a signal asks to stop."""
 
     def __init__(self, home: Home, told: int | None = None) -> None:
-        """`told` is a descriptor that hears `JOB STATUS` when a job is over; after any STATUS but 0 it leaves."""
+        """`told` is a descriptor that hears `ready 0` when it takes jobs, and `JOB STATUS` when one is over.
+
+        After any STATUS but 0 it leaves.
+        """
         self._home, self._told = home, told
         self._busy = False
+        self._code = Code()
         prepare_environment()
         sys.stdout, sys.stderr = Masked(sys.stdout), Masked(sys.stderr)  # type: ignore[assignment]
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal stops nothing
+        os.register_at_fork(after_in_child=_end_when_asked)
 
     def work(self, turns: Iterable[Turn]) -> int:
         """Run the jobs in order; 0 when all succeeded.
 
         2 on something the user can mend, 3 when the disk failed, 4 when asked to stop, 1 on anything else.
         """
+        self._tell(READY, 0)
         try:
             for turn in turns:
                 self._busy = True
                 status = self._run_safely(turn) or (EXIT_STOPPED if stopping.is_set() else 0)
-                if self._told is not None:
-                    os.write(self._told, f"{turn.job} {status}\n".encode())
+                self._tell(turn.job, status)
                 if status:
                     return status
                 self._busy = False
@@ -86,9 +102,15 @@ class Worker:
             return EXIT_STOPPED
         return 0
 
+    def _tell(self, what: str, status: int) -> None:
+        if self._told is not None:
+            with suppress(BrokenPipeError):  # the runner is gone: no more jobs will come, and that is all
+                os.write(self._told, f"{what} {status}\n".encode())
+
     def _stop(self, *_: object) -> None:
         stopping.set()
-        if not self._busy:
+        if not self._busy or loading.is_set():
+            loading.clear()  # once: what it then writes down isn't interrupted
             raise Stopped
 
     def _run_safely(self, turn: Turn) -> int:
@@ -96,22 +118,48 @@ class Worker:
         attempt = turn.attempt
         try:
             _redirect(folder / "log.txt")
-            with lease(folder / "lease", lambda holder: print_line(f"waits for {holder}")):
+            loading.set()
+            _settle(folder, attempt)
+            with watched(self._home, turn.job), lease(folder / "lease", print_line, seconds=math.inf) as held:
                 if attempt is None:
                     attempt = _claim(self._home, turn.job)
                 durable.remove_file(folder / "error.json")
                 durable.reserve(folder / RESERVE)
-                _run(self._home, turn.job, attempt)
+                _run(self._home, turn.job, attempt, held, self._code)
                 durable.remove_file(folder / RESERVE)
             return 0
-        except Stopped:
-            print_line("stopped; the checkpoint is kept")
+        except Stopped as stopped:
+            print_line(f"stopped{f': {stopped}' if str(stopped) else ''}; the checkpoint is kept")
+            return EXIT_STOPPED
+        except Lost:
+            print_line("another worker has the job now, as this one gave no sign of life for too long; it leaves")
             return EXIT_STOPPED
         except UserError as error:
             failure: Exception = error
         except Exception as error:  # noqa: BLE001 - the edge of the process: everything is written down, then it leaves
             failure = error
+        finally:
+            loading.clear()
         return _write_failure(folder, failure, state.attempts(folder) if attempt is None else attempt)
+
+
+def _end_when_asked() -> None:
+    """In a child: a signal ends it. With our handlers it would live on, and keep the slot for ever."""
+    with suppress(ValueError):  # not in the main thread
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _settle(folder: Path, attempt: int | None) -> None:
+    """Take on the settings a cluster's job was asked for with; of one that is started by hand say which are others."""
+    request = state.read_model(folder / "request.json", state.Request)
+    if attempt is not None and state.read_attempt(folder, attempt).get("launcher", "local") != "local":
+        variables.adopt(request.environment, request.noted)
+        prepare_environment()
+    elif attempt is None and request.environment is not None:
+        told = differences(request.environment, variables.kept())
+        if told:
+            print_line(f"runs with the settings of this shell, not all as it was asked for: {told}")
 
 
 def print_line(text: str) -> None:
@@ -131,6 +179,7 @@ def _claim(home: Home, job_id: str) -> int:
 def _write_failure(folder: Path, failure: Exception, attempt: int) -> int:
     """Leave error.json: what happened, of which kind, and so whether trying again may help."""
     kind, text, status = _judge(failure, folder)
+    text += _for_want(folder, failure)
     try:
         durable.remove_file(folder / RESERVE)
         durable.write_json(folder / "error.json", {"kind": kind, "message": masked(text), "attempt": attempt})
@@ -143,16 +192,40 @@ def _write_failure(folder: Path, failure: Exception, attempt: int) -> int:
 
 def _judge(failure: Exception, folder: Path) -> tuple[str, str, int]:
     if durable.is_storage(failure):
-        if isinstance(failure, OSError):
+        if durable.is_full(failure):
+            failure = durable.no_space(_full_disk(failure, folder))
+        elif isinstance(failure, OSError):
             failure = durable.user_error(failure, folder)
         return "storage", str(failure), EXIT_STORAGE
     if _is_memory(failure):
-        return "infrastructure", "out of memory: lower that stage's batch_size with -o", EXIT_FAILED
+        known = isinstance(failure, UserError)  # it names the image that there was no memory for
+        text = f"out of memory: {failure}" if known else "out of memory: lower that stage's batch_size with -o"
+        return "infrastructure", text, EXIT_FAILED
     if _is_network(failure):
         return "infrastructure", str(failure), EXIT_FAILED
     if isinstance(failure, UserError):
         return "user", str(failure), EXIT_USER
     return "unexpected", f"{type(failure).__name__}: {failure}", EXIT_FAILED
+
+
+def _full_disk(failure: BaseException, folder: Path) -> Path | str:
+    """What had no room: the file that an error names, deepest first, else the place that one of ours does."""
+    links = list(durable.causes(failure))
+    named = [link.filename for link in reversed(links) if isinstance(link, OSError) and isinstance(link.filename, str)]
+    said = [link.at for link in links if isinstance(link, UserError) and link.at is not None]
+    return next(iter([*said, *named]), folder)
+
+
+def _for_want(folder: Path, failure: Exception) -> str:
+    """What was set where the job was asked for and not here, when that may be why the hub or the network refused."""
+    refused = any(_http_status(error) in REFUSED for error in durable.causes(failure)) or _is_network(failure)
+    request = state.read_model(folder / "request.json", state.Request)
+    missing = [name for name in request.noted if not os.environ.get(name)] if refused else []
+    if not missing:
+        return ""
+    names, be = ", ".join(missing), "was" if len(missing) == 1 else "were"
+    advice = f"run `datadream queue restart` where it is set, then `datadream job retry {folder.name[:8]}`"
+    return f"; {names} {be} set when this job was asked for, but the runner was started without: {advice}"
 
 
 def _is_memory(failure: BaseException) -> bool:
@@ -194,47 +267,91 @@ def _redirect(log: Path) -> None:
     os.close(fd)
 
 
-def _run(home: Home, job_id: str, attempt: int) -> None:
+def _run(home: Home, job_id: str, attempt: int, held: Held, code: Code) -> None:
     """One job, under its lease, to its result. A finished artifact is not made twice."""
     folder = home.job(job_id)
-    spec = state.read_spec(home, job_id)
+    spec, request = state.read_spec(home, job_id), state.read_request(home, job_id)
+    if spec.model is not None and request.place:
+        spec = spec.model_copy(update={"model": spec.model.model_copy(update={"location": request.place})})
     journal = Journal(folder / "events.jsonl", attempt)
     try:
         if not home.has(spec.kind, spec.id):
+            importlib.import_module(f"datadream.stages.{spec.stage}")  # now: later it may be another version's
+            if code.changed():
+                raise Stopped(CODE_CHANGED)
             journal.emit({"kind": "started", "stage": spec.stage})
             _write_environment(folder)
+            origin = _origin(home, spec, request)
+            checkpoint = claim_checkpoint(home, spec, origin)
             staged = durable.make_dir(home.staging(spec.kind, spec.id))
-            result = _stage(home, spec, staged, durable.make_dir(folder / "checkpoint"), _with_room(home, journal.emit))
-            origin = {"job": job_id, "seconds": round(journal.seconds, 2), **_device(), **result}
+            emit = _with_room(home, spec, held, journal.emit)
+            result = _stage(home, spec, request, staged, checkpoint, emit)
+            loading.clear()
+            _check_after(home, spec)
+            held.check()
+            origin |= {"job": job_id, "seconds": round(journal.seconds, 2), **_device(), **result}
             publish(home, spec.kind, spec.id, spec.model_dump(mode="json"), origin)
         if not journal.done:
             journal.emit({"kind": "done"})
         durable.write_json(folder / "result.json", {"artifact": spec.id, "kind": spec.kind, "attempt": attempt})
         durable.remove_dir(folder / "checkpoint")
-    except Stopped:
-        journal.emit({"kind": "stopped"})
+    except Stopped as stopped:
+        journal.emit({"kind": "stopped", **({"reason": str(stopped)} if str(stopped) else {})})
         raise
     finally:
         journal.close()
 
 
-def _with_room(home: Home, emit: Emit) -> Emit:
-    """`emit`, and now and then a look at the free space: better to stop early than to fill the disk."""
+def _origin(home: Home, spec: JobSpec, request: Request) -> dict[str, Any]:
+    """What the job is made from, read and compared with its hashes: the contents of its inputs, and the code."""
+
+    def between() -> None:
+        if stopping.is_set():
+            raise Stopped
+
+    shards = {f"shard {number}": shard for number, shard in enumerate(request.shards)}
+    contents = {}
+    for role, parent in {**spec.inputs, **shards}.items():
+        kind = state.ROLES[role.split()[0]]
+        open_artifact(home, kind, parent, between)
+        contents[role] = str(read_manifest(home, kind, parent)["content"])
+    mine = describe_code()
+    if request.code and request.code.get("source") != mine["source"]:
+        print_line(f"asked for with {name_of(request.code)}, made with {name_of(mine)}")
+    return {"code": mine, "inputs": contents}
+
+
+def _check_after(home: Home, spec: JobSpec) -> None:
+    """Raise UserError when something the job read was written to while it ran; only what changed is read again."""
+    if spec.model is not None:
+        check_unchanged(spec.model)
+    for role, parent in spec.inputs.items():
+        if home.has(state.ROLES[role], parent):
+            open_artifact(home, state.ROLES[role], parent)
+
+
+def _with_room(home: Home, spec: JobSpec, held: Held, emit: Emit) -> Emit:
+    """`emit`, as long as the lease is ours, and now and then a look at the free space: better to stop early than to
+    fill a disk.
+    """
     looked = time.monotonic()
 
     def checked(event: Event) -> None:
         nonlocal looked
+        loading.clear()
+        held.check()
         emit(event)
         if time.monotonic() - looked > ROOM_SECONDS:
             looked = time.monotonic()
-            if shutil.disk_usage(home.path).free < ROOM_BYTES:
-                raise durable.no_space(home.path) from OSError(errno.ENOSPC, "nearly full")
+            free = room.least(home, spec.kind)
+            if free.size < ROOM_BYTES:
+                raise durable.no_space(free.at) from OSError(errno.ENOSPC, "nearly full")
 
     return checked
 
 
 def _write_environment(folder: Path) -> None:
-    durable.write_json(folder / "environment.json", describe_environment())
+    durable.write_json(folder / "environment.json", {**describe_environment(), **variables.recorded()})
 
 
 def _device() -> dict[str, str | int]:
@@ -246,11 +363,11 @@ def _device() -> dict[str, str | int]:
     return runtime.describe()
 
 
-def _stage(home: Home, spec: JobSpec, staged: Path, checkpoint: Path, emit: Emit) -> dict[str, float | int]:
-    """Dispatch; every input is a finished artifact, whole."""
+def _stage(
+    home: Home, spec: JobSpec, request: Request, staged: Path, checkpoint: Path, emit: Emit
+) -> dict[str, float | int]:
+    """Dispatch; every input is a finished artifact, and has been looked at."""
     settings = spec.parsed()
-    if "set" in spec.inputs:
-        open_artifact(home, "set", spec.inputs["set"])
     if isinstance(settings, RehearseSettings):
         from datadream.stages.rehearse import rehearse
 
@@ -265,23 +382,34 @@ def _stage(home: Home, spec: JobSpec, staged: Path, checkpoint: Path, emit: Emit
         from datadream.stages.generate import generate
 
         adapter_id = spec.inputs.get("adapter")
-        adapter = open_artifact(home, "adapter", adapter_id) if adapter_id else None
-        for shard in state.read_request(home, spec.id).shards:
-            durable.link_tree(open_artifact(home, "shard", shard) / "data", staged / "data")
+        adapter = home.artifact("adapter", adapter_id) if adapter_id else None
+        known: dict[str, str] = {}
+        for shard in request.shards:
+            durable.link_tree(home.artifact("shard", shard) / "data", staged / "data")
+            files = read_manifest(home, "shard", shard)["files"]
+            known |= {name: str(entry["sha256"]) for name, entry in files.items()}
         generate(
-            settings, spec.model, spec.classes, spec.prompts, adapter, adapter_id, spec.seed, staged, emit, spec.shard
+            *(settings, spec.model, spec.classes, spec.prompts, adapter, adapter_id, spec.seed, staged, emit),
+            shard=spec.shard,
+            folders=spec.folders,
+            checkpoint=checkpoint,
+            known=known,
         )
     elif isinstance(settings, ClassifySettings):
         from datadream.stages.classify import classify
 
         shots = load_set(home, spec.inputs["set"])
         synthetic_id = spec.inputs.get("synthetic")
-        synthetic = open_artifact(home, "synthetic", synthetic_id) if synthetic_id else None
+        synthetic = home.artifact("synthetic", synthetic_id) if synthetic_id else None
+        folders: tuple[str, ...] = ()
+        if synthetic_id:
+            folders = JobSpec.model_validate(read_manifest(home, "synthetic", synthetic_id)["spec"]).image_folders
         images = spec.images_per_class or 0
         assert spec.data is not None
         return classify(
             *(settings, spec.model, shots, spec.data, synthetic, images, spec.seed, staged, checkpoint, emit),
             excluded=spec.excluded,
+            folders=folders,
         )
     return {}
 

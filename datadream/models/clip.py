@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +15,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datadream.errors import UserError
-from datadream.models import runtime
+from datadream.models import headers, runtime
 from datadream.models.attention import reach, split_attention
-from datadream.models.clip_folder import CONFIG, describe_clip
+from datadream.models.clip_folder import CONFIG, ClipFolder, describe_clip, describe_weights
 from datadream.models.configs import AGAIN
+from datadream.models.digests import FOLDER, weights_file
+from datadream.models.fetch import clip_folder, clip_pair
 from datadream.models.loading import check_finite, check_loaded, check_shapes, hub_refusal, refusal, shapes_of
-from datadream.models.presets import ModelRef
+from datadream.models.presets import HINTS, ModelRef, check_pair
+from datadream.models.verify import LoadedOnce
 from datadream.models.weights import Shape
 
 PROJECTIONS = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "out_proj"}
 SHORTAGE = (MemoryError, torch.OutOfMemoryError)
-GIVE = "give an open_clip folder, hf-hub:ORG/NAME, or NAME:WEIGHTS such as ViT-B-16-quickgelu:openai"
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Clip:
         return (images - mean) / std
 
 
-@lru_cache(maxsize=1)
+@LoadedOnce
 def load_clip(ref: ModelRef) -> Clip:
     """The model `ref` names: a folder, `hf-hub:ORG/NAME`, or an open_clip `NAME:WEIGHTS` pair.
 
@@ -104,7 +104,7 @@ def load_clip(ref: ModelRef) -> Clip:
     """
     runtime.quiet_libraries()
     with runtime.only_data():
-        model, tokenizer = _from_folder(Path(ref.location)) if ref.digest else _from_zoo(ref.location)
+        model, tokenizer = _read(ref)
     check_finite("the CLIP", ref.location, model)
     split_attention(model)
     model.requires_grad_(False)
@@ -113,23 +113,39 @@ def load_clip(ref: ModelRef) -> Clip:
     size = model.visual.image_size
     sides = {int(side) for side in (size if isinstance(size, tuple | list) else (size,))}
     if len(sides) != 1:
-        raise UserError(f"the CLIP reads images of {size}, and only square ones are made", at=ref.location, hint=GIVE)
+        raise UserError(
+            f"the CLIP reads images of {size}, and only square ones are made", at=ref.location, hint=HINTS["clip"]
+        )
     means, stds = _colours(model.visual.preprocess_cfg, ref.location)
     return Clip(model, tokenizer, sides.pop(), means, stds)
 
 
-def _from_folder(folder: Path) -> tuple[Any, Any]:
-    """Model and tokenizer. open_clip itself resizes positions that don't fit and fills in what is missing; here both
-    are refused.
+def _read(ref: ModelRef) -> tuple[Any, Any]:
+    """Model and tokenizer."""
+    if (given := weights_file(ref.location)) is not None:
+        return _whole(given[0], describe_weights(*given), f"open_clip's {given[0]}", given[1])
+    try:
+        folder = clip_folder(ref)
+    except SHORTAGE:
+        raise
+    except Exception as error:  # whatever the hub's client raises
+        raise hub_refusal("the CLIP model", ref.location, error) from error
+    if folder is None:
+        return _from_zoo(ref)
+    return _whole(f"{FOLDER}{folder}", describe_clip(folder), f"the model that {CONFIG} describes", folder / CONFIG)
+
+
+def _whole(name: str, found: ClipFolder, what: str, at: Path) -> tuple[Any, Any]:
+    """What open_clip calls `name`, with the weights that were found; `what` and `at` say that to a user.
+
+    open_clip itself resizes positions that don't fit and fills in what is missing; here both are refused.
     """
-    found = describe_clip(folder)
-    name = f"local-dir:{folder}"
     try:
         model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
     except SHORTAGE:
         raise
     except Exception as error:
-        raise refusal("the model that open_clip_config.json describes", folder / CONFIG, error, AGAIN) from error
+        raise refusal(what, at, error, AGAIN) from error
     wanted = shapes_of(model)
     check_shapes("the CLIP", found.weights, wanted, _as_in(wanted, found.shapes))
     try:
@@ -142,7 +158,7 @@ def _from_folder(folder: Path) -> tuple[Any, Any]:
     try:
         return model, open_clip.get_tokenizer(name)
     except Exception as error:
-        raise refusal("the CLIP's tokenizer", folder, error, AGAIN) from error
+        raise refusal("the CLIP's tokenizer", at.parent, error, AGAIN) from error
 
 
 def _as_in(wanted: dict[str, Shape], given: dict[str, Shape]) -> dict[str, Shape]:
@@ -156,30 +172,22 @@ def _as_in(wanted: dict[str, Shape], given: dict[str, Shape]) -> dict[str, Shape
     return found
 
 
-def _from_zoo(location: str) -> tuple[Any, Any]:
-    """Model and tokenizer from the hub or open_clip's list of weights; open_clip refuses weights that don't fit."""
-    name, weights = location, ""
-    if not location.startswith("hf-hub:"):
-        name, _, weights = location.partition(":")
-        known = open_clip.list_models()
-        if name.replace("/", "-") not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else GIVE
-            raise UserError(f"can't load the CLIP model: open_clip knows none called {name!r}", at=location, hint=hint)
-        tags = open_clip.list_pretrained_tags_by_model(name)
-        if weights not in tags and not Path(weights).is_file():
-            hint = f"{name} has {', '.join(tags)}" if tags else "choose another architecture"
-            raise UserError(f"can't load the CLIP model: {name} has no weights {weights!r}", at=location, hint=hint)
+def _from_zoo(ref: ModelRef) -> tuple[Any, Any]:
+    """Model and tokenizer of open_clip's list of weights; open_clip refuses weights that don't fit."""
+    check_pair(ref.location)
     try:
-        model = open_clip.create_model(name, pretrained=weights or None, require_pretrained=True)
-        return model, open_clip.get_tokenizer(name)
-    except SHORTAGE:
+        with clip_pair(ref) as (name, tag, file, told):
+            if file is not None:
+                headers.check_file(file)
+            model = open_clip.create_model(name, pretrained=tag, require_pretrained=True)
+            return model, open_clip.get_tokenizer(name, **told)
+    except (*SHORTAGE, UserError):
         raise
     except Exception as error:
         if "loading state_dict" in str(error):
             what = "the CLIP's weights are not those of the architecture its configuration describes"
-            raise UserError(what, at=location, hint=GIVE) from error
-        raise hub_refusal("the CLIP model", location, error) from error
+            raise UserError(what, at=ref.location, hint=HINTS["clip"]) from error
+        raise hub_refusal("the CLIP model", ref.location, error) from error
 
 
 def _is_number(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What a CLIP's folder is, read from its JSON and the header of its weights. No torch here."""
+"""What a CLIP's folder or weights file is, read from its JSON and the header of its weights. No torch here."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from datadream.errors import UserError
-from datadream.models import headers
-from datadream.models.configs import AGAIN, as_count, as_words, read_config, readable
+from datadream.models import headers, zoo
+from datadream.models.configs import AGAIN, as_count, as_words, read_config, readable, side_of
 from datadream.models.weights import PICKLES, Shape, lacking, strip_prefix
 
 WANTED = "an open_clip folder is needed: open_clip_config.json and open_clip_model.safetensors"
@@ -18,11 +18,20 @@ PREFERRED = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors
 
 @dataclass(frozen=True)
 class ClipFolder:
-    """What an open_clip folder says of itself."""
+    """What an open_clip folder says of itself, or a weights file and the architecture it is given for."""
 
     config: dict[str, Any]
     weights: Path
     shapes: dict[str, Shape]
+
+
+def refuse_file(path: Path) -> UserError:
+    """Why a single file, without an architecture or of another format, can't be a CLIP."""
+    if path.suffix != ".safetensors":
+        hint = "save the weights as safetensors where you trust them"
+        return UserError("only safetensors are read, as a pickle can run any code", at=path, hint=hint)
+    hint = f"write NAME:FILE with open_clip's name of its architecture, as ViT-B-16:{path}"
+    return UserError("a single file doesn't say what model it is", at=path, hint=hint)
 
 
 def describe_clip(folder: Path, *, trained: bool = False) -> ClipFolder:
@@ -34,13 +43,27 @@ def describe_clip(folder: Path, *, trained: bool = False) -> ClipFolder:
         return _describe(folder, trained)
 
 
+def describe_weights(name: str, path: Path, *, trained: bool = False) -> ClipFolder:
+    """What the weights in `path` are for open_clip's architecture `name`. Raises UserError as `describe_clip` does."""
+    config = zoo.known_config(name)
+    _check_config(config, path, trained)
+    return ClipFolder(config, path, _shapes(path))
+
+
 def _describe(folder: Path, trained: bool) -> ClipFolder:
-    if not (folder / CONFIG).is_file():
-        raise _without_config(folder)
-    config = read_config(folder / CONFIG).get("model_cfg")
     at = folder / CONFIG
+    if not at.is_file():
+        raise _without_config(folder)
+    config = read_config(at).get("model_cfg")
     if not isinstance(config, dict):
         raise UserError("the configuration has no model_cfg", at=at, hint=AGAIN)
+    _check_config(config, at, trained)
+    weights = _weights(folder)
+    return ClipFolder(config, weights, _shapes(weights))
+
+
+def _check_config(config: dict[str, Any], at: Path, trained: bool) -> None:
+    """Refuse a `model_cfg` of what can't serve here."""
     for key in ("vision_cfg", "text_cfg"):
         if not isinstance(config.get(key), dict):
             raise UserError(f"the model_cfg has no {key}", at=at, hint=AGAIN)
@@ -48,9 +71,7 @@ def _describe(folder: Path, trained: bool) -> ClipFolder:
         raise UserError(f"embed_dim is {as_words(config.get('embed_dim'))}, no width", at=at, hint=AGAIN)
     vision = config["vision_cfg"]
     size = vision.get("image_size", 224)
-    if isinstance(size, list) and len(size) == 2 and size[0] == size[1]:
-        size = size[0]
-    if as_count(size) is None:
+    if side_of(size) is None:
         raise UserError(f"image_size is {as_words(size)}: only square images are read", at=at, hint=AGAIN)
     if vision.get("output_tokens") and not config.get("multimodal_cfg"):
         raise UserError(
@@ -62,13 +83,16 @@ def _describe(folder: Path, trained: bool) -> ClipFolder:
             at=at,
             hint="use a CLIP with a vision transformer; zero-shot runs with this one",
         )
-    weights = _weights(folder)
+
+
+def _shapes(weights: Path) -> dict[str, Shape]:
+    """The shape of every tensor in a CLIP's weights; refused when they are of something else."""
     shapes = headers.read(weights)
     if "logit_scale" not in shapes:
         prefix = strip_prefix(shapes, "logit_scale")
         if prefix != "module.":  # open_clip takes that one off itself
             raise lacking("the CLIP", "logit_scale", prefix, weights)
-    return ClipFolder(config, weights, shapes)
+    return shapes
 
 
 def is_resnet(config: dict[str, Any]) -> bool:

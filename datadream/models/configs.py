@@ -58,6 +58,14 @@ def as_count(value: Any) -> int | None:
     return value if type(value) is int and 0 < value < 2**31 else None
 
 
+def side_of(size: Any) -> int | None:
+    """The side of square images or latents, from a number or a pair of equal ones."""
+    if isinstance(size, list) and len(size) == 2 and size[0] == size[1]:
+        size = size[0]
+    side = as_count(size)
+    return side if side is not None and side <= 4096 else None
+
+
 def as_words(value: Any) -> str:
     """A value from a configuration for a message: short, and on one line."""
     text = json.dumps(value, default=str)

@@ -2,19 +2,17 @@
 
 An older version of this program gave something else for the same spec: that result keeps its id, and the right one
 has the correction's name in its spec. Models that no correction touches keep their ids. Read from the model's folder,
-or from open_clip's own list of architectures; of a hub id nothing is known before it is downloaded.
+or from open_clip's own list of architectures. A model of the hub needs none: its commit is in the id, and wasn't then.
 """
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from datadream.errors import UserError
-from datadream.models.clip_folder import CONFIG
-from datadream.models.configs import as_count, read_config
-from datadream.models.presets import ModelRef
+from datadream.models import kinds
+from datadream.models.configs import as_count
+from datadream.models.presets import HUB, ModelRef
 from datadream.models.schedulers import BETA_KEYS, OWN_BETAS, is_stochastic
 
 DDPM_NOISE = "ddpm-noise"
@@ -53,7 +51,7 @@ def of_generating(model: ModelRef, solver: str) -> tuple[str, ...]:
 
 def of_classifying(model: ModelRef, data: str) -> tuple[str, ...]:
     """Of a classifier made of this CLIP with that mix of data; nothing is trained with `none`."""
-    config = _clip(model)
+    config = {} if model.location.startswith(HUB) else kinds.clip_config(model.location, None)
     vision, text = config.get("vision_cfg"), config.get("text_cfg")
     if not isinstance(vision, dict) or not isinstance(text, dict):
         return ()
@@ -68,35 +66,22 @@ def of_classifying(model: ModelRef, data: str) -> tuple[str, ...]:
     return (*((EVERY_ATTENTION,) if partial else ()), *padding)
 
 
-def _scheduler(model: ModelRef) -> tuple[str, dict[str, Any]]:
+def _scheduler(model: ModelRef) -> tuple[str, Mapping[str, Any]]:
     """Class and configuration of a local model's scheduler; ("", {}) when they can't be read."""
-    try:
-        entry = read_config(Path(model.location) / "model_index.json").get("scheduler")
-        config = read_config(Path(model.location) / "scheduler" / "scheduler_config.json")
-    except UserError:
-        return "", {}
-    return (entry[1], config) if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str) else ("", {})
+    read = _read(model)
+    entry, config = read("model_index.json").get("scheduler"), read("scheduler/scheduler_config.json")
+    if config and isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str):
+        return entry[1], config
+    return "", {}
 
 
 def _prompt_length(model: ModelRef) -> tuple[str, ...]:
-    folder = Path(model.location)
-    try:
-        stated = as_count(read_config(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length"))
-        positions = as_count(read_config(folder / "text_encoder" / "config.json").get("max_position_embeddings", 77))
-    except UserError:
-        return ()
-    return (PROMPT_LENGTH,) if stated and positions and stated < positions else ()
+    read = _read(model)
+    tokenizer, text = read("tokenizer/tokenizer_config.json"), read("text_encoder/config.json")
+    stated, positions = as_count(tokenizer.get("model_max_length")), as_count(text.get("max_position_embeddings", 77))
+    return (PROMPT_LENGTH,) if text and stated and positions and stated < positions else ()
 
 
-def _clip(model: ModelRef) -> dict[str, Any]:
-    """A CLIP's model configuration; empty when it can't be read."""
-    try:
-        if model.digest:
-            found = read_config(Path(model.location) / CONFIG).get("model_cfg")
-            return found if isinstance(found, dict) else {}
-        spec = importlib.util.find_spec("open_clip")  # its place, without importing it
-        name = model.location.partition(":")[0].replace("/", "-")
-        folder = Path(spec.origin).parent if spec and spec.origin else Path()
-        return read_config(folder / "model_configs" / f"{name}.json")
-    except UserError:
-        return {}
+def _read(model: ModelRef) -> kinds.Read:
+    """Reads a local model's JSON."""
+    return kinds.reader(model.location, None) if model.digest else lambda _: {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,12 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from datadream.errors import UserError
 from datadream.models import runtime
-from datadream.models.configs import AGAIN, read_config
-from datadream.models.diffusion_folder import NAMES, WANTED, DiffusionFolder, describe_diffusion, side_of
+from datadream.models.configs import AGAIN, read_config, side_of
+from datadream.models.diffusion_folder import NAMES, WANTED, DiffusionFolder, describe_diffusion
 from datadream.models.loading import check_finite, check_loaded, check_shapes, hub_refusal, meta_shapes, refusal
 from datadream.models.presets import ModelRef
 from datadream.models.schedulers import CLASSES
+from datadream.models.verify import LoadedOnce
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "pndm": {"skip_prk_steps": True},
@@ -110,7 +110,7 @@ def takes_generator(solver: Any) -> bool:
     return "generator" in inspect.signature(solver.step).parameters
 
 
-@lru_cache(maxsize=1)
+@LoadedOnce
 def load_diffusion(ref: ModelRef) -> Diffusion:
     """The parts `ref` names; kept for the next caller in this process.
 

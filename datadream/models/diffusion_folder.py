@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from datadream.errors import UserError
-from datadream.models.configs import AGAIN, as_count, as_words, read_config, readable, refuse_pointer
+from datadream.models.configs import AGAIN, as_count, as_words, read_config, readable, refuse_pointer, side_of
 from datadream.models.schedulers import check_scheduler
 from datadream.models.weights import DIFFUSERS, PICKLES, TRANSFORMERS, Weights, find_weights, lacking, strip_prefix
 
@@ -58,11 +58,10 @@ class DiffusionFolder:
     weights: dict[str, Weights]
 
 
-def refuse_file(path: Path, part: str = "diffusion") -> UserError:
-    """Why a single file can't be a model here; `part` is diffusion or clip."""
+def refuse_file(path: Path) -> UserError:
+    """Why a single file can't be a diffusion model."""
     kind = "pickled " if path.suffix.lower() in PICKLES else ""
-    hint = CONVERT if part == "diffusion" else "give an open_clip folder, hf-hub:ORG/NAME, or NAME:WEIGHTS"
-    return UserError(f"this is a {kind}single-file checkpoint, and a folder is needed", at=path, hint=hint)
+    return UserError(f"this is a {kind}single-file checkpoint, and a folder is needed", at=path, hint=CONVERT)
 
 
 def describe_diffusion(folder: Path, solvers: Iterable[str] = ()) -> DiffusionFolder:
@@ -218,14 +217,6 @@ def _check_latents(unet: dict[str, Any], vae: dict[str, Any], folder: Path) -> i
     _check_side(unet.get("sample_size"), at)
     assert isinstance(channels, int)
     return channels
-
-
-def side_of(size: Any) -> int | None:
-    """The side of square latents, from a number or a pair of equal ones."""
-    if isinstance(size, list) and len(size) == 2 and size[0] == size[1]:
-        size = size[0]
-    side = as_count(size)
-    return side if side is not None and side <= 4096 else None
 
 
 def _check_side(size: Any, at: Path) -> None:

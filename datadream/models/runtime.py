@@ -15,19 +15,39 @@ from typing import Any, NoReturn
 import torch
 
 from datadream.canonical import digest
+from datadream.errors import UserError
+from datadream.models.environment import DEVICE, device_asked, threads_asked
+from datadream.models.gpus import VISIBLE
 
 CPU_THREADS_MAX = 8
 
 
 @cache
 def device() -> torch.device:
-    """CUDA when there is a GPU, else the CPU; `DATADREAM_DEVICE` (cpu, cuda, cuda:1) overrides."""
-    asked = os.environ.get("DATADREAM_DEVICE")
-    found = torch.device(asked) if asked else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """CUDA when there is a GPU, else the CPU; `DATADREAM_DEVICE` (cpu, cuda, cuda:1) overrides.
+
+    On the CPU torch gets as many threads as are asked for (`threads_asked`), else one for each core this process may
+    run on, up to CPU_THREADS_MAX. Raises UserError for a device that isn't there.
+    """
+    asked = device_asked()
+    if asked.startswith("cuda"):
+        _check_cuda(asked)
+    found = torch.device(asked or ("cuda" if torch.cuda.is_available() else "cpu"))
     if found.type == "cpu":
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or min(os.cpu_count() or 1, CPU_THREADS_MAX))
+        torch.set_num_threads(threads_asked() or min(len(os.sched_getaffinity(0)), CPU_THREADS_MAX))
     torch.use_deterministic_algorithms(True, warn_only=True)
     return found
+
+
+def _check_cuda(asked: str) -> None:
+    """Raise UserError unless CUDA has the device."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(asked.partition(":")[2] or 0) < count:
+        return
+    seen = os.environ.get(VISIBLE)
+    where = "" if seen is None else f" with {VISIBLE}={seen or repr('')}"
+    devices = f"only {count} device{'' if count == 1 else 's'}" if count else "no device"
+    raise UserError(f"{DEVICE}={asked}, but CUDA has {devices} here{where}", hint=f"change or unset {DEVICE}")
 
 
 def base_dtype() -> torch.dtype:

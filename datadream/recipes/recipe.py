@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from datadream.errors import UserError
 from datadream.models.presets import Backbone
+from datadream.paths import expand
 from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings, Settings
 
 BUILT_IN = Path(__file__).parent
@@ -30,7 +31,11 @@ Layer = dict[str, Any]
 
 
 class Recipe(BaseModel):
-    """A method, ready to run. A missing section means that stage does not run."""
+    """A method, ready to run. A missing section means that stage does not run.
+
+    `overrides` holds the values that `-o` changed (not those it only repeated), as the stages use them; `file` is the
+    TOML file of a recipe that isn't built in.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field(min_length=1, pattern=r"^[^\x00-\x1f/]+$")
@@ -40,6 +45,7 @@ class Recipe(BaseModel):
     generate: GenerateSettings | None = None
     classify: ClassifySettings
     overrides: dict[str, Any] = {}
+    file: str = ""
 
     @model_validator(mode="after")
     def _stages_fit(self) -> Recipe:
@@ -52,8 +58,18 @@ class Recipe(BaseModel):
 
     @property
     def label(self) -> str:
-        """The overrides as text, '' for the recipe as shipped: `generate.guidance_scale=3`."""
-        return " ".join(f"{key}={value}" for key, value in sorted(self.overrides.items()))
+        """The overrides as text, '' for the recipe as shipped: `generate.guidance_scale=3.0`, however it was typed."""
+        return label(self.overrides)
+
+
+def label(values: Mapping[str, Any]) -> str:
+    """`section.key=value` for each, sorted."""
+    return " ".join(f"{key}={value_text(value)}" for key, value in sorted(values.items()))
+
+
+def value_text(value: Any) -> str:
+    """A setting's value as a reader sees it: `16`, `2.0`, `q,v`."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def built_in_names() -> list[str]:
@@ -78,17 +94,36 @@ def load_recipe(name: str, backbone: Backbone, overrides: Iterable[str] = ()) ->
             merged[section] = {**merged[section], **values}
     for _, layer in (entry for entry in chain if entry[0].parent != BUILT_IN):
         _lay(merged, layer)
-    used: dict[str, Any] = {}
+    as_shipped = dict(merged)
+    used: list[str] = []
     for text in overrides:
         section, key, value = parse_override(text)
         if section in merged:
             merged[section] = {**merged[section], key: value}
-            used[f"{section}.{key}"] = value
+            used.append(f"{section}.{key}")
     path = chain[-1][0]
+    own = {"overrides": {}, "file": "" if path.parent == BUILT_IN else str(path)}
     try:
-        return Recipe.model_validate({**merged, "overrides": used})
+        recipe = Recipe.model_validate({**merged, **own})
     except ValidationError as error:
         raise _explain(error, path) from error
+    return recipe.model_copy(update={"overrides": _changed(recipe, as_shipped, used)})
+
+
+def values_of(recipe: Recipe) -> dict[str, Any]:
+    """Every `section.key` and its value, as JSON holds it."""
+    content = recipe.model_dump(mode="json", include=set(SECTIONS))
+    return {f"{section}.{key}": value for section, part in content.items() for key, value in (part or {}).items()}
+
+
+def _changed(recipe: Recipe, as_shipped: Layer, keys: Iterable[str]) -> dict[str, Any]:
+    """Those of `keys` that have another value than `as_shipped`, a recipe's layers before any override."""
+    values = values_of(recipe)
+    try:
+        before = values_of(Recipe.model_validate({**as_shipped, "overrides": {}, "file": ""}))
+    except ValidationError:  # a recipe that can't run without its overrides
+        before = {}
+    return {key: values[key] for key in keys if key not in before or before[key] != values[key]}
 
 
 def check_overrides(overrides: Iterable[str], recipes: Iterable[Recipe]) -> None:
@@ -142,8 +177,8 @@ def _find(name: str) -> Path:
     path = BUILT_IN / f"{name}.toml"
     if name in built_in_names():
         return path
-    given = Path(name)
     if name.endswith(".toml"):
+        given = expand(name)
         if given.is_file():
             return given.resolve()
         raise UserError("no such recipe file", at=given, hint="check the path")
@@ -163,7 +198,7 @@ def _explain(error: ValidationError, path: Path) -> UserError:
     if first["type"] == "extra_forbidden":
         *section, key = [str(part) for part in first["loc"]]
         fields: Mapping[str, Any] = SECTIONS[section[0]].model_fields if section else Recipe.model_fields
-        known = [field for field in fields if field != "overrides"] + ([] if section else ["extends"])
+        known = [field for field in fields if field not in ("overrides", "file")] + ([] if section else ["extends"])
         return UserError(f"unknown key {where!r}", at=path, hint=_nearest(key, known))
     message = str(first["msg"]).removeprefix("Value error, ")
     given = f", not {first['input']!r}" if where and not isinstance(first["input"], dict) else ""

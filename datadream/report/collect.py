@@ -1,90 +1,146 @@
-"""From a home's records to what a table is made of: which images each run got right, and what it cost."""
+"""From a home's records, or from the registry's rows, to the runs that a table is made of, and to their answers."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datadream import durable
-from datadream.canonical import digest
+import numpy as np
+import numpy.typing as npt
+
 from datadream.errors import UserError
-from datadream.jobs.artifacts import read_manifest
+from datadream.jobs.evidence import check_run
+from datadream.jobs.facts import UNTOLD, RunFacts, Traits, facts
+from datadream.jobs.frames import places
 from datadream.jobs.home import Home
-from datadream.jobs.plan import read_records, stage_origin
-from datadream.report.rows import Run
+from datadream.jobs.plan import read_record, read_records, stage_origin
+from datadream.records import Unreadable, read
+from datadream.report.rows import STAGES, Run
+
+NAMED = 5  # runs left out that are named, each with its reason
 
 
-def collect(home: Home, only: Collection[str] | None = None) -> list[Run]:
-    """Every recorded run (or those with ids in `only`), oldest first.
+@dataclass(frozen=True)
+class Answered:
+    """Whether each image was right, in an order that is the same for all parts of equal `images`."""
 
-    Runs of one method whose resolved settings differ (another version of a recipe) get different `settings_id`s.
+    images: str
+    correct: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Runs with a number, oldest first, and in words those that had to be left out."""
+
+    runs: list[Run]
+    notes: list[str]
+
+
+def collect(home: Home, only: Collection[str] | None = None, split: str | None = None) -> Collected:
+    """Every recorded run of a home (or those with ids in `only`, of that split), from its folders.
+
+    One whose number its evidence doesn't bear out is left out, and named in the notes.
     """
-    records = [record for record in read_records(home) if only is None or record["id"] in only]
-    variants: dict[tuple[str, str, str], list[str]] = {}
-    for record in records:
-        known = variants.setdefault(_method(record), [])
-        content = _content(record)
-        if content not in known:
-            known.append(content)
-    return [_run(home, record, variants[_method(record)]) for record in records]
+    runs: list[Run] = []
+    bad: list[Unreadable] = []
+    damaged = []
+    for record in read_records(home, bad):
+        if only is not None and record["id"] not in only:
+            continue
+        try:
+            run = _run(home, record)
+        except Unreadable as error:
+            bad.append(error)
+            continue
+        except UserError as error:
+            damaged.append(f"Left out: the run {record['id'][:8]} ({record['method']} {record['data']}): {error}")
+            continue
+        except UNTOLD as error:
+            bad.append(Unreadable(home.run(record["id"]), f"leads to what can't be read: {error}"))
+            continue
+        if split is None or run.what.split == split:
+            runs.append(run)
+    return Collected(runs, [*damaged[:NAMED], *untold(len({error.path for error in bad}) + len(damaged[NAMED:]))])
 
 
-def _method(record: dict[str, Any]) -> tuple[str, str, str]:
-    return record["method"], record["settings"], record["backbone"]
+def collected(found: Iterable[Mapping[str, Any]], lacking: int = 0) -> Collected:
+    """The same of what the registry's `comparison` found, and `untold` counted."""
+    return Collected([_indexed(row) for row in found], untold(lacking))
 
 
-def _content(record: dict[str, Any]) -> str:
-    return digest({key: record["recipe"][key] for key in ("adapt", "generate", "classify")})[:8]
+def untold(count: int) -> list[str]:
+    """What is to be said of runs that have a number and can't be read."""
+    if not count:
+        return []
+    what = "1 run whose record, set or results" if count == 1 else f"{count:,} runs whose records, sets or results"
+    return [f"Left out: {what} can't be read; see `datadream registry check`."]
 
 
-def _run(home: Home, record: dict[str, Any], variants: list[str]) -> Run:
+def _run(home: Home, record: dict[str, Any]) -> Run:
     jobs: dict[str, str] = record["jobs"]
-    folder = home.artifact("classifier", jobs["classify"])
-    keys, correct = read_predictions(folder / "predictions.csv")
-    scores = json.loads(durable.read_bytes(folder / "scores.json"))
+    checked = check_run(home, record)
     origins = {stage: stage_origin(home, stage, artifact_id) for stage, artifact_id in jobs.items()}
-    seconds = {stage: float(origin["seconds"]) for stage, origin in origins.items()}
-    generate = record["recipe"]["generate"] if "generate" in jobs else None
-    settings = record["settings"]
-    if len(variants) > 1:
-        settings = f"{settings} @{_content(record)}".strip()
     return Run(
-        method=record["method"],
-        data=record["data"],
-        shots=record["shots"],
-        seed=record["seed"],
-        source=record["source"],
-        backbone=record["backbone"],
-        split=scores["split"],
-        keys=keys,
-        correct=correct,
-        seconds=round(sum(seconds.values()), 2),
-        images=generate["images_per_class"] * len(scores["per_class"]) - _left_out(home, record) if generate else 0,
-        stage_seconds=seconds,
+        what=facts(home, record),
+        correct=sum(checked.correct),
+        total=len(checked.correct),
+        stage_seconds={stage: float(origin["seconds"]) for stage, origin in origins.items()},
         steps=origins["classify"].get("steps", 0),
         image_passes=origins["classify"].get("image_passes", 0),
-        run_id=record["id"],
-        settings_id=settings,
     )
 
 
-def _left_out(home: Home, record: dict[str, Any]) -> int:
-    """How many synthetic images the classifier didn't see because they were marked as bad."""
-    if " marked" not in record["settings"]:
-        return 0
-    return len(read_manifest(home, "classifier", record["jobs"]["classify"])["spec"].get("excluded", ()))
+def _indexed(row: Mapping[str, Any]) -> Run:
+    same = ("id", "created", "method", "data", "shots", "seed", "source", "backbone", "split", "set_id")
+    more = ("classifier_id", "place", "draw", "settings", "images", "left_out")
+    seconds = {stage: row[f"{stage}_seconds"] for stage in STAGES}
+    return Run(
+        what=RunFacts(
+            **{name: row[name] for name in (*same, *more)}, key=row["row_key"], traits=Traits(**row["traits"])
+        ),
+        correct=row["correct"],
+        total=row["total"],
+        stage_seconds={stage: float(found) for stage, found in seconds.items() if found is not None},
+        steps=row["steps"],
+        image_passes=row["image_passes"],
+        replaced=row["replaced"],
+    )
 
 
-def read_predictions(path: Path) -> tuple[tuple[str, ...], tuple[bool, ...]]:
-    """Image keys of a `predictions.csv`, and whether each was right."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise UserError(
-            "a classifier's predictions are gone", at=path, hint="remove its folder and run again"
-        ) from error
-    return tuple(row["key"] for row in rows), tuple(row["label"] == row["prediction"] for row in rows)
+def answers(home: Home, run_ids: Iterable[str]) -> dict[str, Answered]:
+    """The answers of runs by id; runs that are gone or can't be read are left out."""
+    found = {}
+    for run_id in run_ids:
+        try:
+            found[run_id] = answers_of(home, read_record(home.run(run_id)))
+        except UNTOLD:
+            continue
+    return found
+
+
+def answers_of(home: Home, record: Mapping[str, Any], by: str = "class") -> Answered:
+    """Of one record, its images told apart as `places` says. Raises one of UNTOLD when they can't be read or don't
+    verify.
+    """
+    checked = check_run(home, dict(record))
+    place = places(home, str(record["set"]), str(record["recipe"]["classify"]["evaluate"]), by)
+    order = [place.of[key] for key in checked.keys]
+    if len(set(order)) != len(place.of):
+        raise UserError("a classifier's predictions aren't of all images of its set", hint="run it again")
+    right = np.zeros(len(order), dtype=np.bool_)
+    right[order] = checked.correct
+    return Answered(place.images, right)
+
+
+def read_scores(folder: Path) -> dict[str, Any]:
+    """A classifier's `scores.json`: the split, and correct and total of each class. Raises Unreadable."""
+    path = folder / "scores.json"
+    scores = read(path, {"split": str, "n": int, "correct": int, "per_class": list})
+    if scores is None:
+        raise Unreadable(path, "is gone", hint="remove its folder and run again")
+    for entry in scores["per_class"]:
+        if not (isinstance(entry, list) and len(entry) == 2 and all(type(count) is int for count in entry)):
+            raise Unreadable(path, "has a class without its two counts", hint="remove its folder and run again")
+    return scores

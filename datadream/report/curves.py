@@ -8,7 +8,7 @@ from typing import Any
 
 from datadream.report.rows import Row
 
-IMAGES = "generate.images_per_class="
+IMAGES = "generate.images_per_class"
 
 
 @dataclass(frozen=True)
@@ -35,26 +35,25 @@ def over_shots(table: Sequence[Row]) -> list[Curve]:
 
 
 def over_images(table: Sequence[Row]) -> list[Curve]:
-    """A curve for each method, mix, shots and other settings, over the `images_per_class` that were asked for.
-
-    Rows that keep their recipe's own number aren't drawn: it isn't recorded beside their number.
-    """
-    known = [row for row in table if images_per_class(row.settings) is not None]
-    return _curves(
-        known, lambda row: images_per_class(row.settings) or 0, lambda row: _without(row.settings), shots=True
-    )
+    """A curve for each method, mix, shots and other settings, over the images a class that were drawn."""
+    known = [row for row in table if images_per_class(row) is not None]
+    return _curves(known, lambda row: images_per_class(row) or 0, _other_values, shots=True)
 
 
-def images_per_class(settings: str) -> int | None:
-    """The override of that name, None without one."""
-    for part in settings.split():
-        if part.startswith(IMAGES) and part.removeprefix(IMAGES).isdigit():
-            return int(part.removeprefix(IMAGES))
-    return None
+def images_per_class(row: Row) -> int | None:
+    """What its recipe resolved to; None for a row without synthetic images."""
+    found = row.traits.recipe.get(IMAGES, "")
+    return int(found) if found.isdigit() else None
 
 
-def _without(settings: str) -> str:
-    return " ".join(part for part in settings.split() if not part.startswith(IMAGES))
+def _other_values(row: Row) -> str:
+    values = [f"{name}={value}" for name, value in sorted(row.traits.recipe.items()) if name != IMAGES]
+    return " ".join([*values, f"version {row.version}", "without marked" if any(row.left_out) else ""])
+
+
+def _place(row: Row) -> str:
+    notes = f"({row.differs})" if row.differs else ""
+    return " ".join(filter(None, [row.source, row.backbone, row.split, notes]))
 
 
 def _curves(
@@ -62,21 +61,21 @@ def _curves(
 ) -> list[Curve]:
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in table:
-        key = (row.method, row.data, settings(row), *row.place, *((row.shots,) if shots else ()))
+        key = (row.method, row.data, settings(row), row.place, _place(row), *((row.shots,) if shots else ()))
         groups.setdefault(key, []).append(row)
-    places = {row.place for row in table}
+    places = {_place(row) for row in table}
     letters: dict[str, str] = {}
     for row in table:
         letters.setdefault(settings(row), f"({len(letters) + 1})")
     found = []
-    for (method, data, own, *rest), rows in groups.items():
+    for (method, data, own, _, place, *rest), rows in groups.items():
         name = [method, data]
         if len({key[2] for key in groups if key[:2] == (method, data)}) > 1:
             name.append(letters[own])
         if len(places) > 1:
-            name.append(" ".join(map(str, rest[:3])))
+            name.append(place)
         if shots and len({row.shots for row in table}) > 1:
-            name.append(f"{rest[3]} shots")
+            name.append(f"{rest[0]} shots")
         points = [Point(x(row), 100 * row.mean, 100 * row.std, len(row.seeds)) for row in sorted(rows, key=x)]
         found.append(Curve(" ".join(name), tuple(points)))
     return found

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from datadream.report.curves import over_images, over_shots
-from datadream.report.pivot import ALIKE, BEST, Cell, Pivot
-from datadream.report.tables import LATEX
+from datadream.report.judge import ALIKE, BEST
+from datadream.report.pivot import Cell, Pivot
+from datadream.report.rows import unequal_passes
+from datadream.report.tables import flat, paired
+from datadream.text import csv_cell, html, json_text, latex, markdown, shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from datadream.report.curves import Curve
 
 FORMATS = {"csv": "CSV", "tex": "LaTeX (booktabs)", "md": "Markdown", "png": "Picture", "html": "HTML report"}
-TEX = LATEX | {"≈": r"$\approx$", "–": "--", "·": r"$\cdot$"}
-PLAIN = str.maketrans({"≈": "~", "–": "-", "·": "|"})  # signs that Pillow's own font lacks
+PLAIN = str.maketrans({"≈": "~", "–": "-", "·": "|", "−": "-"})  # signs that Pillow's own font lacks
 INKS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # told apart by the colour-blind too
 STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;color:#1f2430;background:#fff;margin:2rem auto;max-width:75rem;padding:0 1rem}
@@ -54,12 +54,9 @@ def rich_pivot(pivot: Pivot) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from datadream.text import shown
-
     head, *body = grid(pivot)
-    table = Table(
-        box=SIMPLE_HEAD, caption=Text(shown_lines(pivot.notes())), caption_justify="left", padding=(0, 1, 0, 0)
-    )
+    caption = Text("\n".join(map(shown, [*pivot.notes(), *pivot.compared.against])))
+    table = Table(box=SIMPLE_HEAD, caption=caption, caption_justify="left", padding=(0, 1, 0, 0))
     for number, name in enumerate(head):
         table.add_column(
             Text(shown(name)), justify="right" if number else "left", overflow="fold", no_wrap=bool(number)
@@ -70,13 +67,6 @@ def rich_pivot(pivot: Pivot) -> Table:
     return table
 
 
-def shown_lines(lines: Sequence[str]) -> str:
-    """A line each, with nothing in it that steers a terminal."""
-    from datadream.text import shown
-
-    return "\n".join(shown(line) for line in lines)
-
-
 def picture(pivot: Pivot, title: str) -> bytes:
     """A PNG of the table with its notes."""
     from PIL import Image, ImageDraw, ImageFont
@@ -84,15 +74,16 @@ def picture(pivot: Pivot, title: str) -> bytes:
     from datadream.report.figures import EDGE, INK, PALE, PAPER
 
     font, bold, small = (ImageFont.load_default(size=size) for size in (15, 18, 13))
-    lines = [[" ".join(text.translate(PLAIN).split()) for text in line] for line in grid(pivot)]
-    notes = [" ".join(note.translate(PLAIN).split()) for note in pivot.notes()]
+    lines = [[shown(" ".join(text.translate(PLAIN).split())) for text in line] for line in grid(pivot)]
+    notes = [shown(" ".join(note.translate(PLAIN).split())) for note in [*pivot.notes(), *pivot.compared.against]]
+    title = shown(" ".join(title.translate(PLAIN).split()))
     widths = [max(int(font.getlength(line[j])) for line in lines) + 24 for j in range(len(lines[0]))]
     width = max(sum(widths), int(bold.getlength(title))) + 2 * EDGE
     folded = [part for note in notes for part in _folded(note, lambda text: small.getlength(text) <= width - 2 * EDGE)]
     height = 2 * EDGE + 34 + 26 * len(lines) + 10 + 18 * len(folded)
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((EDGE, EDGE), title.translate(PLAIN), fill=INK, font=bold)
+    draw.text((EDGE, EDGE), title, fill=INK, font=bold)
     y = EDGE + 34
     for number, line in enumerate(lines):
         x = EDGE
@@ -118,16 +109,19 @@ def report(pivot: Pivot, title: str) -> str:
     head, *body = grid(pivot)
     parts = [
         "<!doctype html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
+        f'<html lang="en"><head><meta charset="utf-8"><title>{html(title)}</title>',
         f"<style>{STYLE}</style></head><body>",
-        f"<h1>{escape(title)}</h1>",
-        "<table><thead><tr>" + "".join(f"<th>{escape(name)}</th>" for name in head) + "</tr></thead><tbody>",
+        f"<h1>{html(title)}</h1>",
+        "<table><thead><tr>" + "".join(f"<th>{html(name)}</th>" for name in head) + "</tr></thead><tbody>",
     ]
     for line, cells in zip(body, pivot.cells, strict=True):
-        row = "".join(f"<td{_kind(cell)}>{escape(cell.text)}</td>" for cell in cells)
-        parts.append(f"<tr><td>{escape(line[0])}</td>{row}</tr>")
+        row = "".join(f"<td{_kind(cell)}>{html(cell.text)}</td>" for cell in cells)
+        parts.append(f"<tr><td>{html(line[0])}</td>{row}</tr>")
     parts.append("</tbody></table>")
-    parts += [f"<p><small>{escape(note)}</small></p>" for note in pivot.notes()]
+    parts += [f"<p><small>{html(note)}</small></p>" for note in pivot.notes()]
+    if pairs := pivot.compared.against:
+        parts += [f"<h2>{html(pairs[0].rstrip(':'))}</h2>", "<ul>"]
+        parts += [*(f"<li>{html(pair)}</li>" for pair in pairs[1:]), "</ul>"]
     for name, axis, curves in (
         ("Accuracy over shots", "shots", over_shots(pivot.table)),
         ("Accuracy over images a class", "images a class", over_images(pivot.table)),
@@ -140,12 +134,12 @@ def report(pivot: Pivot, title: str) -> str:
     ]
     for entry in pivot.table:
         name = f"{entry.method} {entry.data}, {entry.shots} shots, {entry.source}, {entry.backbone}, {entry.split}"
-        name += f", {entry.settings}" if entry.settings else ""
+        name += "".join(f", {text}" for text in (entry.settings, entry.differs) if text)
         numbers = ", ".join(
             f"{seed}: {100 * value:.2f}" for seed, value in zip(entry.seeds, entry.accuracy, strict=True)
         )
-        ids = escape(", ".join(run_id[:8] for run_id in entry.run_ids))
-        parts.append(f"<tr><td>{escape(name)}</td><td>{numbers}</td><td>{ids}</td></tr>")
+        ids = html(", ".join(run_id[:8] for run_id in entry.run_ids))
+        parts.append(f"<tr><td>{html(name)}</td><td>{numbers}</td><td>{ids}</td></tr>")
     return "\n".join([*parts, "</tbody></table>", "</body></html>"])
 
 
@@ -175,7 +169,7 @@ def _svg(curves: Sequence[Curve], axis: str) -> str:
         parts.append(f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.1f}</text>')
     for at in sorted({point.x for point in points}):
         parts.append(f'<text x="{x(at):.1f}" y="{height - foot + 16}" text-anchor="middle">{at:g}</text>')
-    parts.append(f'<text x="{width - 8}" y="{height - 4}" text-anchor="end">{escape(axis)}</text>')
+    parts.append(f'<text x="{width - 8}" y="{height - 4}" text-anchor="end">{html(axis)}</text>')
     for number, curve in enumerate(curves):
         ink, dash = INKS[number % len(INKS)], ("", ' stroke-dasharray="5 3"')[number // len(INKS) % 2]
         line = " ".join(f"{x(point.x):.1f},{y(point.mean):.1f}" for point in curve.points)
@@ -184,86 +178,85 @@ def _svg(curves: Sequence[Curve], axis: str) -> str:
             at, top, bottom = x(point.x), y(point.mean + point.std), y(point.mean - point.std)
             parts.append(f'<path d="M{at:.1f} {top:.1f}V{bottom:.1f}" stroke="{ink}"/>')
             parts.append(f'<circle cx="{at:.1f}" cy="{y(point.mean):.1f}" r="3" fill="{ink}"/>')
-        parts.append(f'<text x="{left}" y="{height + 12 + 18 * number}" fill="{ink}">— {escape(curve.name)}</text>')
+        parts.append(f'<text x="{left}" y="{height + 12 + 18 * number}" fill="{ink}">— {html(curve.name)}</text>')
     return "".join([*parts, "</svg>"])
 
 
 def _csv(pivot: Pivot) -> str:
-    """A line a cell, so that nothing needs taking apart: its dimensions, numbers, mark and what it lacks."""
+    """A line a cell, so that nothing needs taking apart: dimensions, numbers, mark, what it lacks, comparison."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    names = ("method", "settings", "data", "shots", "source", "backbone", "split")
-    writer.writerow((*names, "mean", "std", "n", "n_test", "seeds", "lacks", "mark", "runs"))
-    for entry in _entries(pivot):
-        values = [entry[name] for name in (*names, "mean", "std", "n", "n_test", "seeds", "lacks", "mark", "runs")]
-        writer.writerow(" ".join(map(str, value)) if isinstance(value, list) else value for value in values)
+    lines = flat(_entries(pivot))
+    if lines:
+        writer.writerow(lines[0])
+    writer.writerows(map(csv_cell, line.values()) for line in lines)
     return out.getvalue()
 
 
 def _json(pivot: Pivot) -> str:
-    return json.dumps(_entries(pivot), ensure_ascii=False, allow_nan=False, indent=2)
+    return json_text(_entries(pivot), indent=2)
 
 
 def _entries(pivot: Pivot) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
+    odd = {row.id for row in unequal_passes(pivot.table)}
+    seeds = {row.id: ground.seeds for ground in pivot.judged.grounds for row in ground.rows}
+    pairs = {pair.row.id: pair for pair in pivot.judged.comparisons}
     for i, line in enumerate(pivot.cells):
         for j, cell in enumerate(line):
             of = pivot.values(i, j)
-            method, settings = of["method"]
+            (method, settings), (source, source_note), (backbone, backbone_note) = (
+                of[name] for name in ("method", "source", "backbone")
+            )
             row = cell.row
             found.append(
                 {
-                    **{"method": method, "settings": settings},
-                    **{name: of[name] for name in ("data", "shots", "source", "backbone", "split")},
-                    **{
-                        "mean": row.mean if row else "",
-                        "std": row.std if row else "",
-                        "n": len(row.seeds) if row else 0,
-                    },
-                    **{"n_test": row.n_test if row else "", "seeds": list(row.seeds) if row else []},
-                    **{"lacks": list(cell.lacks), "mark": cell.mark, "runs": list(row.run_ids) if row else []},
+                    **{"method": method, "settings": settings, "data": of["data"], "shots": of["shots"]},
+                    **{"source": source, "backbone": backbone, "split": of["split"]},
+                    **{"mean": row.mean if row else "", "std": row.std if row else ""},
+                    **{"n": len(row.seeds) if row else 0, "n_test": row.n_test if row else ""},
+                    **{"seeds": list(row.seeds) if row else [], "lacks": list(cell.lacks), "mark": cell.mark},
+                    **{"runs": list(row.run_ids) if row else [], "row": row.id if row else ""},
+                    "differs": "; ".join(filter(None, [source_note, backbone_note])),
+                    "judged_seeds": list(seeds.get(row.id, ())) if row else [],
+                    "image_passes": row.image_passes if row else "",
+                    "unequal_compute": row.id in odd if row else "",
+                    "vs_real_only": paired(pairs.get(row.id)) if row else None,
                 }
             )
     return found
 
 
 def _markdown(pivot: Pivot) -> str:
-    def safe(text: str) -> str:
-        # The signs of marks are text here, and must not become emphasis.
-        kept = " ".join(text.split()).replace("\\", r"\\").replace("|", r"\|").replace("*", r"\*")
-        return kept.replace("<", "&lt;")
-
     head, *body = grid(pivot)
-    lines = ["| " + " | ".join(map(safe, head)) + " |", "|---|" + "--:|" * (len(head) - 1)]
+    lines = ["| " + " | ".join(map(markdown, head)) + " |", "|---|" + "--:|" * (len(head) - 1)]
     for line, cells in zip(body, pivot.cells, strict=True):
         texts = [
-            f"**{safe(text)}**" if cell.mark == BEST else safe(text) for text, cell in zip(line[1:], cells, strict=True)
+            f"**{markdown(text)}**" if cell.mark == BEST else markdown(text)
+            for text, cell in zip(line[1:], cells, strict=True)
         ]
-        lines.append("| " + " | ".join([safe(line[0]), *texts]) + " |")
-    return "\n".join([*lines, "", *(f"- {safe(note)}" for note in pivot.notes())])
+        lines.append("| " + " | ".join([markdown(line[0]), *texts]) + " |")
+    notes = [*pivot.notes(), *pivot.compared.against]
+    return "\n".join([*lines, "", *(f"- {markdown(note)}" for note in notes)])
 
 
 def _latex(pivot: Pivot) -> str:
     """A `table` that needs the package booktabs; the notes are its caption."""
-
-    def safe(text: str) -> str:
-        found = "".join(TEX.get(character, character) for character in text)
-        return f"{{}}{found}" if found[:1] in ("[", "*") else found  # either would be an argument of the line break
-
     head, *body = grid(pivot)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{safe(' '.join(pivot.notes()))}}}"]
+    caption = latex(" ".join([*pivot.notes(), *pivot.compared.against]))
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}"]
     lines += [
         rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
         r"\toprule",
-        " & ".join(map(safe, head)) + r" \\",
+        " & ".join(map(latex, head)) + r" \\",
         r"\midrule",
     ]
     for line, cells in zip(body, pivot.cells, strict=True):
         texts = [
-            rf"\textbf{{{safe(text)}}}" if cell.mark == BEST else safe(text)
+            rf"\textbf{{{latex(text)}}}" if cell.mark == BEST else latex(text)
             for text, cell in zip(line[1:], cells, strict=True)
         ]
-        lines.append(" & ".join([safe(line[0]), *texts]) + r" \\")
+        lines.append(" & ".join([latex(line[0]), *texts]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
 
 

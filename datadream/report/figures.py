@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from datadream.text import shown
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -167,7 +169,7 @@ def shorten(text: str, width: float, font: Font) -> str:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    return shown(" ".join(text.split()))
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -1,35 +1,32 @@
-"""The accuracy table turned as one likes: what is a row, what is a column; what a cell lacks; which are the best."""
+"""The accuracy table turned as one likes: what is a row, what is a column; what a cell lacks; its mark."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from datadream.errors import UserError
-from datadream.jobs.home import Home
-from datadream.jobs.state import read_dict
-from datadream.report.collect import read_predictions
-from datadream.report.rows import DATA, METHODS, Row
-from datadream.report.stats import mean_std, paired_difference, wilson
-from datadream.report.tables import setting_marks, top1
+from datadream.report import notes as said
+from datadream.report.judge import Judged
+from datadream.report.rows import DATA, Row, method_order
+from datadream.report.tables import Compared, top1
 
 DIMENSIONS = ("method", "data", "shots", "source", "backbone", "split")
 ROWS, COLUMNS = ("method", "data"), ("shots",)
-BEST, ALIKE = "*", "≈"
-RUNS_MAX = 200  # whose predictions are read for the marks
 NEVER = "– never run"
 NAMED_SEEDS = 3
 
+NAMED = ("method", "source", "backbone")  # dimensions whose values are pairs: a name, and what tells it apart
+
 Key = tuple[Any, ...]
-Answered = tuple[tuple[str, ...], tuple[bool, ...]]  # image keys, and whether each was right
 
 
 @dataclass(frozen=True)
 class Cell:
     """What stands where a row meets a column. `row` is None where nothing was run; `lacks` are seeds others have.
 
-    `mark` is BEST, ALIKE (no difference from the best shown) or "".
+    `mark` is BEST, ALIKE (not significantly different from the best) or "".
     """
 
     row: Row | None
@@ -69,7 +66,8 @@ class Cell:
 class Pivot:
     """`cells[i][j]` is of `row_keys[i]` and `column_keys[j]`, whose values are of the dimensions in `rows`, `columns`.
 
-    A method's value is the pair of its name and settings. `shared` holds the dimensions that have one value only.
+    A method's value is the pair of its name and settings; a source's and a backbone's, of its name and what tells it
+    apart. `shared` holds the dimensions that have one value only, `letters` what stands for such texts.
     """
 
     rows: tuple[str, ...]
@@ -78,9 +76,19 @@ class Pivot:
     column_keys: tuple[Key, ...]
     cells: tuple[tuple[Cell, ...], ...]
     shared: Mapping[str, Any]
-    settings: Mapping[str, str]
-    table: tuple[Row, ...]
+    letters: Mapping[str, str]
+    compared: Compared
     note: str = ""
+
+    @property
+    def table(self) -> Sequence[Row]:
+        """The rows that were turned."""
+        return self.compared.rows
+
+    @property
+    def judged(self) -> Judged:
+        """Their marks and comparisons."""
+        return self.compared.judged
 
     def row_label(self, at: int) -> str:
         """`datadream-cls (a) real+synth`."""
@@ -103,31 +111,24 @@ class Pivot:
         shared = ", ".join(self._named(name, value) for name, value in self.shared.items())
         images = sorted({row.n_test for row in self.table})
         of = f"top-1 % over {' or '.join(f'{n:,}' for n in images)} images" if images else "top-1 %"
-        found = [f"{of}: {shared}." if shared else f"{of}."]
-        if any(len(row.seeds) > 1 for row in self.table):
-            found.append("± is the standard deviation over n seeds.")
-        if any(len(row.seeds) == 1 for row in self.table):
-            found.append("In [ ] stands the 95 % Wilson interval of one seed.")
-        marks = {cell.mark for line in self.cells for cell in line}
-        if BEST in marks:
-            found.append(f"{BEST} is the best of the same source, backbone, split and shots.")
-        if ALIKE in marks:
-            found.append(
-                f"{ALIKE}: no difference from the best shown (95 % paired bootstrap over the same images and seeds)."
-            )
-        if self.note:
-            found.append(self.note)
-        return found + [f"{mark} {settings}." for settings, mark in self.settings.items()]
+        return [
+            f"{of}: {shared}." if shared else f"{of}.",
+            *said.meaning(self.table),
+            *said.marks(self.judged),
+            *([self.note] if self.note else []),
+            *self.compared.cautions,
+        ]
 
     def _label(self, names: Sequence[str], key: Key) -> str:
         return " ".join(self._named(name, value) for name, value in zip(names, key, strict=True))
 
     def _named(self, name: str, value: Any) -> str:
-        if name == "method":
-            return " ".join(filter(None, [value[0], self.settings.get(value[1], "")]))
         if name == "shots":
             return f"{value} shot{'s' * (value != 1)}"
-        return f"backbone {value}" if name == "backbone" else str(value)
+        if name not in NAMED:
+            return str(value)
+        text = " ".join(filter(None, [value[0], self.letters.get(value[1], "")]))
+        return f"backbone {text}" if name == "backbone" else text
 
 
 def parse_pivot(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -146,182 +147,76 @@ def parse_pivot(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return rows, columns
 
 
-def rows_of(found: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """The groups of the registry's `comparison` as rows, without what only folders know (cost).
+def pivot(compared: Compared, rows: Sequence[str] = ROWS, columns: Sequence[str] = COLUMNS, note: str = "") -> Pivot:
+    """`compared` by `rows` and `columns`; a dimension that varies and isn't named is a column, so nothing is averaged.
 
-    Raises UserError when runs that would share a row were judged on different numbers of images.
+    A row without a generator stands under every backbone that has its CLIP.
     """
-    rows = []
-    for group in found:
-        if len(set(group["total"])) > 1:
-            raise UserError(
-                f"runs of {group['method']} on {group['source']!r} were judged on different images",
-                hint="compare one set at a time, with the filter set=ID",
-            )
-        shares = [correct / total for correct, total in zip(group["correct"], group["total"], strict=True)]
-        mean, std = mean_std(shares)
-        n = group["total"][0]
-        rows.append(
-            Row(
-                method=group["method"],
-                data=group["data"],
-                shots=group["shots"],
-                seeds=group["seeds"],
-                accuracy=shares,
-                mean=mean,
-                std=std,
-                n_test=n,
-                seconds=0.0,
-                interval=wilson(mean * n, n),
-                images=0,
-                stage_seconds={},
-                steps=0,
-                image_passes=0,
-                run_ids=group["ids"],
-                source=group["source"],
-                backbone=group["backbone"],
-                split=group["split"],
-                settings=group["settings"],
-            )
-        )
-    return rows
-
-
-def pivot(
-    table: Sequence[Row],
-    rows: Sequence[str] = ROWS,
-    columns: Sequence[str] = COLUMNS,
-    marks: Mapping[str, str] | None = None,
-    note: str = "",
-) -> Pivot:
-    """`table` by `rows` and `columns`. Nothing is averaged over: a dimension that varies and isn't named is a column.
-
-    `marks` are of the rows by their first run's id (see `verdicts`); without them the best alone are marked.
-    """
-    values = {name: {_value(row, name) for row in table} for name in DIMENSIONS}
+    everywhere = _by_clip(compared.rows)
+    places = [
+        (row, {name: backbone if name == "backbone" else _value(row, name) for name in DIMENSIONS})
+        for row in compared.rows
+        for backbone in everywhere.get(row.id, [_value(row, "backbone")])
+    ]
+    values = {name: {of[name] for _, of in places} for name in DIMENSIONS}
     rest = [name for name in DIMENSIONS if name not in (*rows, *columns)]
     columns = (*columns, *(name for name in rest if len(values[name]) > 1))
     shared = {name: next(iter(values[name])) for name in rest if len(values[name]) == 1}
-    marks = best(table) if marks is None else marks
+    marks = compared.judged.marks
 
-    def keys(names: Sequence[str]) -> list[Key]:
-        found = {tuple(_value(row, name) for name in names) for row in table}
-        return sorted(found, key=lambda key: [_order(name, value) for name, value in zip(names, key, strict=True)])
-
-    row_keys, column_keys = keys(rows), keys(columns)
     placed: dict[tuple[Key, Key], Row] = {}
     seeds_of_row: dict[Key, set[int]] = {}
     seeds_of_column: dict[Key, set[int]] = {}
-    for row in table:
-        at = tuple(_value(row, name) for name in rows), tuple(_value(row, name) for name in columns)
+    for row, of in places:
+        at = tuple(of[name] for name in rows), tuple(of[name] for name in columns)
         placed[at] = row
         seeds_of_row.setdefault(at[0], set()).update(row.seeds)
         seeds_of_column.setdefault(at[1], set()).update(row.seeds)
+    row_keys, column_keys = _ordered(seeds_of_row, rows), _ordered(seeds_of_column, columns)
 
     def cell(i: Key, j: Key) -> Cell:
         row = placed.get((i, j))
-        wanted = seeds_of_row[i] | seeds_of_column[j]
+        wanted = set() if row and row.version else seeds_of_row[i] | seeds_of_column[j]  # nothing more of an old draw
         lacks = tuple(sorted(wanted - set(row.seeds if row else ())))
-        return Cell(row, lacks, marks.get(row.run_ids[0], "") if row else "")
+        return Cell(row, lacks, marks.get(row.id, "") if row else "")
 
-    ordered = sorted(table, key=lambda row: [_order(name, _value(row, name)) for name in DIMENSIONS])
+    ordered = sorted(compared.rows, key=lambda row: [_order(name, _value(row, name)) for name in DIMENSIONS])
     return Pivot(
         rows=tuple(rows),
         columns=tuple(columns),
-        row_keys=tuple(row_keys),
-        column_keys=tuple(column_keys),
+        row_keys=row_keys,
+        column_keys=column_keys,
         cells=tuple(tuple(cell(i, j) for j in column_keys) for i in row_keys),
         shared=shared,
-        settings=setting_marks(ordered),
-        table=tuple(ordered),
+        letters=said.texts(ordered),
+        compared=replace(compared, rows=tuple(ordered)),
         note=note,
     )
 
 
-def rivals(row: Row) -> Key:
-    """What rows must share to be ranked: source, backbone, split, number of images and shots."""
-    return *row.place, row.n_test, row.shots
+def _ordered(found: Iterable[Key], names: Sequence[str]) -> tuple[Key, ...]:
+    return tuple(sorted(found, key=lambda key: [_order(name, value) for name, value in zip(names, key, strict=True)]))
 
 
-def best(table: Sequence[Row]) -> dict[str, str]:
-    """BEST by first run id, for the rows with the highest mean among their rivals; none where there is no rival."""
-    groups: dict[Key, list[Row]] = {}
+def _by_clip(table: Sequence[Row]) -> dict[str, list[tuple[str, str]]]:
+    """Of each row without a generator, by its id: the backbones of rows that have one and the same CLIP."""
+    by_clip: dict[str, list[tuple[str, str]]] = {}
     for row in table:
-        groups.setdefault(rivals(row), []).append(row)
+        if "diffusion" in row.traits.models:
+            by_clip.setdefault(row.traits.models.get("clip", ""), []).append(_value(row, "backbone"))
     return {
-        row.run_ids[0]: BEST
-        for group in groups.values()
-        for row in group
-        if len(group) > 1 and row.mean == max(other.mean for other in group)
+        row.id: list(dict.fromkeys(by_clip[clip]))
+        for row in table
+        if "diffusion" not in row.traits.models and (clip := row.traits.models.get("clip", "")) in by_clip
     }
 
 
-def answers(home: Home, run_ids: Iterable[str]) -> dict[str, Answered]:
-    """Image keys and whether each was right, by run; runs that are gone or can't be read are left out."""
-    found: dict[str, Answered] = {}
-    for run_id in run_ids:
-        record = read_dict(home.run(run_id)) or {}
-        jobs = record.get("jobs")
-        if isinstance(jobs, Mapping) and "classify" in jobs:
-            path = home.artifact("classifier", str(jobs["classify"])) / "predictions.csv"
-            try:
-                found[run_id] = read_predictions(path)
-            except (UserError, KeyError, ValueError):
-                continue
-    return found
-
-
-def verdicts(table: Sequence[Row], by_id: Mapping[str, Answered]) -> dict[str, str]:
-    """BEST, and ALIKE for rows whose paired difference from the best has an interval that holds 0, by first run id.
-
-    Over common seeds and the same images; a row that shares none with the best, or whose answers aren't given, has no
-    mark.
-    """
-    marks = best(table)
-    tops: dict[Key, Row] = {}
-    for row in table:
-        if row.run_ids[0] in marks:
-            tops.setdefault(rivals(row), row)
-    for row in table:
-        top = tops.get(rivals(row))
-        if top is None or row.run_ids[0] in marks:
-            continue
-        theirs = dict(zip(top.seeds, top.run_ids, strict=True))
-        pairs = [
-            (by_id[run_id], by_id[theirs[seed]])
-            for seed, run_id in zip(row.seeds, row.run_ids, strict=True)
-            if seed in theirs and run_id in by_id and theirs[seed] in by_id
-        ]
-        pairs = [(a, b) for a, b in pairs if a[0] == b[0] == pairs[0][0][0]]
-        if pairs:
-            found = paired_difference([a[1] for a, _ in pairs], [b[1] for _, b in pairs])
-            if found.interval.holds(0):
-                marks[row.run_ids[0]] = ALIKE
-    return marks
-
-
-def wanted_runs(table: Sequence[Row], most: int = RUNS_MAX) -> tuple[list[str], int]:
-    """Ids of the runs `verdicts` needs, whole groups of rivals only, at most `most`; and how many rows go without."""
-    groups: dict[Key, list[Row]] = {}
-    for row in table:
-        groups.setdefault(rivals(row), []).append(row)
-    ids: list[str] = []
-    left = 0
-    for group in groups.values():
-        need = [run_id for row in group for run_id in row.run_ids] if len(group) > 1 else []
-        if len(ids) + len(need) > most:
-            left += len(group)
-        else:
-            ids += need
-    return ids, left
-
-
 def _value(row: Row, name: str) -> Any:
-    return (row.method, row.settings) if name == "method" else getattr(row, name)
+    notes = {"method": "settings", "source": "source_note", "backbone": "backbone_note"}
+    return (getattr(row, name), getattr(row, notes[name])) if name in notes else getattr(row, name)
 
 
 def _order(name: str, value: Any) -> Any:
     if name == "method":
-        method, settings = value
-        return METHODS.index(method) if method in METHODS else len(METHODS), method, settings
+        return method_order(*value)
     return DATA.index(value) if name == "data" and value in DATA else value

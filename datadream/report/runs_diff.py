@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datadream import durable
 from datadream.errors import UserError
+from datadream.jobs.evidence import check_run
+from datadream.jobs.facts import UNTOLD, facts
 from datadream.jobs.home import Home
-from datadream.jobs.state import read_dict
-from datadream.report.collect import read_predictions
+from datadream.jobs.plan import read_record
+from datadream.jobs.sets import load_set
+from datadream.records import Unreadable
+from datadream.report.collect import Answered, answers_of, read_scores
 from datadream.report.stats import Difference, mcnemar, paired_difference
+from datadream.text import ID_LENGTH
 
-IGNORED = ("id", "jobs", "created", "recipe.about", "recipe.overrides")
+IGNORED = ("id", "jobs", "created", "digest", "recipe.about", "recipe.overrides", "recipe.file", "settings", "what")
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,10 @@ class ClassPair:
 
 @dataclass(frozen=True)
 class TwoRuns:
-    """`p` (exact McNemar) and `difference` (b minus a) are None where the runs were judged on different images."""
+    """`p` (exact McNemar) and `difference` (b minus a) are None where the runs were judged on different images.
+
+    Both are about these two classifiers on other images of the same kind; one seed each tests nothing about a method.
+    """
 
     a: Mapping[str, Any]
     b: Mapping[str, Any]
@@ -63,17 +69,37 @@ def config_diff(
     )
 
 
+def differing(home: Home, run_id: str, others: Sequence[str]) -> str:
+    """What sets a run apart from others that look the same: its own values of what differs, as `steps=80`.
+
+    "" where nothing is recorded that does; a record that can't be read has no part in it.
+    """
+    records = []
+    for path in (home.run(run_id), *map(home.run, others)):
+        try:
+            records.append(read_record(path))
+        except Unreadable:
+            if not records:
+                return ""
+    found: dict[str, str] = {}
+    for other in records[1:]:
+        found |= {key: own for key, own, _ in config_diff(records[0], other)}
+    words = [
+        f"{key.removeprefix('recipe.')}={value[:ID_LENGTH] if key == 'set' else value}" for key, value in found.items()
+    ]
+    if not words and others:
+        words = [f"classifier={records[0]['jobs']['classify'][:ID_LENGTH]}"]  # made again, or of another model
+    return " ".join(words)
+
+
 def two_runs(home: Home, a: str, b: str) -> TwoRuns:
     """Read both. Raises UserError when one is gone or has no number yet."""
     one, other = _record(home, a), _record(home, b)
     scores = [_scores(home, record) for record in (one, other)]
-    answers = [
-        read_predictions(home.artifact("classifier", record["jobs"]["classify"]) / "predictions.csv")
-        for record in (one, other)
-    ]
-    (keys_a, right_a), (keys_b, right_b) = answers
+    one_right, other_right = _paired(home, one, other)
     names = [_class_names(home, record) for record in (one, other)]
-    same = keys_a == keys_b
+    same = one_right.images == other_right.images
+    right_a, right_b = one_right.correct, other_right.correct
     pairs: tuple[ClassPair, ...] = ()
     if names[0] == names[1]:
         pairs = tuple(
@@ -84,20 +110,42 @@ def two_runs(home: Home, a: str, b: str) -> TwoRuns:
         a=one,
         b=other,
         classes=pairs,
-        accuracy=(sum(right_a) / len(right_a), sum(right_b) / len(right_b)),
+        accuracy=(int(right_a.sum()) / len(right_a), int(right_b.sum()) / len(right_b)),
         n_test=(len(right_a), len(right_b)),
         p=mcnemar(right_a, right_b) if same else None,
         difference=paired_difference([right_b], [right_a]) if same else None,
-        settings=config_diff(one, other),
+        settings=config_diff({**one, "models": _models(home, one)}, {**other, "models": _models(home, other)}),
         why="" if same else "they were judged on different images, so no test can pair them",
     )
 
 
+def _paired(home: Home, one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[Answered, Answered]:
+    """The answers of both in one order: by the images' bytes and classes, or labels where classes were renamed."""
+    try:
+        found = answers_of(home, one), answers_of(home, other)
+        if found[0].images != found[1].images:
+            found = answers_of(home, one, "label"), answers_of(home, other, "label")
+    except UserError:
+        raise
+    except UNTOLD as error:
+        raise UserError("the answers of a run can't be read", hint="run it again to have them") from error
+    return found
+
+
+def _models(home: Home, record: Mapping[str, Any]) -> dict[str, str]:
+    """The models a run used, by their contents and places."""
+    try:
+        return dict(facts(home, record).traits.models)
+    except UNTOLD:
+        return {}
+
+
 def _record(home: Home, run_id: str) -> dict[str, Any]:
-    found = read_dict(home.run(run_id))
-    jobs = (found or {}).get("jobs")
-    if found is None or not isinstance(jobs, dict) or not home.has("classifier", str(jobs.get("classify", ""))):
+    path = home.run(run_id)
+    found = read_record(path) if path.exists() else None
+    if found is None or not home.has("classifier", found["jobs"]["classify"]):
         raise UserError(f"the run {run_id[:8]} is gone or has no number yet", hint="choose another")
+    check_run(home, found)
     return found
 
 
@@ -106,20 +154,11 @@ def _share(counts: tuple[int, int]) -> float:
 
 
 def _scores(home: Home, record: Mapping[str, Any]) -> dict[str, Any]:
-    path = home.artifact("classifier", record["jobs"]["classify"]) / "scores.json"
-    try:
-        found: dict[str, Any] = json.loads(durable.read_bytes(path))
-    except (OSError, ValueError) as error:
-        raise UserError("a classifier's scores are gone", at=path, hint="run it again to have them") from error
-    return found
+    return read_scores(home.artifact("classifier", record["jobs"]["classify"]))
 
 
 def _class_names(home: Home, record: Mapping[str, Any]) -> list[str]:
-    path = home.artifact("set", record["set"]) / "set.json"
-    try:
-        return [str(entry["name"]) for entry in json.loads(durable.read_bytes(path))["classes"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError("a run's set can't be read", at=path) from error
+    return [class_.name for class_ in load_set(home, record["set"]).classes]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:

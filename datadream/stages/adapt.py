@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as vision
 
+from datadream.canonical import sha256_file
+from datadream.data.decode import handling
 from datadream.data.shots import ShotSet, open_shots
 from datadream.errors import UserError
 from datadream.models import runtime
@@ -25,8 +27,12 @@ from datadream.models.lora import Lora, save_adapter
 from datadream.models.presets import ModelRef
 from datadream.stages.emit import Emit, heed_stop
 from datadream.stages.failing import not_finite
+from datadream.stages.kept import Finished
 from datadream.stages.loop import Loop, Schedule
+from datadream.stages.moments import MomentStore
+from datadream.stages.pixels import cut_squares, scaled_size
 from datadream.stages.settings import AdaptSettings
+from datadream.stages.told import warn_of_diffusion
 
 CROPS = 8  # cached random crops of an image that is not square; new noise is drawn on each every step
 ALL_CLASSES = -1
@@ -34,9 +40,9 @@ ALL_CLASSES = -1
 
 @dataclass(frozen=True)
 class Moments:
-    """E(x) of every crop of every shot: `values` (crops, 2c, h, w), the crops of each image, and its label."""
+    """E(x) of every crop of every shot: `values[rows]` (n, 2c, h, w), the crops of each image, and its label."""
 
-    values: Tensor
+    values: MomentStore
     crops: list[range]
     labels: list[int]
 
@@ -49,20 +55,22 @@ def adapt(
     Raises UserError when a shot can't be read or the backbone lacks a part.
     """
     sd = load_diffusion(backbone)
+    warn_of_diffusion(sd, shots.classes, shots.prompts, emit)
     names = {"unet": [UNET_PROJECTIONS[target] for target in settings.targets]}
     if settings.text_encoder:
         names["text_encoder"] = [TEXT_PROJECTIONS[target] for target in settings.targets]
     titles = {"unet": "UNet", "text_encoder": "text encoder"}
     paths = reach({titles[part]: getattr(sd, part) for part in names}, settings.targets)
     parts = {part: (getattr(sd, part), paths[titles[part]]) for part in names}
-    moments = encode_shots(sd, shots, settings, seed)
+    moments = encode_shots(sd, shots, settings, seed, checkpoint)
     lora = Lora(parts, rank=settings.rank, alpha=settings.alpha)
+    finished = Finished(out, checkpoint)
     try:
         steps = settings.steps_of(shots.shots, len(shots.classes))
         for index, count in enumerate(steps):
             class_ = index if settings.per == "class" else ALL_CLASSES
             path = out / adapter_file(class_)
-            if not path.exists():
+            if not finished.holds(path):
                 _train(
                     sd,
                     lora,
@@ -78,7 +86,9 @@ def adapt(
                     emit,
                 )
                 save_adapter(path, lora.adapter(), names)
+                finished.add(path, sha256_file(path))
     finally:
+        finished.close()
         lora.detach()
 
 
@@ -157,38 +167,39 @@ def draw_latents(moments: Moments, images: list[int], draw: torch.Generator) -> 
 
 
 @torch.no_grad()
-def encode_shots(sd: Diffusion, shots: ShotSet, settings: AdaptSettings, seed: int) -> Moments:
-    """Encode every shot once. A square image has one crop, another CROPS random ones (or its centre)."""
-    values, crops, labels = [], [], []
+def encode_shots(sd: Diffusion, shots: ShotSet, settings: AdaptSettings, seed: int, folder: Path) -> Moments:
+    """Encode every shot once. A square image has one crop, another CROPS random ones (or its centre).
+
+    What is more than MOMENTS_BYTES goes into a file without a name in the file system of `folder`.
+    """
+    values = MomentStore(folder)
+    crops, labels = [], []
     total = 0
     for number, (ref, image) in enumerate(open_shots(shots, "train")):
         heed_stop()
         draw = runtime.generator("adapt.crop", seed, number)
-        cuts = [normalised(cut) for cut in squares(image, sd.resolution, settings.crop, draw)]
-        found = [sd.moments(cut[None]).float().cpu() for cut in cuts]
-        if not all(value.isfinite().all() for value in found):
-            raise not_finite(f"the VAE's encoding of the shot {ref.key!r}", runtime.precision(), settings)
-        values += found
+        with handling(ref.key):
+            cuts = [normalised(cut) for cut in squares(image, sd.resolution, settings.crop, draw)]
+        for cut in cuts:
+            found = sd.moments(cut[None]).float().cpu()[0]
+            if not found.isfinite().all():
+                raise not_finite(f"the VAE's encoding of the shot {ref.key!r}", runtime.precision(), settings)
+            values.append(found)
         crops.append(range(total, total + len(cuts)))
         labels.append(ref.label)
         total += len(cuts)
-    return Moments(torch.cat(values), crops, labels)
+    return Moments(values, crops, labels)
 
 
 def squares(image: Image.Image, side: int, crop: str, draw: torch.Generator) -> list[Image.Image]:
     """`image` with its shorter side resized to `side` (bilinear), cut to squares."""
-    width, height = image.size
-    scale = side / min(width, height)
-    width, height = max(side, round(width * scale)), max(side, round(height * scale))
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
-    if width == height:
-        return [image]
-    if crop == "center":
+    width, height = scaled_size(image, side)
+    if width == height or crop == "center":
         offsets = [((width - side) // 2, (height - side) // 2)]
     else:
         spots = torch.rand(CROPS, 2, generator=draw).tolist()
         offsets = [(int(x * (width - side + 1)), int(y * (height - side + 1))) for x, y in spots]
-    return [image.crop((x, y, x + side, y + side)) for x, y in offsets]
+    return cut_squares(image, side, offsets, Image.Resampling.BILINEAR)
 
 
 def normalised(image: Image.Image) -> Tensor:

@@ -21,7 +21,8 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from datadream import durable
-from datadream.data.shots import ShotSet, open_shots
+from datadream.data.decode import handling
+from datadream.data.shots import ShotSet, image_reader, open_shots
 from datadream.errors import UserError
 from datadream.models import runtime
 from datadream.models.clip import PROJECTIONS, Clip, load_clip
@@ -33,6 +34,7 @@ from datadream.stages.generate import image_file
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.pixels import ImageBank, Reader, fit, training_batch
 from datadream.stages.settings import ClassifySettings
+from datadream.stages.told import warn_of_clip
 
 Data = Literal["none", "real", "synth", "real+synth"]
 EVAL_BATCH = 256
@@ -43,9 +45,10 @@ class Pool:
     """Training images with labels and where they come from; real ones repeated to balance the synthetic."""
 
     images: ImageBank
+    names: list[str]
     labels: list[int]
     real: list[bool]
-    order: list[int]  # indices into the three above, repeats included
+    order: list[int]  # indices into the four above, repeats included
 
 
 def mixed_loss(
@@ -76,14 +79,17 @@ def classify(
     checkpoint: Path,
     emit: Emit,
     excluded: Collection[str] = (),
+    folders: Sequence[str] = (),
 ) -> dict[str, float | int]:
     """Train (unless `data` is none), evaluate, and write into `out`:
 
     `classifier.safetensors` (the adapter), `predictions.csv` (key, label, prediction, confidence), `logits.safetensors`
     (n, N) float16, `scores.json` (correct, n, per class, confusion counts [label][prediction]). Returns the totals.
-    Synthetic images named in `excluded` (`<class folder>/<file>`) are left out; the steps stay the same.
+    Synthetic images named in `excluded` (`<class folder>/<file>`) are left out; the steps stay the same. `folders` are
+    those of the synthetic images, one a class, where they aren't the classes' own.
     """
     clip = load_clip(backbone)
+    warn_of_clip(clip, shots.classes, shots.prompts, emit)
     ids = clip.tokens(shots.prompts)
     if data == "none":
         _evaluate(clip, ids, settings, shots, out, emit)
@@ -92,7 +98,7 @@ def classify(
     parts = {"clip": (clip.model, clip.reach(settings.targets))}
     lora = Lora(parts, rank=settings.rank, alpha=settings.alpha, dropout=settings.dropout)
     try:
-        pool = make_pool(shots, data, synthetic, images_per_class, frozenset(excluded))
+        pool = make_pool(shots, data, synthetic, images_per_class, frozenset(excluded), folders)
         steps = settings.total_steps(len(shots.classes))
         _train(clip, lora, ids, settings, pool, data, steps, seed, checkpoint, emit)
         save_adapter(out / "classifier.safetensors", lora.adapter(), {"clip": targets})
@@ -103,32 +109,40 @@ def classify(
 
 
 def make_pool(
-    shots: ShotSet, data: Data, synthetic: Path | None, images_per_class: int, excluded: Collection[str] = ()
+    shots: ShotSet,
+    data: Data,
+    synthetic: Path | None,
+    images_per_class: int,
+    excluded: Collection[str] = (),
+    folders: Sequence[str] = (),
 ) -> Pool:
     """Real shots, each `images_per_class // shots` times, beside the synthetic images that aren't `excluded`; or one
     kind alone. Raises UserError when that leaves a class without any image.
     """
     readers: list[Reader] = []
+    names: list[str] = []
     labels: list[int] = []
     real: list[bool] = []
     order: list[int] = []
     if data in ("real", "real+synth"):
-        for ref, image in open_shots(shots, "train"):
-            heed_stop()
-            readers.append(partial(_same, image))
+        read = image_reader(shots)
+        for ref in shots.train:
+            readers.append(partial(read, ref))
+            names.append(ref.key)
             labels.append(ref.label)
             real.append(True)
         order = list(range(len(readers))) * max(1, images_per_class // shots.shots)
     if data in ("synth", "real+synth"):
         assert synthetic is not None
-        for label, class_ in enumerate(shots.classes):
+        for label, folder in enumerate(folders or [class_.folder for class_ in shots.classes]):
             for index in range(images_per_class):
-                name = f"{class_.folder}/{image_file(index)}"
+                name = f"{folder}/{image_file(index)}"
                 if name in excluded:
                     continue
                 path = synthetic / "data" / "train" / name
                 order.append(len(readers))
                 readers.append(partial(_read, path))
+                names.append(name)
                 labels.append(label)
                 real.append(False)
     held = set(labels)
@@ -138,15 +152,14 @@ def make_pool(
             f"every image of {empty[0]!r} is marked as bad, so nothing is left to learn that class from",
             hint="take some marks away with `datadream synth mark --undo`, or add real images with --data real+synth",
         )
-    return Pool(ImageBank(readers), labels, real, order)
-
-
-def _same(image: Image.Image) -> Image.Image:
-    return image
+    images = ImageBank(readers)
+    for i in range(sum(real)):
+        images[i]  # a shot that is gone or has changed is told now, not in the middle of the training
+    return Pool(images, names, labels, real, order)
 
 
 def _read(path: Path) -> Image.Image:
-    with Image.open(path) as image:
+    with handling(str(path)), Image.open(path) as image:
         return image.convert("RGB")
 
 
@@ -178,7 +191,8 @@ def _train(
     while loop.running:
         step = loop.step
         chosen = [pool.order[i] for i in runtime.stream(len(pool.order), "classify.order", seed, step * size, size)]
-        images = training_batch([pool.images[i] for i in chosen], settings.augment, clip.resolution, seed, step)
+        named = ((pool.names[i], pool.images[i]) for i in chosen)
+        images = training_batch(named, settings.augment, clip.resolution, seed, step)
         labels = torch.tensor([pool.labels[i] for i in chosen]).to(runtime.device())
         real = torch.tensor([pool.real[i] for i in chosen]).to(runtime.device())
         x = clip.normalise(images)
@@ -202,7 +216,10 @@ def _train(
 
 @torch.no_grad()
 def _evaluate(clip: Clip, ids: Tensor, settings: ClassifySettings, shots: ShotSet, out: Path, emit: Emit) -> None:
-    """Every image of the reported part once, in the set's order. Raises UserError when an answer is not finite."""
+    """Every image of the reported part once, in the set's order.
+
+    Raises Stopped between two batches, and UserError when an answer is not finite.
+    """
     text = clip.encode_text(ids)
     if not text.isfinite().all():
         raise not_finite(f"the feature of the prompt {_first_bad(text, shots.prompts)!r}", "", settings)
@@ -211,7 +228,8 @@ def _evaluate(clip: Clip, ids: Tensor, settings: ClassifySettings, shots: ShotSe
     total = len(getattr(shots, settings.evaluate))
     for ref, image in open_shots(shots, settings.evaluate):
         refs.append(ref)
-        batch.append(fit(image, clip.resolution))
+        with handling(ref.key):
+            batch.append(fit(image, clip.resolution))
         if len(batch) == EVAL_BATCH or len(refs) == total:
             heed_stop()
             features = clip.encode_image(clip.normalise(torch.stack(batch)))

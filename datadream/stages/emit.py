@@ -14,8 +14,8 @@ stopping = threading.Event()
 """Set by whoever wants this process to stop; a stage then keeps what it has and raises `Stopped`."""
 
 
-class Stopped(Exception):
-    """A stage was asked to stop and kept what it needs to go on."""
+class Stopped(BaseException):
+    """A stage was asked to stop and kept what it needs to go on. Like KeyboardInterrupt it isn't caught in passing."""
 
 
 def heed_stop() -> None:

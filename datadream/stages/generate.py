@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,9 @@ from datadream.models.presets import ModelRef
 from datadream.stages.adapt import find_adapter
 from datadream.stages.emit import Emit, heed_stop
 from datadream.stages.failing import not_finite
+from datadream.stages.kept import Finished
 from datadream.stages.settings import GenerateSettings
+from datadream.stages.told import warn_of_diffusion
 
 WRITERS = 2
 PENDING_MAX = 256  # encoded images waiting for a writer: bounds memory when the disk is slower than the model
@@ -64,34 +66,51 @@ def generate(
     out: Path,
     emit: Emit,
     shard: tuple[int, int] | None = None,
+    folders: tuple[str, ...] = (),
+    *,
+    checkpoint: Path | None = None,
+    known: Mapping[str, str] | None = None,
 ) -> None:
     """Write `out` as an image folder (torchvision and Hugging Face): README.md, data/train/<class>/<i>.png and
-    data/train/metadata.jsonl. Complete runs already in `out` are kept. A shard (i, n) holds the images of every
-    n-th run from the i-th, and nothing else.
+    data/train/metadata.jsonl. A shard (i, n) holds the images of every n-th run from the i-th, and nothing else.
+    `folders` name the class folders where the classes' own won't do.
+
+    Complete runs already in `out` are kept while each image has the sha256 that `checkpoint` remembers or `known` (by
+    name in `out`) says; all others are drawn again.
 
     Raises UserError when the disk fills, a part of the adapter fits nothing in the model, or a number is not finite;
     Stopped when asked to.
     """
     train = out / "data" / "train"
+    true_folders = [class_.folder for class_ in classes] if folders else None
+    if folders:
+        classes = tuple(
+            class_.model_copy(update={"folder": folder}) for class_, folder in zip(classes, folders, strict=True)
+        )
     for class_ in classes:
         durable.make_dir(train / class_.folder)
     first, step = shard or (0, 1)
     mine = runs(settings, len(classes))[first::step]
-    if not all(_drawn(train, classes, run) for run in mine):
-        _draw(settings, backbone, classes, prompts, adapter, seed, train, mine, emit)
+    finished = Finished(out, checkpoint, known)
+    try:
+        if not all(_drawn(finished, train, classes, run) for run in mine):
+            _draw(settings, backbone, classes, prompts, adapter, seed, train, mine, finished, emit)
+    finally:
+        finished.close()
     if shard is None:
-        rows = metadata(settings, classes, prompts, adapter_id, seed, train)
+        rows = metadata(settings, classes, prompts, adapter_id, seed, train, true_folders)
         text_rows = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
         durable.write_text(train / "metadata.jsonl", text_rows)
-        durable.write_text(out / "README.md", CARD)
+        durable.write_text(out / "README.md", CARD + RENAMED if folders else CARD)
 
 
 def _files(train: Path, classes: tuple[ClassInfo, ...], run: Run) -> list[Path]:
     return [train / classes[run.class_].folder / image_file(i) for i in range(run.start, run.stop)]
 
 
-def _drawn(train: Path, classes: tuple[ClassInfo, ...], run: Run) -> bool:
-    return all(path.exists() for path in _files(train, classes, run))
+def _drawn(finished: Finished, train: Path, classes: tuple[ClassInfo, ...], run: Run) -> bool:
+    heed_stop()  # every image that is there is hashed
+    return all(finished.holds(path) for path in _files(train, classes, run))
 
 
 def _draw(
@@ -103,10 +122,12 @@ def _draw(
     seed: int,
     train: Path,
     mine: list[Run],
+    finished: Finished,
     emit: Emit,
 ) -> None:
     """The images of those runs in `mine` that aren't all there."""
     sd = load_diffusion(backbone)
+    warn_of_diffusion(sd, classes, prompts, emit)
     merger = Merger({"unet": sd.unet, "text_encoder": sd.text_encoder})
     total = sum(run.stop - run.start for run in mine)
     done = 0
@@ -117,8 +138,7 @@ def _draw(
     pending: list[Future[None]] = []
     try:
         for run in mine:
-            heed_stop()
-            if not _drawn(train, classes, run):
+            if not _drawn(finished, train, classes, run):
                 paths = _files(train, classes, run)
                 if run.class_ != current:
                     file = find_adapter(adapter, run.class_) if adapter else None
@@ -131,7 +151,9 @@ def _draw(
                         raise not_finite(what, runtime.precision(), settings)
                 assert text is not None
                 images = denoise(sd, settings, text, run, seed, classes[run.class_].name)
-                pending += [writers.submit(write_png, path, image) for path, image in zip(paths, images, strict=True)]
+                pending += [
+                    writers.submit(_finish, finished, path, image) for path, image in zip(paths, images, strict=True)
+                ]
                 while len(pending) > PENDING_MAX:
                     pending.pop(0).result()
             done += run.stop - run.start
@@ -201,11 +223,16 @@ def image_file(index: int) -> str:
     return f"{index:05d}.png"
 
 
-def write_png(path: Path, image: Tensor) -> None:
-    """uint8 (H, W, 3) as a lossless PNG, atomically."""
+def write_png(path: Path, image: Tensor) -> str:
+    """uint8 (H, W, 3) as a lossless PNG, atomically; its sha256."""
     buffer = io.BytesIO()
     Image.fromarray(image.numpy()).save(buffer, format="PNG", compress_level=PNG_LEVEL)
     durable.write_bytes(path, buffer.getvalue())
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def _finish(finished: Finished, path: Path, image: Tensor) -> None:
+    finished.add(path, write_png(path, image))
 
 
 def metadata(
@@ -215,8 +242,12 @@ def metadata(
     adapter_id: str | None,
     seed: int,
     train: Path,
+    true_folders: Sequence[str] | None = None,
 ) -> Iterator[dict[str, str | int | float]]:
-    """One row an image, the same keys in every row; `file_name` is relative to `train`."""
+    """One row an image, the same keys in every row; `file_name` is relative to `train`.
+
+    `true_folders` are the source's, told where the classes' folders here are called otherwise.
+    """
     for label, class_ in enumerate(classes):
         heed_stop()
         for index in range(settings.images_per_class):
@@ -233,6 +264,7 @@ def metadata(
                 "scheduler": settings.scheduler,
                 "adapter": adapter_id or "",
                 "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                **({"folder": true_folders[label]} if true_folders else {}),
             }
 
 
@@ -258,4 +290,8 @@ prompt, seed, index, guidance scale, steps, scheduler, adapter and sha256.
 - torchvision: `ImageFolder("data/train")`
 - Hugging Face: `load_dataset("imagefolder", ...)` through this card: `default` gives `image` and `label`, `prompts`
   gives the metadata.
+"""
+RENAMED = """
+Class folders whose names such tools skip, or another system can't have, are called `class-NNNNN-...` here: in
+`metadata.jsonl`, `label` is the class's name and `folder` the source's folder.
 """

@@ -17,6 +17,7 @@ from datadream import durable
 from datadream.errors import UserError
 from datadream.models.finite import Watch, not_finite
 from datadream.stages.emit import Stopped, stopping
+from datadream.stages.kept import owner_of, tensors_digest
 
 CHECKPOINT_SECONDS = 5.0
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -46,7 +47,8 @@ class Loop:
     """Counts steps and updates `parameters`; `step` is the next one to do.
 
     A checkpoint holds values, Adam's moments and the step; every draw of a step is keyed by its number, so
-    nothing else is needed to go on bit for bit. `label` says whose checkpoint it is; another's is not resumed.
+    nothing else is needed to go on bit for bit. `label` and the folder's owner say whose checkpoint it is; another's is
+    not resumed, and neither is one whose bytes don't have the checksum they were written with.
 
     A loss, gradient or value that is not finite raises what `blame` makes of it, before anything of it is told or
     kept: at its step on the CPU; on a GPU, which isn't made to wait every step, at the next step that `tells`.
@@ -65,7 +67,7 @@ class Loop:
     ) -> None:
         self.parameters = dict(parameters)
         self.schedule, self.max_grad_norm = schedule, max_grad_norm
-        self.path, self.label = checkpoint / "state.safetensors", label
+        self.path, self.label, self.owner = checkpoint / "state.safetensors", label, owner_of(checkpoint)
         self._blame, self._watch, self._checked = blame, Watch(), False
         values = list(self.parameters.values())
         self.optimizer = torch.optim.AdamW(values, lr=schedule.peak, weight_decay=weight_decay, fused=True)
@@ -142,7 +144,9 @@ class Loop:
         self._check_values(tensors)
         durable.make_dir(self.path.parent)
         durable.rotate(self.path)
-        durable.write_safetensors(self.path, tensors, {"step": str(self.step), "label": self.label})
+        words = (str(self.step), self.label, self.owner)
+        metadata = dict(zip(("step", "label", "owner"), words, strict=True))
+        durable.write_safetensors(self.path, tensors, {**metadata, "sha256": tensors_digest(tensors, *words)})
         self._saved = time.monotonic()
 
     def _resume(self) -> None:
@@ -158,6 +162,12 @@ class Loop:
                 metadata = file.metadata() or {}
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             if metadata["label"] != self.label:
+                return False
+            words = [metadata.get(name, "") for name in ("step", "label", "owner")]
+            if "sha256" in metadata and metadata["sha256"] != tensors_digest(found, *words):  # at first there was none
+                raise ValueError("its checksum does not match")
+            if metadata.get("owner", self.owner) != self.owner:
+                sys.stderr.write(f"{path} belongs to another job or to other inputs, and is left aside\n")
                 return False
             shapes = {f"{part}/{name}": p.shape for name, p in self.parameters.items() for part in ("value", *MOMENTS)}
             if {name: tensor.shape for name, tensor in found.items()} != shapes:

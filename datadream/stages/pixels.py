@@ -1,9 +1,12 @@
-"""Images for the classifier: read, fitted, augmented. uint8 until the model's own normalisation."""
+"""Images for the models: read, cut to squares, augmented. uint8 until the model's own normalisation.
+
+What is held is bounded: decoded images by KEEP_BYTES, what is made of one image by ENLARGED_BYTES or its own size.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from PIL import Image
@@ -12,19 +15,22 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 
+from datadream.data.decode import handling
 from datadream.models import runtime
 
 KEEP_BYTES = 2 << 30  # decoded images held in memory; above this they are read again every time
+PIXEL_BYTES = 4  # of an RGB pixel, as Pillow holds it
+ENLARGED_BYTES = 64 << 20  # of a whole resized image; one that would be larger is cut first, and only the cut resized
 Reader = Callable[[], Image.Image]
 
 
 class ImageBank:
-    """Images by number, each read through its reader once while there is room for them."""
+    """Images by number, each read through its reader once while there is room for them; `held` counts their bytes."""
 
     def __init__(self, readers: Sequence[Reader]) -> None:
         self._readers = list(readers)
         self._kept: dict[int, Image.Image] = {}
-        self._room = KEEP_BYTES
+        self.held = 0
 
     def __len__(self) -> int:
         return len(self._readers)
@@ -33,34 +39,63 @@ class ImageBank:
         image = self._kept.get(i)
         if image is None:
             image = self._readers[i]()
-            size = 3 * image.width * image.height
-            if size <= self._room:
-                self._room -= size
+            size = PIXEL_BYTES * image.width * image.height
+            if self.held + size <= KEEP_BYTES:
+                self.held += size
                 self._kept[i] = image
         return image
 
 
 def fit(image: Image.Image, side: int) -> Tensor:
     """CLIP's test transform: shorter side to `side` (bicubic), centre crop; uint8 (3, side, side)."""
-    width, height = image.size
-    scale = side / min(width, height)
-    width, height = max(side, round(width * scale)), max(side, round(height * scale))
-    image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - side) // 2, (height - side) // 2
-    return vision.pil_to_tensor(image.crop((left, top, left + side, top + side)))
+    width, height = scaled_size(image, side)
+    offset = (width - side) // 2, (height - side) // 2
+    (square,) = cut_squares(image, side, [offset], Image.Resampling.BICUBIC)
+    return vision.pil_to_tensor(square)
 
 
-def training_batch(images: Sequence[Image.Image], augment: str, side: int, seed: int, step: int) -> Tensor:
-    """Augmented uint8 images (B, 3, side, side); each image's draws are keyed by (seed, step, place in the batch)."""
-    if augment in ("none", "affine"):
-        plain = torch.stack([fit(image, side) for image in images])
-        return plain if augment == "none" else affine(plain, runtime.generator("augment", seed, step))
-    chain = CHAINS[augment](side)
+def scaled_size(image: Image.Image, side: int) -> tuple[int, int]:
+    """Width and height of `image` once its shorter side is `side`."""
+    scale = side / min(image.size)
+    return max(side, round(image.width * scale)), max(side, round(image.height * scale))
+
+
+def cut_squares(
+    image: Image.Image, side: int, offsets: Sequence[tuple[int, int]], how: Image.Resampling
+) -> list[Image.Image]:
+    """The squares of `side` pixels at `offsets` (left, top) of `image` resized to `scaled_size`.
+
+    Where all of that would take more than ENLARGED_BYTES, as of a strip of one row, the squares are cut before they
+    are resized, and nothing outside them is.
+    """
+    width, height = scaled_size(image, side)
+    if PIXEL_BYTES * width * height <= ENLARGED_BYTES:
+        whole = image.resize((width, height), how)
+        return [whole.crop((x, y, x + side, y + side)) for x, y in offsets]
+    across, down = image.width / width, image.height / height
+    boxes = [
+        (x * across, y * down, min((x + side) * across, image.width), min((y + side) * down, image.height))
+        for x, y in offsets
+    ]
+    return [image.resize((side, side), how, box) for box in boxes]
+
+
+def training_batch(images: Iterable[tuple[str, Image.Image]], augment: str, side: int, seed: int, step: int) -> Tensor:
+    """Augmented uint8 images (B, 3, side, side); each image's draws are keyed by (seed, step, place in the batch).
+
+    `images` are named, and taken one after another: a batch of large ones is never held as a whole.
+    """
+    chain = CHAINS[augment](side) if augment in CHAINS else None
     done = []
-    for place, image in enumerate(images):
-        runtime.seed_global("augment", seed, step, place)
-        done.append(vision.pil_to_tensor(chain(image)))
-    return torch.stack(done)
+    for place, (name, image) in enumerate(images):
+        with handling(name):
+            if chain is None:
+                done.append(fit(image, side))
+            else:
+                runtime.seed_global("augment", seed, step, place)
+                done.append(vision.pil_to_tensor(chain(image)))
+    batch = torch.stack(done)
+    return affine(batch, runtime.generator("augment", seed, step)) if augment == "affine" else batch
 
 
 def affine(images: Tensor, draw: torch.Generator) -> Tensor:

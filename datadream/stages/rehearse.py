@@ -6,16 +6,16 @@ For trying out slots, clusters and interruptions in seconds: jobs of it go throu
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
 import os
 import time
 from pathlib import Path
-from typing import Any
 
-from datadream import durable
+from datadream import durable, records
+from datadream.canonical import digest
 from datadream.errors import UserError
 from datadream.stages.emit import Emit, Stopped, stopping
+from datadream.stages.kept import owner_of
 from datadream.stages.settings import RehearseSettings
 
 CHECKPOINT = "count.json"
@@ -47,17 +47,24 @@ def rehearse(settings: RehearseSettings, seed: int, out: Path, checkpoint: Path,
 
 def _keep(path: Path, step: int, chain: str) -> None:
     durable.rotate(path)
-    durable.write_json(path, {"step": step, "chain": chain})
+    state = {"step": step, "chain": chain, "owner": owner_of(path.parent)}
+    durable.write_json(path, {**state, "sha256": digest(state)})
 
 
 def _resume(path: Path, seed: int) -> tuple[int, str]:
-    """The newest checkpoint that can be read, else the start."""
+    """The newest checkpoint that can be read, is whole and is this job's; else the start."""
+    owner = owner_of(path.parent)
     for found in (path, durable.previous(path)):
         try:
-            state: dict[str, Any] = json.loads(found.read_bytes())
-            return int(state["step"]), str(state["chain"])
-        except (OSError, ValueError, KeyError, TypeError):
+            state = records.read(found, {"step": int, "chain": str})
+        except records.Unreadable:
             continue
+        if state is None:
+            continue
+        checksum = state.pop("sha256", None)  # the first version wrote neither that nor an owner
+        if (checksum is not None and checksum != digest(state)) or state.get("owner", owner) != owner:
+            continue
+        return int(state["step"]), str(state["chain"])
     return 0, str(seed)
 
 

@@ -48,3 +48,11 @@ def check_old_or_new(home: Home, spec: JobSpec) -> bool:
         assert state.read_dict(result) is not None
         assert final.exists()
     return final.exists()
+
+
+def command(home: Home, words: list[str], call: str, fault: str) -> int:
+    """Any command on a home, whose `call` suffers `fault`; its exit status."""
+    traced = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{fault}"]
+    full = [*traced, sys.executable, "-m", "datadream", *words, "--home", str(home.path)]
+    environment = {**spawn.environment(), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(full, capture_output=True, env=environment, timeout=300, check=False).returncode

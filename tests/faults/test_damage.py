@@ -14,10 +14,12 @@ import torch
 from torch import nn
 
 from datadream import durable
+from datadream.errors import UserError
 from datadream.jobs import index, spawn, state
 from datadream.jobs.check import check
-from datadream.jobs.events import Journal, Tail
+from datadream.jobs.events import Journal
 from datadream.jobs.home import Home, open_home
+from datadream.jobs.lines import Tail
 from datadream.jobs.queue import QueueSettings, write_settings
 from datadream.jobs.submit import submit
 from datadream.stages.loop import Loop, Schedule
@@ -69,8 +71,14 @@ def damaged(whole: bytes, dice: random.Random) -> bytes:
 
 def test_half_a_checkpoint_costs_the_steps_since_the_one_before(tmp_path: Path) -> None:
     def loop() -> Loop:
-        parameters = {"w": nn.Parameter(torch.zeros(50))}
-        return Loop(parameters, Schedule(9, 0.1, 0), weight_decay=0.0, max_grad_norm=1.0, checkpoint=tmp_path)
+        return Loop(
+            {"w": nn.Parameter(torch.zeros(50))},
+            Schedule(9, 0.1, 0),
+            weight_decay=0.0,
+            max_grad_norm=1.0,
+            checkpoint=tmp_path,
+            blame=lambda what, when: UserError(f"{what} {when}"),
+        )
 
     def step(training: Loop) -> None:
         weight = training.parameters["w"]
@@ -173,7 +181,9 @@ def test_what_is_removed_under_a_running_job_costs_no_other(gone: str, queue: Ho
         durable.make_dir(queue.job(first) / "lease")
         spawn.ensure_runner(queue)
     else:
-        shutil.rmtree(queue.job(first) if gone == "job" else queue.path / "artifacts")
+        away = queue.job(first) if gone == "job" else queue.path / "artifacts"
+        away.rename(tmp_path / "away")  # at once: its worker may be writing a checkpoint
+        shutil.rmtree(tmp_path / "away", ignore_errors=True)
     until(lambda: state.derive(queue, second).state == "done")
     if gone == "home":
         wait_for_end(queue)

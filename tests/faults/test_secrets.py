@@ -61,6 +61,10 @@ def hub() -> Iterator[str]:
     server.shutdown()
 
 
+# a commit isn't asked for: the worker is the first to go to the hub
+PINNED = ("--backbone", "sd2.1-base", "--clip", f"hf-hub:nobody/nothing@{'1' * 40}")
+
+
 def start(home: Path, *words: str, hub: str = "http://127.0.0.1:9") -> subprocess.Popen[bytes]:
     direct = {"no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1", "HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0"}
     environment = {**os.environ, **CANARIES, **direct, "DATADREAM_HOME": str(home), "HF_HOME": str(home.parent / "hub")}
@@ -90,6 +94,7 @@ def test_secrets_reach_no_file_no_output_and_no_command_line(tmp_path: Path, hub
         ("run", "real-only", "--source", "digits", "--shots", "1", *TINY_OPTIONS[12:]),
         ("run", "real-only", "--source", str(tmp_path / "nothing"), "--debug"),
         ("run", "zero-shot", "--source", "digits", "--shots", "1", "--clip", "hf-hub:nobody/nothing"),
+        ("run", "zero-shot", *PINNED, "--source", "digits", "--shots", "1"),
         ("rehearse", "--fail-at", "1"),
         ("job", "ls", "--json"),
     ]

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from datadream import durable
-from datadream.jobs import experiments, index, labels
+from datadream.jobs import experiments, index, labels, submit
 from datadream.jobs.check import check
 from datadream.jobs.home import Home
 from datadream.jobs.registrar import Registrar
 from store import queries
 from store.registry import Registry
 from tests.conftest import run_cli
+from tests.runners import rehearsals
 
 
 def dump(home: Home) -> dict[str, list[str]]:
@@ -66,13 +67,18 @@ def test_what_the_registry_says_is_what_compare_says(ran: Path) -> None:
     registry = index.open_registry(home)
     rows = {row["id"]: row for row in queries.page(registry, "run", limit=100)}
     registry.close()
-    runs = collect(home)
+    runs = collect(home).runs
     assert len(runs) == len(rows) == 8
     for run in runs:
-        row = rows[run.run_id]
-        assert row["accuracy"] == pytest.approx(100 * run.accuracy)
-        assert (row["method"], row["data"], row["shots"], row["total"]) == (run.method, run.data, 2, len(run.keys))
-        assert row["seconds"] == pytest.approx(run.seconds, abs=0.02)
+        row = rows[run.what.id]
+        assert row["accuracy"] == pytest.approx(100 * run.correct / run.total)
+        assert (row["method"], row["data"], row["shots"], row["total"]) == (
+            run.what.method,
+            run.what.data,
+            2,
+            run.total,
+        )
+        assert row["seconds"] == pytest.approx(sum(run.stage_seconds.values()), abs=0.02)
 
 
 def test_lineage_goes_both_ways(ran: Path) -> None:
@@ -171,13 +177,13 @@ def test_metrics_arrive_while_they_are_written_and_torn_lines_are_counted(ran_co
     with events.open("ab") as file:
         file.write(b'{"kind":"metric","step":1000,"loss":0.5,"acc":1}\n{"kind":"metr\n\xff\n[1]\n')
         file.write(b'{"kind":"metric","step":1001,"loss":0.25}\n{"kind":"metric","step":10')
-    index.follow(home, registry, [job])
+    index.follow(home, registry, [job], "")
     after = queries.metrics(registry, job)
     assert after["loss"] == [*before.get("loss", []), (1000, 0.5), (1001, 0.25)]
     assert after["acc"] == [(1000, 1.0)]
     with events.open("ab") as file:
         file.write(b'02,"loss":0.125}\n')
-    index.follow(home, registry, [job])
+    index.follow(home, registry, [job], "")
     assert queries.metrics(registry, job)["loss"][-1] == (1002, 0.125)
     assert queries.page(registry, "job", limit=1)[0]["bad_lines"] == 3
     registry.close()
@@ -238,6 +244,10 @@ def _a_deep_record(home: Home) -> str:
 ODD = [_unreadable_set, _too_large_a_number, _events_that_are_a_folder, _half_a_sign, _a_deep_record]
 
 
+def told(registry: Registry) -> list[str]:
+    return [path for path, _ in queries.problems(registry)]
+
+
 @pytest.mark.parametrize("odd", ODD)
 def test_an_odd_thing_is_a_problem_and_stops_neither_runner_nor_lists(
     odd: Callable[[Home], str], ran_copy: Path, capsys: pytest.CaptureFixture[str]
@@ -246,15 +256,18 @@ def test_an_odd_thing_is_a_problem_and_stops_neither_runner_nor_lists(
     home.registry.unlink()
     place = odd(home)
     registry = index.open_registry(home)
-    assert [path for path, _ in queries.problems(registry)] == [place]
-    assert len(queries.page(registry, "run")) >= 7
+    assert place in told(registry)
+    if not place.startswith("artifacts/set/"):  # whose numbers nothing bears out any more
+        assert told(registry) == [place]
+        assert len(queries.page(registry, "run")) >= 7
     registrar = Registrar(home)
     registrar.close()
     assert "waits" not in capsys.readouterr().err
     assert any(finding.path.startswith(place) for finding in check(home, registry, deep=False))
+    before = told(registry)
     registry.close()
     rebuilt = index.rebuild(home)
-    assert [path for path, _ in queries.problems(rebuilt)] == [place]
+    assert told(rebuilt) == before
     rebuilt.close()
 
 
@@ -271,11 +284,26 @@ def test_a_job_that_is_still_queued_is_read_again_though_its_folder_is_the_same(
     index.rebuild(home).close()
     with history.open("a") as file:
         file.write(lines[-1])
-    (home.queue / job).unlink()
+    (home.queue / job).unlink(missing_ok=True)  # or the runner has, which is still there
     registry = index.open_registry(home)
     assert [line["state"] for line in queries.history(registry, job)][-1] == "done"
     registry.close()
     check_rebuilt_equal(home)
+
+
+def test_a_job_that_left_the_queue_is_read_again_though_no_folder_of_jobs_changed(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "RACY_NS", 0)  # as if all was read long after it was written
+    first, second = submit.submit(home, rehearsals(2, steps=5), {})
+    with closing(index.connect(home)) as registry:
+        index.sync(home, registry)
+        submit.cancel(home, first)
+        durable.remove_file(home.queue / first)
+        index.sync(home, registry)
+        states = {row["id"]: row["state"] for row in queries.rows_of(registry, "job", [first, second])}
+        assert states == {first: "cancelled", second: "queued"}
+        assert index.sync(home, registry) == 0
 
 
 def test_many_jobs_are_looked_through_in_a_line_not_a_square(home: Home) -> None:
@@ -291,5 +319,5 @@ def test_many_jobs_are_looked_through_in_a_line_not_a_square(home: Home) -> None
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(index, "set", Counted, raising=False)
-        assert len(list(index._jobs(home, marks))) >= 3000
+        assert len(list(index._jobs(home, index._Look(marks, (), "")))) >= 3000
     assert Counted.made < 5

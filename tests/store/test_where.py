@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import shlex
-import statistics
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -53,6 +52,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Registry, list[Run]]
             id=f"{i:016x}", method=METHODS[i % 3], settings="", data="real", source="digits", shots=[1, 4, 16][i % 3],
             seed=i % 5, split_seed=0, backbone="mini", created=f"2026-01-{i % 28 + 1:02}", set_id="s" * 16,
             classifier_id="c" * 16, split="test", accuracy=float(i * 7 % 100), correct=i, total=100,
+            row_key=f"{i % 3:016x}", draw="d" if i < 45 else "e",
         )
         for i in range(60)
     ]  # fmt: skip
@@ -133,17 +133,20 @@ def test_ids_abbreviate_as_git_does(runs: tuple[Registry, list[Run]]) -> None:
             queries.resolve(registry, text, ["run"])
 
 
-def test_a_comparison_is_over_seeds(runs: tuple[Registry, list[Run]]) -> None:
+def test_a_comparison_holds_the_newest_of_every_key_seed_and_draw(runs: tuple[Registry, list[Run]]) -> None:
     registry, found = runs
-    rows = queries.comparison(registry, parse_where("shots=4"))
-    assert [row["method"] for row in rows] == ["real-only"]
-    newest: dict[int, Run] = {}
+    newest: dict[tuple[str, int, str], Run] = {}
     for run in sorted((run for run in found if run.shots == 4), key=lambda run: run.created):
-        newest[run.seed] = run
-    assert rows[0]["seeds"] == sorted(newest)
-    values = [run.accuracy or 0.0 for run in newest.values()]
-    assert rows[0]["mean"] == pytest.approx(statistics.fmean(values))
-    assert rows[0]["std"] == pytest.approx(statistics.stdev(values))
+        newest[run.row_key, run.seed, run.draw] = run
+    rows = queries.comparison(registry, parse_where("shots=4"))
+    assert {row["id"] for row in rows} == {run.id for run in newest.values()}
+    assert len(rows) == 10 and [row["created"] for row in rows] == sorted(row["created"] for row in rows)
+    assert not any(row["replaced"] for row in rows)  # all are of one classifier
+    assert queries.untold(registry) == 0
+    row = next(iter(newest.values()))
+    assert {found["method"] for found in queries.page(registry, "run", parse_where(f"row={row.row_key}"))} == {
+        row.method
+    }
 
 
 @given(st.sampled_from(["", *(f"{way}{name}" for way in ("", "-") for name in ("accuracy", "method", "shots", "id"))]))

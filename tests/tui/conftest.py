@@ -19,7 +19,8 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fill(registry, 100_000)
     with registry.writing() as session:
         session.connection().exec_driver_sql(
-            "UPDATE run SET settings = 'b=' || substr(id, 1, 2) WHERE source = 'data0' AND shots = 1"
+            "UPDATE run SET settings = 'b=' || substr(id, 1, 2), row_key = 'b' || substr(id, 1, 2), "
+            "place = 'data0' WHERE source = 'data0' AND shots = 1"
         )
     registry.close()
     return home.path

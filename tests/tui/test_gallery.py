@@ -78,9 +78,14 @@ def test_every_key_of_the_gallery(ran_copy: Path, size: tuple[int, int], adapted
             await looker.see(lambda: "✗ bad" not in looker.text())
             assert not read_marks(home, synth_id)
             await looker.press("b", "D")
+            await looker.see("Mark the class two: 3 images as bad?")
+            assert not read_marks(home, synth_id).classes
+            await looker.press("y")
             await looker.see("✗ bad class")
             await looker.see("1 image and 1 class marked bad")
             await looker.press("D")
+            await looker.see("Unmark the class two: 3 images?")
+            await looker.press("y")
             await looker.see(lambda: "bad class" not in looker.text())
             assert read_marks(home, synth_id).classes == {}
 

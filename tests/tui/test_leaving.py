@@ -87,7 +87,7 @@ def test_the_digit_of_a_list_leads_to_it_from_what_lies_over_it(ran: Path) -> No
             assert isinstance(screen, CompareScreen)
             await looker.see(lambda: screen._pivot is not None and screen.grid.display)
             await looker.press("down", "enter")  # the runs of that cell, not the run that was open there
-            await looker.see(lambda: isinstance(looker.app.screen, RunsScreen) and "method=" in looker.app.screen.where)
+            await looker.see(lambda: isinstance(looker.app.screen, RunsScreen) and bool(looker.app.screen.where))
             await looker.press("enter", "6")
             await looker.see(lambda: isinstance(looker.app.screen, ListScreen))
 

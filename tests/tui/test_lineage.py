@@ -14,6 +14,7 @@ import pytest
 from datadream.jobs import ask
 from datadream.jobs.home import Home
 from tests.tui.looking import SIZES, Looker, looking
+from tui import glyphs
 from tui.app import DataDreamApp
 from tui.screens.lineage import LineageScreen
 from tui.screens.lineage_tree import Tree, read_tree
@@ -101,7 +102,7 @@ def test_a_job_that_has_made_nothing_is_below_what_it_waits_for(ran_copy: Path) 
     assert [line.node.kind for line in found.lines] == ["set", "job", "run"]
     assert found.lines[1].node.id == job
     assert "queued" in found.lines[1].node.fact
-    assert found.lines[2].node.fact == "no number yet"
+    assert found.lines[2].node.fact == glyphs.state_text("queued").plain
 
 
 @pytest.mark.parametrize("size", SIZES)

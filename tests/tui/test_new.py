@@ -24,8 +24,8 @@ from tui.services.data import Data
 from tui.widgets.ticks import Ticks
 
 TABS = (
-    *("recipes", "files", "sets", "source", "shots", "seeds", "data", "backbone", "images", "overrides"),
-    *("experiment", "priority", "more"),
+    *("recipes", "files", "sets", "source", "shots", "seeds", "data", "backbone", "diffusion"),
+    *("clip", "images", "overrides", "experiment", "priority", "more"),
 )
 FULL = Form(
     recipes=("real-only", "name-only"),

@@ -13,7 +13,7 @@ from textual.fuzzy import Matcher
 
 from tests.tui.looking import looking
 from tui.actions import ACTIONS, SCREENS, actions, key_names
-from tui.commands import ActionProvider
+from tui.commands import ActionProvider, highlighted
 
 
 class Listed(ActionProvider):
@@ -43,6 +43,20 @@ def test_keys_that_are_brackets_are_no_markup() -> None:
     for query in ("", "e"):
         labels = asyncio.run(_labels(query))
         assert {"Filter  [/]", "Next class  []]"} <= set(labels)
+
+
+def test_results_keep_every_key_upper_case_ones_too() -> None:
+    """Whatever is typed, and whatever of it fits."""
+    for action in ACTIONS:
+        for query in (action.label.lower(), action.label[:3], key_names(action.keys).split()[0]):
+            labels = asyncio.run(_labels(query))
+            assert f"{action.label}  [{key_names(action.keys)}]" in labels, (action.name, query)
+
+
+def test_what_fits_is_marked_where_it_stands() -> None:
+    found = highlighted(Matcher("ry"), "Retry  [R]")
+    assert found.plain == "Retry  [R]"
+    assert [found.plain[span.start : span.end] for span in found.spans] == ["r", "y"]
 
 
 def test_the_palette_of_every_screen_lists_its_actions_and_the_apps(ran: Path) -> None:

@@ -8,16 +8,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from datadream.data.shots import make_shot_set
-from datadream.data.source import open_source
 from datadream.jobs.home import Home
 from datadream.jobs.sets import find_set, list_sets
 from tests.tui.looking import SIZES, looking
-from tui.screens.artifact_parts import twins
 from tui.screens.file_picker import FolderPicker, nearest_folder, read_folder
 from tui.screens.gallery import GalleryScreen
 from tui.screens.new_set import NewSet
-from tui.services.set_maker import Wish, command, look, parse
+from tui.services.set_maker import Wish, command, look, make, parse
 
 
 def folder(root: Path, count: int = 8) -> Path:
@@ -165,12 +162,12 @@ def test_a_source_that_cannot_be_is_told_before_anything_is_written(home: Home, 
     assert not (home.path / "artifacts").exists()
 
 
-def test_twins_in_two_parts_are_told(tmp_path: Path) -> None:
+def test_pictures_that_occur_twice_are_told_when_the_set_is_made(home: Home, tmp_path: Path) -> None:
     root = folder(tmp_path / "pets")
-    assert "none in two parts" in twins(make_shot_set(open_source(str(root)), 2, 1))
+    assert make(home, Wish(str(root), 2, 1)).warning == ""
     for index in range(8):
         Image.new("RGB", (20, 20), "red").save(root / "dog" / f"{index}.png")
-    assert "byte for byte" in twins(make_shot_set(open_source(str(root)), 2, 1))
+    assert "test images are also among the shots" in make(home, Wish(str(root), 2, 2)).warning
 
 
 def test_folders_are_listed_without_hidden_ones_and_trouble_is_a_sentence(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ The home is a real one (tests/tui/make_home.py), so every number and picture is 
 from __future__ import annotations
 
 import asyncio
-import tarfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from textual.pilot import Pilot
 
 from datadream.jobs.home import Home
+from tests.homes import unpack
 from tests.tui.looking import SIZES, Looker
 from tests.tui.make_home import TARGET
 from tui.app import DataDreamApp
@@ -32,6 +32,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "gallery": ("5", "enter"),
     "runs": ("6",),
     "compare": ("7",),
+    "against": ("7", "v"),
     "new": ("8",),
     "lineage": ("9",),
     "help": ("7", "question_mark"),
@@ -42,9 +43,7 @@ Snap = Callable[..., bool]
 @pytest.fixture(scope="session")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archived home, unpacked; its registry is made by the first who looks."""
-    folder = tmp_path_factory.mktemp("kept") / "home"
-    with tarfile.open(TARGET) as archive:
-        archive.extractall(folder, filter="data")
+    folder = unpack(TARGET, tmp_path_factory.mktemp("kept") / "home")
     for place in ("queue", "runner", "slots"):
         (folder / place).mkdir()
     folder.chmod(0o700)

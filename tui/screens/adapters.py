@@ -12,7 +12,6 @@ from tui.screens.artifact_parts import adapter_details
 
 if TYPE_CHECKING:
     from tui.screens.artifact_list import Details
-    from tui.services.data import Data
 
 
 class AdaptersScreen(ArtifactList):
@@ -45,23 +44,18 @@ class AdaptersScreen(ArtifactList):
             return f"datadream job show {row['id']}"
         return super().command(action)
 
+    def why_not(self, action: str) -> str:
+        """The shots of a row that is still being read aren't known."""
+        row = self.table.row(self.table.cursor_id) if self.is_mounted else None
+        return super().why_not(action) or ("the row is still being read" if action == "shots" and row is None else "")
+
     def do_shots(self) -> None:
         """The shots it learnt from, as images."""
-        adapter_id = self.table.cursor_id
+        from tui.screens.gallery import GalleryScreen
 
-        def set_of(data: Data) -> str:
-            from store import queries
-
-            rows = queries.rows_of(data.registry(), "adapter", [adapter_id])
-            return str(rows[0]["set"]) if rows else ""
-
-        def answer(set_id: str) -> None:
-            from tui.screens.gallery import GalleryScreen
-
-            if set_id:
-                self.dream.push_screen(GalleryScreen(set_id, "set"))
-
-        self.ask("shots", set_of, answer, on_top=True)
+        row = self.table.row(self.table.cursor_id)
+        if row is not None:
+            self.dream.push_screen(GalleryScreen(str(row["set"]), "set"))
 
     def do_job(self) -> None:
         """The job that learnt it: its curves and its log."""

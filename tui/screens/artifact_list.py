@@ -57,7 +57,9 @@ class ArtifactList(ListScreen):
         self.dream.open_lineage(self.table.cursor_id)
 
     def do_facts(self) -> None:
-        """The details over the list, where there is no room beside it."""
+        """The details over the list, where there is no room beside it; the panel first, then what is read."""
+        from tui.screens.modals import READING, Panel
+
         row_id, noun = self.table.cursor_id, self.NOUN
         width = min(PANEL_MAX, self.size.width) - PANEL_EDGES
 
@@ -67,9 +69,6 @@ class ArtifactList(ListScreen):
             rows = queries.rows_of(data.registry(), noun, [row_id])
             return self._made(data, rows[0], width) if rows else "it is gone"
 
-        def answer(said: RenderableType) -> None:
-            from tui.screens.modals import Panel
-
-            self.dream.push_screen(Panel(f"{self.NAME} {row_id[:8]}", said))
-
-        self.ask("facts", question, answer, on_top=True)
+        panel = Panel(f"{self.NAME} {row_id[:8]}", READING)
+        self.dream.push_screen(panel)
+        self.ask("facts", question, panel.fill, failed=panel.fill)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,8 @@ BESIDE = 90  # cells a curve and images need side by side
 
 def set_details(data: Data, row: Row, width: int, dark: bool) -> RenderableType:
     """A few-shot set: facts, split and leaks, classes, and the first shot of each class."""
+    from datadream.jobs.sets import warnings_of
+
     found = albums.load_shots(data, str(row["id"]))
     about = facts(
         row,
@@ -40,26 +42,12 @@ def set_details(data: Data, row: Row, width: int, dark: bool) -> RenderableType:
         sampler=found.sampler,
         folder=found.source.get("path", ""),
         split=f"{len(found.train)} shots, {len(found.val)} val, {len(found.test)} test images, in three disjoint parts",
-        hashes=twins(found),
+        hashes=f"{len({ref.sha256 for ref in (*found.train, *found.val, *found.test)}):,} sha256",
+        warnings="\n".join(warnings_of(data.home, str(row["id"]))) or "none",
     )
     by_folder = albums.shots_by_folder(found)
     first = [(class_.name, by_folder[class_.folder][0].picture) for class_ in found.classes]
     return Group(sheet(first, width, dark), about, Text(), class_table(found))
-
-
-def twins(shots: ShotSet) -> str:
-    """Whether different parts hold the same bytes under different names."""
-    places: dict[str, set[str]] = defaultdict(set)
-    names: dict[str, str] = {}
-    for part, refs in (("shots", shots.train), ("val", shots.val), ("test", shots.test)):
-        for ref in refs:
-            if places[ref.sha256] and part not in places[ref.sha256]:
-                names.setdefault(ref.sha256, f"{ref.key} ({part})")
-            places[ref.sha256].add(part)
-    if not names:
-        return f"{len(places):,} sha256, none in two parts"
-    count = "1 image is" if len(names) == 1 else f"{len(names)} images are"
-    return f"! {count} in two parts byte for byte, as {next(iter(names.values()))}"
 
 
 def class_table(shots: ShotSet) -> RenderableType:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -11,6 +11,7 @@ from textual.binding import BindingType
 from textual.widgets import Static
 
 from datadream.errors import UserError
+from datadream.jobs.quoting import bash_word
 from datadream.text import shown
 from tui import glyphs
 from tui.actions import bindings
@@ -19,19 +20,25 @@ from tui.screens import compare_texts as texts
 from tui.screens.compare_choose import PREFS, chosen_last
 from tui.screens.compare_export import Exporting
 from tui.screens.compare_queue import NOTHING_RUN, Queueing
-from tui.screens.compare_two import against_best, side_by_side
+from tui.screens.compare_two import ABOUT, against_best, side_by_side
 from tui.screens.run import Reading
 from tui.widgets.chart import Chart
 from tui.widgets.grid import Grid
 
 if TYPE_CHECKING:
     from datadream.report.curves import Curve
-    from datadream.report.pivot import Cell
+    from datadream.report.pivot import Cell, Pivot
     from datadream.report.rows import Row
     from datadream.report.runs_diff import TwoRuns
     from tui.services.data import Data
 
-VIEWS = {"table": "Table", "shots": "Accuracy over shots", "images": "Accuracy over images a class", "two": "Two runs"}
+VIEWS = {
+    "table": "Table",
+    "against": "Against real-only, and notes",
+    "shots": "Accuracy over shots",
+    "images": "Accuracy over images a class",
+    "two": "Two runs",
+}
 EMPTY = "no numbers yet: n plans an experiment, and d on the dashboard starts the built-in one"
 NONE_LEFT = "no run fits the filter; escape drops it"
 
@@ -46,10 +53,10 @@ class CompareScreen(Queueing, Exporting):
     def __init__(self) -> None:
         super().__init__()
         self._view = "table"
-        self._table: list[Row] | None = None
-        self._marks: dict[str, str] = {}
+        self._table: tuple[Row, ...] | None = None
+        self._read_notes: tuple[str, ...] = ()
+        self._verdicts: tuple[read.Verdicts, ...] = ()
         self._judged: set[str] = set()
-        self._left_out = 0
         self._two: tuple[str, str] | None = None
 
     # What is seen
@@ -102,45 +109,56 @@ class CompareScreen(Queueing, Exporting):
     def _read(self, where: str) -> None:
         self._asked = where  # a refresh meanwhile must not forget it
 
-        def question(data: Data) -> list[Row] | UserError:
+        def question(data: Data) -> read.Read | UserError:
             try:
                 return read.read_table(data, where)
             except UserError as error:
                 return error
 
-        def answer(table: list[Row] | UserError) -> None:
-            if isinstance(table, UserError):
+        def answer(found: read.Read | UserError) -> None:
+            if isinstance(found, UserError):
                 self._asked = self._where
-                self.dream.say(str(table), "error")
+                self.dream.say(str(found), "error")
                 if self._pivot is None:
                     nothing = self.query_one("#compare-empty", Static)
                     nothing.display = True
-                    nothing.update(f"{shown(str(table))}\n/ filters")
+                    nothing.update(f"{shown(str(found))}\n/ filters")
                 return
             self._where = where
-            known = {row.run_ids[0]: (row.run_ids, row.mean) for row in self._table or ()}
-            if known != {row.run_ids[0]: (row.run_ids, row.mean) for row in table}:
-                self._marks, self._judged, self._left_out = {}, set(), 0
-            self._table = table
+            known = {row.id: (row.run_ids, row.correct) for row in self._table or ()}
+            if known != {row.id: (row.run_ids, row.correct) for row in found.rows}:
+                self._verdicts, self._judged = (), set()
+            self._table, self._read_notes = found.rows, found.notes
             self._turn()
 
         self.ask("table", question, answer)
 
     def _turn(self) -> None:
         """Make the pivot of what was read, by what was chosen."""
-        from datadream.report.pivot import RUNS_MAX, best, pivot
-
         if self._table is None:
             return
-        marks = {**best(self._table), **self._marks}
-        note = ""
-        if self._left_out:
-            note = f"{self._left_out} rows aren't tested: at most {RUNS_MAX} runs are read at a time; / filters."
-        elif len(self._judged) < len(self._table):
-            note = "Differences are tested for the columns seen."
-        self._pivot = pivot(self._table, self._rows, self._columns, marks, note)
+        self._pivot = self._turned(self._verdicts, self._judged)
         self._cell_of = (-1, -1)
         self._draw()
+
+    def _turned(self, verdicts: Sequence[read.Verdicts], judged: Collection[str]) -> Pivot:
+        from datadream.report.judge import RUNS_MAX
+        from datadream.report.pivot import pivot
+
+        table = self._table or ()
+        left_out = sum(len(found.without) for found in verdicts)
+        note = ""
+        if left_out:
+            note = f"{left_out} rows aren't tested: at most {RUNS_MAX} runs are read at a time; / filters."
+        elif len(judged) < len(table):
+            note = "Differences are tested for the columns seen."
+        return pivot(read.compared(table, verdicts, self._read_notes), self._rows, self._columns, note)
+
+    def _whole(self, data: Data) -> Pivot:
+        table = self._table or ()
+        rest = [row for row in table if row.id not in self._judged]
+        verdicts = (*self._verdicts, read.read_marks(data, rest)) if rest else self._verdicts
+        return self._turned(verdicts, {row.id for row in table})
 
     def _look(self, view: str) -> None:
         self._view = view
@@ -158,7 +176,7 @@ class CompareScreen(Queueing, Exporting):
         empty = not found.table
         self.grid.display = self._view == "table" and not empty
         self.query_one("#compare-chart").display = self._view in ("shots", "images") and not empty
-        self.query_one("#compare-two").display = self._view == "two"
+        self.query_one("#compare-two").display = self._view == "two" or (self._view == "against" and not empty)
         nothing = self.query_one("#compare-empty", Static)
         nothing.display = empty and self._view != "two"
         nothing.update(NONE_LEFT if self._where else EMPTY)
@@ -174,7 +192,10 @@ class CompareScreen(Queueing, Exporting):
                 self._read_cell(found, (self.grid.row, self.grid.column))
         elif self._view in ("shots", "images"):
             self.query_one("#compare-chart", Chart).show(texts.series(self._curves()))
-        shown_now = {"table": self.grid, "two": self.query_one("#compare-two")}.get(self._view)
+        elif self._view == "against":
+            self.query_one("#two-text", Static).update(texts.against(found))
+        reading = self.query_one("#compare-two")
+        shown_now = {"table": self.grid, "two": reading, "against": reading}.get(self._view)
         if shown_now is not None and shown_now.display and shown_now is not self.focused:
             shown_now.focus()
         self._foot()
@@ -195,8 +216,10 @@ class CompareScreen(Queueing, Exporting):
             self.grid.plot(texts.spans(found, self.grid.column))
         elif self._view in ("shots", "images"):
             text = texts.legend(self._curves())
+        elif self._view == "against":
+            text.append("v shows the next view; escape goes back to the table", "dim")
         else:
-            text.append("left and right: the first and the second run; escape goes back to the table", "dim")
+            text.append(ABOUT, "dim")
         self.query_one("#compare-foot", Static).update(text)
 
     # Reading more
@@ -210,10 +233,9 @@ class CompareScreen(Queueing, Exporting):
         if not part:
             return
 
-        def answer(judged: tuple[dict[str, str], int]) -> None:
-            self._marks |= judged[0]
-            self._left_out += judged[1]
-            self._judged |= {row.run_ids[0] for row in part}
+        def answer(found: read.Verdicts) -> None:
+            self._verdicts = (*self._verdicts, found)
+            self._judged |= {row.id for row in part}
             self._turn()
 
         self.ask("marks", lambda data: read.read_marks(data, part), answer)
@@ -237,7 +259,8 @@ class CompareScreen(Queueing, Exporting):
             return two_runs(data.home, *ids)
 
         def answer(found: TwoRuns) -> None:
-            self.query_one("#two-text", Static).update(side_by_side(found, self.size.width - 4))
+            if self._view == "two":
+                self.query_one("#two-text", Static).update(side_by_side(found, self.size.width - 4))
 
         self.ask("two", question, answer)
 
@@ -246,7 +269,7 @@ class CompareScreen(Queueing, Exporting):
         if self._two is not None or self._pivot is None or not self._pivot.table:
             return self._two
         row = self._at().row
-        return against_best(self._pivot.table, self._marks, row) if row is not None else None
+        return against_best(self._pivot.table, self._pivot.judged.marks, row) if row is not None else None
 
     def _at(self) -> Cell:
         assert self._pivot is not None
@@ -290,7 +313,7 @@ class CompareScreen(Queueing, Exporting):
         if action == "images" and self._cell is not None and self._cell.synth:
             return f"datadream synth show {self._cell.synth}"
         if action == "open" and self._view == "table" and self._at().row is not None:
-            return f"datadream runs ls --where {read.quoted(self._where_of())}"
+            return f"datadream runs ls --where {bash_word(self._where_of())}"
         return ""
 
     def do_view(self) -> None:

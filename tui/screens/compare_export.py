@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from datadream.jobs.quoting import bash_word
 from tui.screens import compare_read as read
 from tui.screens.compare_choose import Choosing
 
 if TYPE_CHECKING:
     from datadream.report.pivot import Pivot
     from datadream.report.rows import Row
+    from tui.services.data import Data
 
 
 class Exporting(Choosing):
@@ -30,20 +32,21 @@ class Exporting(Choosing):
         line = self._compare_line()
         return "\n".join(f"{line} --format {names.get(name, name)} --output compare.{name}" for name in formats)
 
+    def _whole(self, data: Data) -> Pivot:
+        """The table with every verdict there may be, also of columns that weren't seen."""
+        raise NotImplementedError
+
     def do_export(self) -> None:
         """Choose formats; the paths are told."""
         from datadream.report.exports import FORMATS
         from tui.screens.modals import Choose
-
-        pivot = self._pivot
-        assert pivot is not None
 
         def answered(chosen: str | list[str] | None) -> None:
             if isinstance(chosen, list) and chosen:
                 command = self._export_line(chosen)
                 self.ask(
                     "export",
-                    lambda data: read.write_exports(data, pivot, chosen),
+                    lambda data: read.write_exports(data, self._whole(data), chosen),
                     lambda paths: self.dream.did(f"written: {', '.join(paths)}", command=command),
                 )
 
@@ -53,15 +56,14 @@ class Exporting(Choosing):
         """The table as Markdown."""
         from datadream.report.exports import export
 
-        assert self._pivot is not None
-        self.dream.copy(export(self._pivot, "md").decode())
+        self.ask("copy", lambda data: export(self._whole(data), "md").decode(), self.dream.copy)
 
 
 def compare_line(rows: Sequence[str], columns: Sequence[str], where: str, table: Sequence[Row]) -> str:
     """`datadream compare` with these rows, columns and filter; `table` is what they leave."""
     line = f"datadream compare --pivot {'+'.join(rows)},{'+'.join(columns)}"
     if where:
-        line += f" --where {read.quoted(where)}"
+        line += f" --where {bash_word(where)}"
     if table and table[0].split != "test" and not read.names_split(where):
         line += f" --split {table[0].split}"  # the command shows no other split unasked
     return line

@@ -46,7 +46,7 @@ class Queueing(HomeScreen):
             return "the cell is still being read"
         if action == "images":
             return "" if self._cell.synth else "there are no synthetic images behind this cell"
-        return self._cell.why
+        return self._cell.why_missing if action == "missing" else self._cell.why_more
 
     def _queue_line(self, action: str) -> str:
         """The equal `datadream run`."""
@@ -58,27 +58,39 @@ class Queueing(HomeScreen):
     def do_missing(self) -> None:
         """Queue what the cell lacks."""
         assert self._cell is not None and self._cell.missing is not None
-        self._offer(self._cell.missing, self._cell.recipe)
+        self._offer(self._cell.missing, self._cell.record)
 
     def do_seeds(self) -> None:
         """Queue two more seeds."""
         assert self._cell is not None and self._cell.more is not None
-        self._offer(self._cell.more, self._cell.recipe)
+        self._offer(self._cell.more, self._cell.record)
 
-    def _offer(self, request: Request, recipe: Mapping[str, Any] | None) -> None:
-        self.ask("offer", lambda data: read.offer(data, request, recipe), self._confirm, on_top=True)
-
-    def _confirm(self, offer: read.Offer) -> None:
-        from datadream.report.exports import shown_lines
+    def _offer(self, request: Request, record: Mapping[str, Any] | None) -> None:
+        """The question at once; what it would take, once that is known."""
+        from datadream.text import shown_lines
         from tui.screens.modals import Confirm
 
+        offers: list[read.Offer] = []
         jobs: list[str] = []
 
-        def deed(data: Data) -> None:
-            jobs.extend(read.queue(data, offer.plan))
+        def fill(offer: read.Offer) -> None:
+            offers.append(offer)
+            dialog.fill(offer.question, shown_lines(offer.about))
+
+        def deed(data: Data) -> list[str]:
+            queued, told = read.queue(data, offers[0].plan)
+            jobs.extend(queued)
+            return told
+
+        def tell(lines: list[str]) -> None:
+            for line in lines:
+                self.dream.say(line, "warning")
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.act(offer.done, deed, undo=lambda data: unqueue(data.home, jobs), command=offer.command)
+                done, command = offers[0].done, offers[0].command
+                self.act(done, deed, tell, undo=lambda data: unqueue(data.home, jobs), command=command)
 
-        self.dream.push_screen(Confirm(offer.question, shown_lines(offer.about.splitlines()), yes="Queue"), answered)
+        dialog = Confirm("Queue these runs?", yes="Queue", reading=True)
+        self.dream.push_screen(dialog, answered)
+        self.ask("offer", lambda data: read.offer(data, request, record), fill, failed=dialog.refuse)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,24 +10,45 @@ from datadream.errors import UserError
 
 if TYPE_CHECKING:
     from datadream.jobs.ask import Plan, Request
+    from datadream.report.judge import Comparison, Judged
     from datadream.report.pivot import Pivot
     from datadream.report.rows import Row
+    from datadream.report.tables import Compared
     from tui.services.data import Data
 
 FIRST_SEEDS = (1, 5, 10)  # then every other number, in order
 MORE = 2
-CHANGED = "The recipe has changed since those runs were made: these will be a row of their own."
+RECHECKED = 2000  # newest runs whose evidence is looked at before a table is shown
+CHANGED = "The recipe or a model has changed since those runs were made: these will be a row of their own."
+
+
+@dataclass(frozen=True)
+class Read:
+    """The rows of a comparison, and in words the runs that are not in them."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What was found out of some rows with all their rivals; `without` are rows that had to go without."""
+
+    judged: Judged
+    commands: Mapping[str, str]
+    without: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class CellFacts:
-    """What can be done at a cell. A request is None when there is nothing to ask for; `why` says why."""
+    """What can be done at a cell. A request is None when there is nothing to ask for, or for the reason given."""
 
     missing: Request | None = None
     more: Request | None = None
-    why: str = ""
+    why_missing: str = ""
+    why_more: str = ""
     synth: str = ""
-    recipe: Mapping[str, Any] | None = None
+    record: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,18 +62,29 @@ class Offer:
     command: str
 
 
-def read_table(data: Data, where: str) -> list[Row]:
-    """All groups of runs that `where` leaves: of the test images where there are any, unless it names a split.
+def read_table(data: Data, where: str) -> Read:
+    """All rows of runs that `where` leaves: of the test images where there are any, unless it names a split.
 
     Raises UserError for a filter that can't be.
     """
-    from datadream.report.pivot import rows_of
+    from datadream.jobs import index
+    from datadream.locks import LockHeld
+    from datadream.report.collect import collected
+    from datadream.report.rows import rows
     from store import queries
     from store.where import parse_where
 
-    found = queries.comparison(data.registry(), parse_where(where))
-    tests = [] if names_split(where) else [group for group in found if group["split"] == "test"]
-    return rows_of(tests or found)
+    registry, conditions = data.registry(), parse_where(where)
+    held = []
+    try:
+        index.recheck(data.home, registry, RECHECKED)
+    except LockHeld as error:
+        held.append(f"{error}; what is shown may be older")
+    found = queries.comparison(registry, conditions)
+    tests = [] if names_split(where) else [row for row in found if row["split"] == "test"]
+    runs = collected(tests or found, queries.untold(registry, conditions))
+    table = rows(runs.runs)
+    return Read(tuple(table.rows), (*held, *runs.notes, *table.notes))
 
 
 def names_split(where: str) -> bool:
@@ -64,69 +95,96 @@ def names_split(where: str) -> bool:
 
 
 def unjudged(pivot: Pivot, columns: Iterable[int], judged: Collection[str]) -> list[Row]:
-    """The rows of these columns that aren't `judged`, known by their first run, with all their rivals."""
-    from datadream.report.pivot import rivals
-
+    """The rows of these columns that aren't `judged`, by their ids, with all their rivals."""
     seen = [cell.row for line in pivot.cells for j in columns if (cell := line[j]).row is not None]
-    groups = {rivals(row) for row in seen if row.run_ids[0] not in judged}
-    return [row for row in pivot.table if rivals(row) in groups]
+    groups = {row.rivals for row in seen if row.id not in judged}
+    return [row for row in pivot.table if row.rivals in groups]
 
 
 def where_of(pivot: Pivot, i: int, j: int, where: str) -> str:
-    """The filter that leaves, of what `where` leaves, the runs of a cell."""
-    of = pivot.values(i, j)
-    method, settings = of.pop("method")
-    parts = [f"method={quoted(method)}", f"settings={quoted(settings)}" if settings else "settings="]
-    parts += [f"{name}={quoted(str(value))}" for name, value in of.items()]
-    return " ".join([*parts, where] if where else parts)
+    """The filter that leaves, of what `where` leaves, the runs of a cell that was run."""
+    row = pivot.cells[i][j].row
+    assert row is not None
+    return " ".join(filter(None, [f"row={row.key}", where]))
 
 
-def read_marks(data: Data, table: Sequence[Row]) -> tuple[dict[str, str], int]:
-    """Marks of `table`, with at most RUNS_MAX predictions read; and how many rows had to go without."""
-    from datadream.report.pivot import answers, verdicts, wanted_runs
+def read_marks(data: Data, table: Sequence[Row]) -> Verdicts:
+    """The verdicts on `table`, with at most RUNS_MAX predictions read."""
+    from datadream.report.assemble import commands
+    from datadream.report.collect import answers
+    from datadream.report.judge import judge, wanted_runs
 
-    ids, left = wanted_runs(table)
-    return verdicts(table, answers(data.home, ids)), left
+    ids, without = wanted_runs(table)
+    known = [row for row in table if row not in without]
+    judged = judge(known, answers(data.home, ids))
+    return Verdicts(judged, commands(data.home, judged), tuple(row.id for row in without))
+
+
+def compared(table: Sequence[Row], verdicts: Sequence[Verdicts], notes: Sequence[str]) -> Compared:
+    """`table` with what has been found out so far; without any verdict the highest of rivals alone are marked."""
+    from datadream.report.judge import Judged, best
+    from datadream.report.tables import Compared
+
+    first = best(table)
+    order = {row.id: at for at, row in enumerate(table)}
+    marks, untested = dict(first.marks), 0
+    commands: dict[str, str] = {}
+    pairs: list[Comparison] = []
+    for found in verdicts:
+        marks.update(found.judged.marks)
+        commands.update(found.commands)
+        pairs += found.judged.comparisons
+        untested += found.judged.untested
+    pairs.sort(key=lambda pair: order[pair.row.id])
+    return Compared(table, Judged(marks, first.grounds, tuple(pairs), untested), notes, commands)
 
 
 def read_cell(data: Data, pivot: Pivot, i: int, j: int) -> CellFacts:
     """What the keys m, a and i would do at a cell."""
+    from datadream.jobs import again
+    from datadream.jobs.facts import UNTOLD
     from datadream.jobs.state import read_dict
 
     cell, of = pivot.cells[i][j], pivot.values(i, j)
-    method, settings = of["method"]
-    like = cell.row or next(row for row in pivot.table if (row.method, row.settings) == of["method"])
-    near = cell.row or next(row for row in pivot.table if row.source == of["source"])
-    record, there = (read_dict(data.home.run(row.run_ids[-1])) or {} for row in (like, near))
-    recipe = record.get("recipe")
-    if not isinstance(recipe, Mapping):
-        return CellFacts(why="the record of its runs is gone")
+    method = [row for row in pivot.table if (row.method, row.settings) == of["method"]]
+    here = [row for row in pivot.table if (row.backbone, row.backbone_note) == of["backbone"]]
+    there = [row for row in pivot.table if (row.source, row.source_note) == of["source"]]
+
+    def record_of(row: Row) -> Mapping[str, Any]:
+        return read_dict(data.home.run(row.run_ids[-1])) or {}
+
+    like = cell.row or next((row for row in method if row in here), method[0])
+    record = record_of(like)
     synth = str((record.get("jobs") or {}).get("generate", "")) if cell.row else ""
-    overrides = [f"{key}={value}" for key, value in sorted((recipe.get("overrides") or {}).items())]
-    if of["split"] == "val" and not any(text.startswith("classify.evaluate=") for text in overrides):
-        overrides.append("classify.evaluate=val")
-    try:
-        source = _source(data, str(there.get("set", "")))
-    except UserError as error:
-        return CellFacts(why=str(error), synth=synth, recipe=recipe)
+    sets = {
+        seed: set_id
+        for row in there
+        if row.shots == of["shots"] and not row.version
+        for seed, set_id in zip(row.seeds, row.set_ids, strict=True)
+    }
+    models = None
+    if like not in here and cell.row is None:
+        models = record_of(max(here, key=lambda row: len(row.traits.models)))
 
     def request(seeds: Sequence[int]) -> Request:
-        from datadream.jobs.ask import Request
-
-        return Request(
-            recipes=(method,),
-            source=source,
-            shots=(of["shots"],),
-            seeds=tuple(seeds),
-            data=(of["data"],),
-            backbone=of["backbone"],
-            overrides=tuple(overrides),
-            without_marked=" marked" in settings,
+        wanted = again.Wanted(
+            *(tuple(seeds), of["shots"], sets, of["data"], of["split"]), like=record_of(there[0]), models=models
         )
+        return again.request(data.home, record, wanted)
 
-    missing = request(cell.lacks) if cell.lacks else None
-    more = request(next_seeds(cell.row.seeds if cell.row else ()))
-    return CellFacts(missing, more, "", synth, recipe)
+    asked: list[Request | None] = []
+    whys: list[str] = []
+    for seeds in (cell.lacks, next_seeds(cell.row.seeds if cell.row else ())):
+        found, why = None, ""
+        try:
+            found = request(seeds) if seeds else None
+        except UserError as error:
+            why = str(error)
+        except UNTOLD:
+            why = "the record of its runs can't be read"
+        asked.append(found)
+        whys.append(why)
+    return CellFacts(asked[0], asked[1], whys[0], whys[1], synth, record)
 
 
 def next_seeds(used: Sequence[int], count: int = MORE) -> list[int]:
@@ -135,21 +193,27 @@ def next_seeds(used: Sequence[int], count: int = MORE) -> list[int]:
     return [seed for seed in order if seed not in used][:count]
 
 
-def offer(data: Data, request: Request, recipe: Mapping[str, Any] | None) -> Offer:
+def offer(data: Data, request: Request, record: Mapping[str, Any] | None) -> Offer:
     """What `request` takes. Raises UserError as `datadream run` does, and when there is nothing to do."""
     from datadream.jobs import ask, follow
     from datadream.jobs.estimate import estimate
+    from datadream.jobs.facts import is_like
+    from datadream.jobs.sets import source_label
 
     plan = ask.plan(data.home, request, dry=True)
-    seeds = ", ".join(map(str, request.seeds))
     if not plan.runs:
-        raise UserError(f"{request.recipes[0]} has no {request.data[0]} to run")
+        raise UserError(f"{request.recipes[0]} has no {' '.join(request.data)} to run")
+    if not plan.missing:
+        raise UserError("nothing to do: all of these results already exist")
     waiting = follow.waiting(data.home, {spec.id for spec in plan.missing})
     new = sum(spec.id not in waiting for spec in plan.missing)
-    if plan.missing and not new:
+    if not new:
         raise UserError("all of that is queued already", hint="2 shows the jobs")
+    seeds = list(dict.fromkeys(run.set.shots.seed for run in plan.runs))
+    first = plan.runs[0]
     count = f"{new} job{'s' * (new != 1)}"
-    about = [f"{request.recipes[0]} {request.data[0]}, {request.shots[0]} shots, {request.source}."]
+    shots = first.set.shots
+    about = [f"{first.recipe.name} {first.data}, {shots.shots} shots, {source_label(shots)}."]
     found = estimate(data.home, plan)
     if new < len(plan.missing):
         already = len(plan.missing) - new
@@ -158,14 +222,11 @@ def offer(data: Data, request: Request, recipe: Mapping[str, Any] | None) -> Off
         f"{plan.reused} finished artifacts serve again.",
         f"time: {found.time_text()}",
         f"disk: {found.disk_text()}",
+        *ask.told(data.home, plan),
     ]
-    if recipe is not None and any(
-        run.recipe.model_dump(mode="json")[stage] != recipe.get(stage)
-        for run in plan.runs
-        for stage in ("adapt", "generate", "classify")
-    ):
+    if record is not None and not all(is_like(data.home, record, run) for run in plan.runs):
         about.append(CHANGED)
-    question = f"Queue {count} for seed{'s' * (len(request.seeds) > 1)} {seeds}?"
+    question = f"Queue {count} for seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}?"
     return Offer(plan, question, "\n".join(about), f"{count} queued", line(request))
 
 
@@ -176,20 +237,21 @@ def line(request: Request) -> str:
     return ask.command(request).replace("datadream run", "datadream run --detach", 1)
 
 
-def quoted(text: str) -> str:
-    """As one word of a shell, or of a filter."""
-    return shlex.quote(text)
-
-
-def queue(data: Data, plan: Plan) -> list[str]:
-    """Queue it and start the runner; the jobs that weren't queued before, which are what an undo may cancel."""
+def queue(data: Data, plan: Plan) -> tuple[list[str], list[str]]:
+    """Queue it and start the runner; the jobs that weren't queued before, which are what an undo may cancel, and what
+    there is to say of the sets that were made for it.
+    """
     from datadream.jobs import ask, follow, spawn
+    from datadream.jobs.losses import losses
 
     waiting = follow.waiting(data.home, {spec.id for spec in plan.missing})
-    jobs = ask.submit(data.home, plan)
+    ready = ask.plan(data.home, plan.request) if plan.dry else plan
+    jobs = ask.submit(data.home, ready)
     if jobs:
         spawn.ensure_runner(data.home)
-    return [job_id for job_id in jobs if job_id not in waiting]
+    known = set(ask.told(data.home, plan))
+    told = [line for line in ask.told(data.home, ready) if line not in known]
+    return [job_id for job_id in jobs if job_id not in waiting], [*told, *losses(data.home, jobs)]
 
 
 def write_exports(data: Data, pivot: Pivot, formats: Sequence[str]) -> list[str]:
@@ -208,11 +270,3 @@ def write_exports(data: Data, pivot: Pivot, formats: Sequence[str]) -> list[str]
         durable.write_bytes(path, export(pivot, format_))
         paths.append(shown_path(path))
     return paths
-
-
-def _source(data: Data, set_id: str) -> str:
-    """What `--source` is for a set like this one."""
-    from datadream.jobs.sets import load_set
-
-    source = load_set(data.home, set_id).source
-    return str(source.get("path") or source["kind"])

@@ -33,7 +33,7 @@ def head(view: str, pivot: Pivot | None, where: str) -> Text:
 
 def kind(cell: Cell) -> str:
     """How a Grid shows it."""
-    from datadream.report.pivot import ALIKE, BEST
+    from datadream.report.judge import ALIKE, BEST
 
     return "none" if cell.row is None else {BEST: "best", ALIKE: "alike"}.get(cell.mark, "")
 
@@ -53,16 +53,30 @@ def spans(pivot: Pivot, j: int) -> list[Span | None]:
 
 
 def of_cell(pivot: Pivot, i: int, j: int) -> Text:
-    """The cell under the cursor with its seeds; what its method's letter means; what a reader must know."""
+    """The cell under the cursor with its seeds, its difference from real-only, what its letters mean; then the notes,
+    warnings first.
+    """
     cell = pivot.cells[i][j]
     text = Text(overflow="fold")
     text.append(f"{shown(pivot.row_label(i))}, {shown(pivot.column_label(j))}: ", "bold")
     text.append(f"{shown(cell.text)}{_seeds(cell)}\n")
-    settings = pivot.values(i, j)["method"][1]
-    notes = [note for note in pivot.notes() if note[:1] != "("]
-    if settings:
-        notes.insert(0, f"{pivot.settings[settings]} {settings}")
+    notes = [pair.text(pivot.letters) for pair in pivot.judged.comparisons if cell.row and pair.row.id == cell.row.id]
+    of = pivot.values(i, j)
+    own = [of[name][1] for name in ("method", "source", "backbone") if of[name][1]]
+    warned = pivot.compared.warned
+    notes += [*(f"{pivot.letters[text]} {text}" for text in own), *warned]
+    notes += [note for note in pivot.notes() if note[:1] != "(" and note not in warned]
     return text.append(plain("\n".join(map(shown, notes))), "dim")
+
+
+def against(pivot: Pivot) -> Text:
+    """Real and synthetic images against real ones alone, in words; then all notes."""
+    heading, *pairs = pivot.compared.against or ["No row of real and synthetic images shares a seed with real-only."]
+    text = Text(overflow="fold")
+    text.append(f"{shown(heading)}\n", "bold")
+    text.append("".join(f"{plain(shown(pair))}\n" for pair in pairs))
+    text.append("\nNotes\n", "bold")
+    return text.append(plain("\n".join(map(shown, pivot.notes()))))
 
 
 def series(curves: Sequence[Curve]) -> list[Series]:
@@ -77,7 +91,7 @@ def legend(curves: Sequence[Curve]) -> Text:
     """Every curve with its last number, whole; and what is left out."""
     text = Text(overflow="fold")
     if not curves:
-        return text.append("no run was made with -o generate.images_per_class=N, so there is nothing to draw")
+        return text.append("no run here used synthetic images, so there is nothing to draw")
     for letter, curve in zip(LETTERS, curves[:CURVES_MAX], strict=False):
         last = curve.points[-1]
         text.append(f"{letter} ", "bold").append(

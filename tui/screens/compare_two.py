@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from datadream.report.runs_diff import TwoRuns
 
 WIDE = 100
+ABOUT = "of these two classifiers only: nothing is tested about their methods"
 
 
 def against_best(table: Sequence[Row], marks: Mapping[str, str], row: Row) -> tuple[str, str] | None:
-    """Runs of the best of its rivals and of `row`, of one seed; of the next best where they share none."""
-    from datadream.report.pivot import BEST, rivals
+    """Runs of the best of its rivals and of `row`, of one seed and its shots; of the next best where none is shared."""
+    from datadream.report.judge import BEST, common_seeds
 
-    others = [other for other in table if rivals(other) == rivals(row) and other is not row]
-    others.sort(key=lambda other: (marks.get(other.run_ids[0], "") != BEST, -other.mean))
+    others = [other for other in table if other.rivals == row.rivals and other is not row]
+    others.sort(key=lambda other: (marks.get(other.id, "") != BEST, -other.mean))
     for other in others:
-        for seed, run_id in zip(row.seeds, row.run_ids, strict=True):
-            if seed in other.seeds:
-                return other.run_ids[other.seeds.index(seed)], run_id
+        for seed in common_seeds([other, row]):
+            return other.run_ids[other.seeds.index(seed)], row.run_ids[row.seeds.index(seed)]
     return None
 
 
@@ -52,16 +52,17 @@ def _numbers(found: TwoRuns) -> RenderableType:
     table.add_column(overflow="fold")
     for sign, record, accuracy, n in zip("AB", (found.a, found.b), found.accuracy, found.n_test, strict=True):
         table.add_row(
-            Text(f"{sign} {str(record['id'])[:ID_LENGTH]}", "bold"), f"{100 * accuracy:.1f}%", _name(record, n)
+            Text(shown(f"{sign} {str(record['id'])[:ID_LENGTH]}"), "bold"), f"{100 * accuracy:.1f}%", _name(record, n)
         )
     lines: list[RenderableType] = [table]
     if found.difference is None or found.p is None:
-        lines.append(Text(found.why, "yellow"))
+        lines.append(Text(shown(found.why), "yellow"))
     else:
-        low, high = found.difference.interval.low, found.difference.interval.high
-        verdict = "no difference shown" if found.difference.interval.holds(0) else "a difference"
-        text = f"B {glyphs.DASH} A: {100 * found.difference.mean:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
-        lines.append(Text(f"{text} (95 % paired bootstrap): {verdict}; McNemar p = {found.p:.3g}"))
+        from datadream.report.judge import interval_text
+
+        images = f"95 % over {found.difference.images:,} images"
+        text = f"B {glyphs.DASH} A: {interval_text(found.difference)} points ({images}); McNemar p = {found.p:.3g}"
+        lines.append(Text(text))
     return Group(*lines)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -13,7 +13,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
-from datadream.text import shown
+from datadream.text import shown, size
 from tui import glyphs
 from tui.actions import bindings
 from tui.base import HomeScreen
@@ -158,8 +158,7 @@ class DashboardScreen(JobDeeds, HomeScreen):
         pause = not (self.dream.snapshot and self.dream.snapshot.paused)
 
         def set_to(value: bool) -> None:
-            old = queue.read_settings(self.home)
-            queue.write_settings(self.home, old.model_copy(update={"paused": value}))
+            queue.change(self.home, paused=value)
             if not value:
                 spawn.ensure_runner(self.home)
 
@@ -186,10 +185,12 @@ class DashboardScreen(JobDeeds, HomeScreen):
 
     def _start_demo(self) -> None:
         from datadream.jobs import ask, spawn
+        from datadream.jobs.losses import losses
 
-        def deed(_: object) -> list[str]:
+        def deed(data: Any) -> list[str]:
             jobs = ask.submit(self.home, ask.demo_request((4,), (1,)))
             spawn.ensure_runner(self.home)
+            data.warnings += losses(self.home, jobs)
             return jobs
 
         self.dream.say("reading the built-in images...")
@@ -234,8 +235,8 @@ def devices(snapshot: Snapshot) -> RenderableType:
         row("CPU", host.cpu / 100, f"{host.cpu}%")
         row("memory", host.memory_used / max(1, host.memory_total), _of(host.memory_used, host.memory_total))
         disk = 1 - host.disk_free / max(1, host.disk_total)
-        row("disk", disk, f"{glyphs.size(host.disk_free)} free")
-    table.add_row("slots", " ".join(snapshot.slots))
+        row("disk", disk, f"{size(host.disk_free)} free")
+    table.add_row("slots", Text(shown(" ".join(snapshot.slots))))
     table.add_row("runner", "alive" if snapshot.led else "not needed" if not snapshot.open_jobs else "away")
     return table
 

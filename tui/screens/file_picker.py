@@ -17,6 +17,7 @@ from textual.widgets.option_list import Option
 from textual.worker import Worker
 
 from datadream.errors import UserError
+from datadream.paths import expand, user_home
 from datadream.text import shown
 from tui import glyphs
 
@@ -41,20 +42,25 @@ def read_folder(path: Path) -> Listing:
     from datadream.data.listing import scan
 
     try:
-        folders, others = scan(path)
+        found = scan(path)
     except UserError as error:
         return Listing(path, (), trouble=error.message)
-    images = sum(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in others)
-    return Listing(path, tuple(folders[:LISTED_MAX]), images, max(0, len(folders) - LISTED_MAX))
+    images = sum(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in found.others)
+    return Listing(path, tuple(found.folders[:LISTED_MAX]), images, max(0, len(found.folders) - LISTED_MAX))
 
 
 def nearest_folder(text: str) -> Path:
     """The folder `text` names, else the nearest above it that is there, else the user's. Only in the pool."""
     try:
-        path = Path(text).expanduser().absolute() if text.strip() else Path.cwd()
-        return next((folder for folder in (path, *path.parents) if folder.is_dir()), Path.home())
-    except (OSError, RuntimeError, ValueError):
-        return Path.home()
+        path = expand(text).absolute() if text.strip() else Path.cwd()
+        return next((folder for folder in (path, *path.parents) if folder.is_dir()), own_folder())
+    except (OSError, UserError, ValueError):
+        return own_folder()
+
+
+def own_folder() -> Path:
+    """The user's home directory; the root where the system knows none."""
+    return user_home() or Path("/")
 
 
 class FolderPicker(ModalScreen[str | None]):
@@ -151,7 +157,7 @@ class FolderPicker(ModalScreen[str | None]):
 
     def action_home(self) -> None:
         """To the user's own folder."""
-        self._read(lambda: read_folder(Path.home()))
+        self._read(lambda: read_folder(own_folder()))
 
     def action_take(self) -> None:
         """The folder under the cursor is the answer; on `..` this one."""

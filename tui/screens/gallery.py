@@ -20,6 +20,7 @@ from tui.base import HomeScreen
 from tui.services import album as albums
 from tui.services.album import Album
 from tui.widgets.image import BAD, Cell, ImageGrid, ImageView
+from tui.widgets.lines import Lines
 
 if TYPE_CHECKING:
     from tui.services.data import Data
@@ -80,7 +81,7 @@ class GalleryScreen(HomeScreen):
 
     def body(self) -> ComposeResult:
         """Classes, images, shots; the one image takes their place."""
-        yield Static(id="gallery-head", markup=False)
+        yield Lines(id="gallery-head")
         with Horizontal(id="gallery"):
             yield OptionList(id="classes")
             yield ImageGrid(id="images")
@@ -88,7 +89,7 @@ class GalleryScreen(HomeScreen):
                 yield Static("real shots", id="real-title", markup=False)
                 yield ImageGrid(id="shots", cursor=False)
         yield Inspector(id="inspector")
-        yield Static(id="gallery-status", markup=False)
+        yield Lines(id="gallery-status")
 
     # What there is
 
@@ -154,13 +155,13 @@ class GalleryScreen(HomeScreen):
     def _head(self) -> None:
         assert self.album is not None
         class_ = self.album.classes[self.label]
-        text = Text(no_wrap=True, overflow="ellipsis")
+        text = Text()
         text.append(f"{self.label + 1}/{len(self.album.classes)} {shown(class_.name)}", "bold")
         if class_.folder in self.album.marks.classes:
             text.append(f"  {BAD[0]} class", BAD[1])
         text.append(f"  {shown(class_.prompt)}")
         text.append(f"\n{shown(self.album.about)}", "dim")
-        self.query_one("#gallery-head", Static).update(text)
+        self.query_one("#gallery-head", Lines).update(text)
         classes = self.query_one("#classes", OptionList)
         classes.replace_option_prompt_at_index(self.label, Text(self._class_text(self.label)))
 
@@ -172,8 +173,8 @@ class GalleryScreen(HomeScreen):
             counts = ((len(marks.images), "image", "images"), (len(marks.classes), "class", "classes"))
             parts.append(" and ".join(f"{n} {one if n == 1 else many}" for n, one, many in counts if n) + " marked bad")
             parts.append("run --without-marked leaves them out")
-        text = Text(f" {glyphs.DOT} ".join(parts), no_wrap=True, overflow="ellipsis")
-        self.query_one("#gallery-status", Static).update(text)
+        text = Text(f" {glyphs.DOT} ".join(parts))
+        self.query_one("#gallery-status", Lines).update(text)
 
     def on_resize(self) -> None:
         """Larger images where there is room."""
@@ -291,8 +292,18 @@ class GalleryScreen(HomeScreen):
         self._mark(self._target("bad"))
 
     def do_bad_class(self) -> None:
-        """Mark the class, or take the mark away."""
-        self._mark(self._target("bad_class"))
+        """Say how many images that is; then mark the class, or take the mark away."""
+        from tui.screens.modals import Confirm
+
+        assert self.album is not None
+        target, class_ = self._target("bad_class"), self.album.classes[self.label]
+        count = len(self.album.pictures(self.label))
+        what = f"the class {shown(class_.name)}: {count:,} image{'' if count == 1 else 's'}"
+        marked = self._is_marked(target)
+        question = f"Unmark {what}?" if marked else f"Mark {what} as bad?"
+        note = "" if marked else "`datadream run --without-marked` then trains without them. u undoes it."
+        confirm = Confirm(question, note, yes="Unmark" if marked else "Mark")
+        self.dream.push_screen(confirm, lambda yes: self._mark(target) if yes else None)
 
     def do_lineage(self) -> None:
         """What it was made from, and what from it."""
@@ -310,10 +321,11 @@ class GalleryScreen(HomeScreen):
         return name in self.album.marks.images or name in self.album.marks.classes
 
     def _mark_command(self, name: str) -> str:
-        import shlex
+        from datadream.jobs.quoting import bash_word
 
         undo = " --undo" if self._is_marked(name) else ""
-        return f"datadream synth mark {self.artifact_id} {shlex.quote(name)}{undo}"
+        dash = "-- " if name.startswith("-") else ""  # else it would pass for an option
+        return f"datadream synth mark{undo} {self.artifact_id} {dash}{bash_word(name)}"
 
     def _mark(self, name: str) -> None:
         from datadream.jobs import marks

@@ -26,6 +26,7 @@ from tui.services.job_facts import JobFacts, JobFiles, Link
 from tui.services.log_text import LEVEL_WORDS, check_pattern
 from tui.services.snapshot import LiveJob, Snapshot
 from tui.widgets.chart import ZOOM_MAX, Chart
+from tui.widgets.lines import Lines
 from tui.widgets.log_view import LogView
 from tui.widgets.pane_bar import PaneBar
 
@@ -55,7 +56,7 @@ class JobScreen(JobDeeds, HomeScreen):
     def body(self) -> ComposeResult:
         """Head, why it failed, and one of five panes."""
         folder = self.home.job(self.job_id)
-        yield Static(id="job-head", markup=False)
+        yield Lines(id="job-head")
         yield Static(id="job-why", markup=False)
         yield PaneBar(PANES, id="job-panes")
         with ContentSwitcher(initial="metrics", id="job-switch"):
@@ -64,10 +65,10 @@ class JobScreen(JobDeeds, HomeScreen):
                 yield Static(id="chart-note", classes="job-note", markup=False)
             with Vertical(id="log"):
                 yield LogView(folder / "log.txt", id="log-view")
-                yield Static(id="log-view-note", classes="job-note", markup=False)
+                yield Lines(id="log-view-note", classes="job-note")
             with Vertical(id="events"):
                 yield LogView(folder / "events.jsonl", words=line_in_words, id="events-view")
-                yield Static(id="events-view-note", classes="job-note", markup=False)
+                yield Lines(id="events-view-note", classes="job-note")
             with VerticalScroll(id="spec"):
                 yield Static(id="spec-text", markup=False)
             with Vertical(id="links"):
@@ -118,7 +119,7 @@ class JobScreen(JobDeeds, HomeScreen):
 
     def _tell_head(self) -> None:
         if self.facts is not None:
-            self.query_one("#job-head", Static).update(job_texts.head(self.facts, self._live))
+            self.query_one("#job-head", Lines).update(job_texts.head(self.facts, self._live))
             why = job_texts.why(self.facts, with_log=self.pane != "log")
             box = self.query_one("#job-why", Static)
             box.display = bool(why)
@@ -167,7 +168,7 @@ class JobScreen(JobDeeds, HomeScreen):
 
     def on_log_view_noted(self, event: LogView.Noted) -> None:
         """What a log is doing, under it."""
-        self.query_one(f"#{event.view.id}-note", Static).update(Text(shown(event.view.note), no_wrap=True))
+        self.query_one(f"#{event.view.id}-note", Lines).update(Text(shown(event.view.note)))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Enter or a click on a link."""

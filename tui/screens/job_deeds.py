@@ -26,6 +26,7 @@ else:
 
 OVER = ("done", "failed", "cancelled")
 DEEDS = ("open", "cancel", "retry", "pause", "raise", "lower", "remove")
+YES = {"cancel": "Stop", "remove": "Remove", "retry": "Retry", "pause": "Pause", "raise": "Raise", "lower": "Lower"}
 DONE = {"cancel": "asked to stop", "retry": "queued again", "pause": "asked to pause", "resume": "goes on"}
 
 
@@ -138,6 +139,27 @@ def loss_of(deed: str, jobs: Sequence[Facts]) -> str:
     return ""
 
 
+def question_of(deed: str, able: Sequence[Facts], asked: int) -> str:
+    """What is asked before it is done, with the number of jobs it will be done to."""
+    what = f"the job {able[0].id[:8]}" if len(able) == 1 else f"{len(able) or asked} jobs"
+    if deed in ("raise", "lower"):
+        return f"{YES[deed]} the priority of {what} by one?"
+    resumes = deed == "pause" and verb_for(deed, able) == "resume"
+    return f"{'Resume' if resumes else YES[deed]} {what}?"
+
+
+def notes_of(deed: str, jobs: Sequence[Facts], asked: int, hidden: int) -> str:
+    """What is lost, which of the jobs that were asked for are left out and why, and that hidden ones are left alone."""
+    able = [job for job in jobs if not refusal(deed, job)]
+    out = [reason for job in jobs if (reason := refusal(deed, job))]
+    out += ["the job is gone"] * (asked - len(jobs))
+    notes = [loss_of(deed, able)] if able else []
+    notes += [f"{len(out)} of {asked} {'is' if len(out) == 1 else 'are'} left out: {out[0]}."] if out else []
+    if hidden:
+        notes.append(f"{hidden} more marked {'is' if hidden == 1 else 'are'} hidden by the filter and left alone.")
+    return "\n".join(note for note in notes if note)
+
+
 class JobDeeds(Base):
     """Cancel, retry, pause, raise, lower and remove the jobs the screen names."""
 
@@ -167,11 +189,11 @@ class JobDeeds(Base):
 
     def do_cancel(self) -> None:
         """Ask, then stop them; undo tries again."""
-        self._confirm("cancel", "Stop")
+        self._confirm("cancel")
 
     def do_remove(self) -> None:
         """Ask, then remove the folders of those that are over."""
-        self._confirm("remove", "Remove")
+        self._confirm("remove")
 
     def do_retry(self) -> None:
         """Try those that failed or were cancelled again; undo cancels."""
@@ -192,37 +214,59 @@ class JobDeeds(Base):
     def _facts(self) -> list[Facts]:
         return [facts(job) for job in self.job_rows()]
 
-    def _able(self, deed: str) -> list[str]:
-        """The ids it will be done to; one whose row isn't known is tried, and says itself why not."""
-        refused = {job.id for job in self._facts() if refusal(deed, job)}
-        return [job_id for job_id in self.job_ids() if job_id not in refused]
+    def _do(self, deed: str) -> None:
+        """To one job at once; to several, or where a filter hides marked ones, after saying to how many."""
+        ids, known = self.job_ids(), self._facts()
+        if len(ids) > 1 or self.hidden() or len(known) < len(ids):
+            self._confirm(deed)
+            return
+        able = [job for job in known if not refusal(deed, job)]
+        self._run(deed, verb_for(deed, able), [job.id for job in able], command_for(deed, able))
 
-    def _confirm(self, deed: str, verb: str) -> None:
+    def _confirm(self, deed: str) -> None:
+        """Ask first. What isn't known of the jobs yet is read while the question is there already."""
         from tui.screens.modals import Confirm
 
-        ids = self._able(deed)
-        known = [job for job in self._facts() if job.id in ids]
-        what = f"{len(ids)} jobs" if len(ids) > 1 else f"the job {ids[0][:8]}"
-        command, verb_now = command_for(deed, known), verb_for(deed, known)
+        ids, known = self.job_ids(), self._facts()
+        able: list[Facts] = []
+        reading = len(known) < len(ids)
+
+        def words(jobs: Sequence[Facts]) -> tuple[str, str]:
+            able[:] = [job for job in jobs if not refusal(deed, job)]
+            return question_of(deed, able, len(ids)), notes_of(deed, jobs, len(ids), self.hidden())
+
+        def read(data: Data) -> list[Facts]:
+            from store import queries
+
+            return [facts(row) for row in queries.rows_of(data.registry(), "job", ids)]
+
+        def fill(jobs: list[Facts]) -> None:
+            question, notes = words(jobs)
+            if able:
+                dialog.fill(question, notes)
+            else:
+                dialog.refuse(refusal(deed, jobs[0]) if jobs else "these jobs are gone")
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._run(deed, verb_now, ids, command)
+                self._run(deed, verb_for(deed, able), [job.id for job in able], command_for(deed, able))
 
-        self.dream.push_screen(Confirm(f"{verb} {what}?", loss_of(deed, known), yes=verb), answered)
-
-    def _do(self, deed: str) -> None:
-        ids = self._able(deed)
-        known = [job for job in self._facts() if job.id in ids]
-        self._run(deed, verb_for(deed, known), ids, command_for(deed, known))
+        question, notes = words(known) if not reading else (question_of(deed, known, len(ids)), "")
+        dialog = Confirm(question, notes, yes=YES.get(deed, "Yes"), reading=reading)
+        self.dream.push_screen(dialog, answered)
+        if reading:
+            self.ask("confirm", read, fill, failed=dialog.refuse)
 
     def _run(self, deed: str, verb: str, ids: list[str], command: str) -> None:
-        """Do it to each in the pool; undo reaches only those it was done to."""
+        """Do it to each in the pool that is still on the list; undo reaches only those it was done to."""
         changed: dict[str, int] = {}
+        still = self.still_there(ids)
 
         def act(data: Data) -> list[str]:
-            refused = _each(
-                data.home, ids, lambda home, job_id: changed.update({job_id: _change(home, job_id, deed, verb)})
+            there = still(data)
+            refused = [f"the job {job_id[:8]} left the list meanwhile" for job_id in ids if job_id not in there]
+            refused += _each(
+                data.home, there, lambda home, job_id: changed.update({job_id: _change(home, job_id, deed, verb)})
             )
             return _noticed(data.home, refused, bool(changed))
 
@@ -236,7 +280,7 @@ class JobDeeds(Base):
             if refused:
                 self.dream.say(f"{len(refused)} of {len(ids)} not: {refused[0]}", "warning")
 
-        what = f"{len(ids)} jobs" if len(ids) > 1 else ids[0][:8]
+        what = f"{len(ids)} jobs" if len(ids) > 1 else ids[0][:8]  # how many not is said after it
         ending = {"raise": "one up in priority", "lower": "one down in priority", "remove": "removed"}
         text = f"{what}: {ending.get(deed) or DONE[verb]}"
         self.act(text, act, then, None if deed == "remove" else undo, command)

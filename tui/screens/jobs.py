@@ -50,17 +50,18 @@ class JobsScreen(JobDeeds, ListScreen):
     def detail(self, data: Data, row: Row) -> RenderableType:
         """What it does, how it came here, and what it said last."""
         from datadream.jobs import follow
-        from datadream.jobs.labels import read_labels
+        from datadream.jobs.labels import labels_to_show
         from store import queries
 
         job_id = str(row["id"])
         names = ("title", "reason", "experiment", "attempts", "slot", "priority", "submitted", "started", "ended")
-        head = Text.assemble(glyphs.state_text(str(row["state"])), f"  {row['stage']} makes {row['kind']} {job_id}")
+        makes = shown(f"  {row['stage']} makes {row['kind']} {job_id}")
+        head = Text.assemble(glyphs.state_text(str(row["state"])), makes)
         if row["total"]:
-            head.append(f"  {row['done']:,} of {row['total']:,} {row['unit']}")
-        parts: list[RenderableType] = [head, facts(row, names, note=read_labels(data.home, job_id).note)]
+            head.append(shown(f"  {row['done']:,} of {row['total']:,} {row['unit']}"))
+        parts: list[RenderableType] = [head, facts(row, names, note=labels_to_show(data.home, job_id).note)]
         for change in queries.history(data.registry(), job_id)[-CHANGES:]:
-            line = Text(f"{str(change['at'])[:19].replace('T', ' ')}  ", "dim")
+            line = Text(shown(f"{str(change['at'])[:19].replace('T', ' ')}  "), "dim")
             line.append_text(glyphs.state_text(str(change["state"])))
             line.append(f"  {shown(str(change['reason']))}" if change["reason"] else "")
             parts.append(line)

@@ -7,13 +7,14 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import Static
 
+from datadream.text import shown
 from tui import glyphs
 from tui.actions import bindings
 from tui.base import HomeScreen
 from tui.screens.lineage_tree import Tree, read_tree
 from tui.widgets.branches import HERE, Branches, Node
+from tui.widgets.lines import Lines
 
 EMPTY = "nothing has been made yet: 8 plans an experiment, d on the dashboard starts the demo"
 LISTS = {"set": "sets", "adapter": "adapters", "run": "runs"}
@@ -37,7 +38,7 @@ class LineageScreen(HomeScreen):
     def body(self) -> ComposeResult:
         """The tree, and a line that says what it is drawn around."""
         yield Branches(id="branches")
-        yield Static(id="about", markup=False)
+        yield Lines(id="about")
 
     def on_screen_resume(self) -> None:
         """What nobody chose follows the newest run."""
@@ -59,7 +60,7 @@ class LineageScreen(HomeScreen):
             about += f" {glyphs.DOT} {tree.more:,} more below it are not drawn: the lists have them"
         if self._before:
             about += f" {glyphs.DOT} escape goes back to {self._before[-1][:8]}"
-        self.query_one("#about", Static).update(Text(about, "dim", no_wrap=True, overflow="ellipsis"))
+        self.query_one("#about", Lines).update(Text(shown(about), "dim"))
         self.tell()
 
     def crumb(self) -> str:

@@ -5,13 +5,14 @@ Rows come from the registry, so a thing whose folder is gone is still in its pla
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
 from datadream.text import shown
 from tui import glyphs
+from tui.screens.run_parts import with_differences
 from tui.widgets.branches import Line, Node, lines_of
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def read_tree(data: Data, root: str) -> Tree:
         if thing in known:
             parents[thing] = _parents(*known[thing])
     counted = [root] if run else [str(row["id"]) for row in found["runs"]]
-    for row in run or queries.rows_of(registry, "run", counted[:SHOWN_MAX]):
+    for row in with_differences(data, run or queries.rows_of(registry, "run", counted[:SHOWN_MAX])):
         nodes[row["id"]] = _run(row)
         parents[row["id"]] = [("classifier", str(row["classifier"]))]
     if root not in nodes:
@@ -159,9 +160,12 @@ def _node(kind: str, row: Row) -> Node:
     return Node(str(row["id"]), NOUNS[kind], fact, words)
 
 
-def _run(row: Row) -> Node:
+def _run(row: Mapping[str, Any]) -> Node:
     settings = f"  {shown(row['settings'])}" if row["settings"] else ""
     words = f"{shown(row['method'])} {row['data']}, {row['shots']} shots, seed {row['seed']}{settings}"
+    if row["accuracy"] is None:
+        text = glyphs.state_text(str(row["state"]))
+        return Node(str(row["id"]), "run", text.plain, words, str(text.style))
     return Node(str(row["id"]), "run", _accuracy(row["accuracy"]), words)
 
 

@@ -14,8 +14,8 @@ A list names its noun and says what its details are:
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import RenderableType
@@ -25,20 +25,25 @@ from textual.containers import Container, Vertical, VerticalScroll
 from textual.timer import Timer
 from textual.widgets import Input, Static
 
-from datadream.text import shown
+from datadream.jobs.quoting import bash_word
+from datadream.text import shown, shown_lines
 from store.where import EXAMPLES
 from tui import glyphs
-from tui.base import HomeScreen
+from tui.base import HomeScreen, Still
 from tui.screens.listing_filter import FilterBox, Found, draft, read
 from tui.screens.listing_labels import Labelling
+from tui.widgets.lines import Lines
 from tui.widgets.table import VirtualTable
 from tui.widgets.table_columns import DESCENDING, Column, Row, column
+from tui.widgets.visible import Visible
 
 if TYPE_CHECKING:
     from tui.services.data import Data
 
+SYNC_SECONDS = 1.0  # before something is done to rows
 DETAIL_SECONDS = 0.06  # a cursor that runs along asks for no details
 OF_ROWS = ("open", "mark", "tag", "note", "lineage")
+OF_MARKS = ("tag", "note", "cancel", "retry", "pause", "raise", "lower", "remove")  # the rest means one row
 
 
 class ListScreen(Labelling, HomeScreen):
@@ -70,6 +75,11 @@ class ListScreen(Labelling, HomeScreen):
         del data
         return Text("\n".join(f"{name:<20} {self.make_column(name).show(row)}" for name in row))
 
+    def dress(self, data: Data, rows: list[Row]) -> list[Row]:
+        """Rows with what the registry doesn't say of them; called in a pool thread."""
+        del data
+        return rows
+
     def open_row(self, row_id: str) -> None:
         """Enter, or a double click."""
 
@@ -85,11 +95,33 @@ class ListScreen(Labelling, HomeScreen):
         return self.query_one("#table", VirtualTable)
 
     def ids(self) -> list[str]:
-        """The marked rows, else the one under the cursor."""
+        """The marked rows that the filter leaves, else the one under the cursor."""
         if not self.is_mounted:
             return []
         table = self.table
-        return table.marks or [row_id for row_id in [table.cursor_id] if row_id]
+        return table.seen_marks or [row_id for row_id in [table.cursor_id] if row_id]
+
+    def meant(self, action: str) -> int:
+        """How many marked rows: those a filter hides are never meant."""
+        return len(self.table.seen_marks) if action in OF_MARKS and self.is_mounted else 0
+
+    def hidden(self) -> int:
+        """How many marked rows the filter hides."""
+        return len(self.table.marks) - len(self.table.seen_marks) if self.is_mounted else 0
+
+    def still_there(self, ids: Sequence[str]) -> Still:
+        """Those of `ids` that the list would show now, as it is filtered: what left it since is left alone."""
+        noun, where = self.NOUN, self.where
+
+        def still(data: Data) -> list[str]:
+            from store import queries
+            from store.where import parse_where
+
+            data.sync(SYNC_SECONDS)
+            there = set(queries.keys(data.registry(), noun, parse_where(where)))
+            return [row_id for row_id in ids if row_id in there]
+
+        return still
 
     def rows(self) -> list[Row]:
         """What is loaded of those."""
@@ -106,7 +138,7 @@ class ListScreen(Labelling, HomeScreen):
         """`datadream ... ls` as it stands here, or `show` for what is open."""
         if action in ("filter", "sort", "reverse", "columns"):
             parts = ["datadream", self.CLI, "ls"]
-            parts += ["--where", shlex.quote(self.where)] if self.where else []
+            parts += ["--where", bash_word(self.where)] if self.where else []
             parts += ["--sort", self.sort] if self.sort != self.SORT else []
             parts += ["--columns", ",".join(self.columns())] if action == "columns" else []
             return " ".join(parts)
@@ -119,7 +151,7 @@ class ListScreen(Labelling, HomeScreen):
     def body(self) -> ComposeResult:
         """Filter, rows, details, and a line that says what is seen."""
         with Vertical(id="filtering"):
-            yield FilterBox(placeholder=EXAMPLES[self.NOUN], id="filter", select_on_focus=False)
+            yield FilterBox(placeholder=EXAMPLES[self.NOUN], id="filter", select_on_focus=False, highlighter=Visible())
             yield Static(id="filter-note", markup=False)
         with Container(id="listing"):
             with Vertical(id="rows"):
@@ -127,11 +159,12 @@ class ListScreen(Labelling, HomeScreen):
                 yield Static(id="empty", markup=False)
             with VerticalScroll(id="detail", classes="pane"):
                 yield Static(id="detail-text", markup=False)
-        yield Static(id="status", markup=False)
+        yield Lines(id="status")
 
     def columns(self) -> list[str]:
         """Those shown: chosen before, else the usual ones."""
-        chosen: list[str] = self.dream.prefs.get(f"columns.{self.KEY}", list(self.SHOWN))
+        kept: list[object] = self.dream.prefs.get(f"columns.{self.KEY}", list(self.SHOWN))
+        chosen = [name for name in kept if isinstance(name, str)]
         return ["id", *(name for name in chosen if name != "id")] if "id" not in chosen else list(chosen)
 
     def refresh_data(self) -> None:
@@ -171,9 +204,14 @@ class ListScreen(Labelling, HomeScreen):
                     self._close_filter()
                 self._show_empty()
             self._say()
+            self.refresh_bindings()  # the line of keys says how many marked rows there are
             self._detail_soon()
 
-        self.ask("keys", lambda data: read(data, noun, where, sort, near, marks), answer)
+        def question(data: Data) -> Found | str:
+            found = read(data, noun, where, sort, near, marks)
+            return found if isinstance(found, str) else replace(found, rows=self.dress(data, found.rows))
+
+        self.ask("keys", question, answer)
 
     def _show_empty(self) -> None:
         none = not self.table.ids
@@ -250,28 +288,25 @@ class ListScreen(Labelling, HomeScreen):
         return f"-{name}" if name in DESCENDING and name != self.SORT else name
 
     def do_columns(self) -> None:
-        """Choose them; the choice is kept."""
-        noun = self.NOUN
-
-        def known(data: Data) -> tuple[str, ...]:
-            from store import nouns
-
-            return nouns.columns(noun)
-
-        self.ask("columns", known, self._choose_columns, on_top=True)
-
-    def _choose_columns(self, known: Sequence[str]) -> None:
+        """Choose them; the choice is kept. Those shown come first, and at once."""
         from tui.screens.modals import Choose
 
-        now = self.columns()
-        names = [*now, *(name for name in known if name not in now)]
+        noun, now = self.NOUN, self.columns()
+
+        def known(data: Data) -> list[tuple[str, str]]:
+            from store import nouns
+
+            del data
+            return [(name, name) for name in dict.fromkeys([*now, *nouns.columns(noun)])]
 
         def answered(chosen: str | list[str] | None) -> None:
             if isinstance(chosen, list) and chosen:
                 self.dream.prefs.set(f"columns.{self.KEY}", chosen)
                 self.table.set_columns([self.make_column(name) for name in self.columns()])
 
-        self.dream.push_screen(Choose("Columns", [(name, name) for name in names], many=True, chosen=now), answered)
+        choose = Choose("Columns", [(name, name) for name in now], many=True, chosen=now)
+        self.dream.push_screen(choose, answered)
+        self.ask("columns", known, choose.fill)
 
     # Rows
 
@@ -298,13 +333,14 @@ class ListScreen(Labelling, HomeScreen):
         def rows(data: Data) -> list[Row]:
             from store import queries
 
-            return list(queries.rows_of(data.registry(), noun, ids))
+            return self.dress(data, list(queries.rows_of(data.registry(), noun, ids)))
 
         self.ask("rows", rows, self.table.put)
 
     def on_virtual_table_marked(self) -> None:
         """Count them."""
         self._say()
+        self.refresh_bindings()
 
     def on_virtual_table_moved(self) -> None:
         """Say where, and soon what it is."""
@@ -329,7 +365,7 @@ class ListScreen(Labelling, HomeScreen):
         def told(data: Data) -> RenderableType:
             from store import queries
 
-            rows = queries.rows_of(data.registry(), noun, [row_id]) if row_id else []
+            rows = self.dress(data, list(queries.rows_of(data.registry(), noun, [row_id]))) if row_id else []
             return self.detail(data, rows[0]) if rows else ""
 
         def answer(said: RenderableType) -> None:
@@ -345,17 +381,13 @@ class ListScreen(Labelling, HomeScreen):
         if not self._seen:
             return
         at = table.cursor + 1 if table.ids else 0
-        parts = [f"{at:,} of {len(table.ids):,}"]
-        parts += [f"{len(table.marks):,} marked"] if table.marks else []
+        parts = [f"{at:,} of {len(table.ids):,}" + f" (of {self.total:,} without the filter)" * bool(self.where)]
+        marked, hidden = len(table.seen_marks), self.hidden()
+        parts += [f"{marked:,} marked" + f", {hidden:,} more hidden" * bool(hidden)] if marked or hidden else []
         sort = self.sort or f"-{self.NEWEST}"
         parts.append(f"sorted by {sort.removeprefix('-')} {glyphs.DOWN if sort.startswith('-') else glyphs.UP}")
-        parts += [f"filter: {shown(self.where)} ({len(table.ids):,} of {self.total:,})"] if self.where else []
+        parts += [f"filter: {shown(self.where)}"] if self.where else []
         line = f" {glyphs.DOT} ".join(parts)
         if line != self._said:
             self._said = line
-            self.query_one("#status", Static).update(Text(line, overflow="ellipsis", no_wrap=True), layout=False)
-
-
-def shown_lines(text: str) -> str:
-    """Each line made safe to look at."""
-    return "\n".join(shown(line) for line in text.split("\n"))
+            self.query_one("#status", Lines).update(Text(line), layout=False)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from datadream.errors import UserError
+from datadream.jobs.quoting import bash_word, command_line
 from datadream.text import ID_LENGTH
 from tui.base import HomeScreen
 
@@ -32,110 +34,147 @@ class Labelling(HomeScreen):
 
     def do_tag(self) -> None:
         """Edit the tags all of them have; what comes and goes, does so for each."""
-        self._known(self._ask_tags)
+        ids = self.ids()
+        hint = "words, separated by spaces; 'two words' in quotes" + "; these are in all of them" * (len(ids) > 1)
+
+        def value(known: Known) -> str:
+            return shlex.join(sorted(_shared(known)))
+
+        def answered(known: Known, text: str) -> None:
+            shared, words = _shared(known), shlex.split(text)
+            wanted = {word if word in shared else word.rstrip(",") for word in words} - {""}  # "best, fine"
+            self._tag(known, wanted - shared, shared - wanted)
+
+        self._ask_for(ids, f"Tags of {self._whose(ids)}", hint, _wrong_tags, value, answered)
 
     def do_note(self) -> None:
         """Edit the note; many get the same."""
-        self._known(self._ask_note)
-
-    def _known(self, then: Callable[[Known], None]) -> None:
         ids = self.ids()
+
+        def value(known: Known) -> str:
+            notes = {labels.note for labels in known.values()}
+            return _one_line(notes.pop()) if len(notes) == 1 else ""
+
+        def answered(known: Known, text: str) -> None:
+            self._write_note(known, _many_lines(text))
+
+        hint = r"\n is a new line; nothing removes the note"
+        self._ask_for(ids, f"Note on {self._whose(ids)}", hint, lambda _: "", value, answered)
+
+    def _ask_for(
+        self,
+        ids: Sequence[str],
+        title: str,
+        hint: str,
+        check: Callable[[str], str],
+        value: Callable[[Known], str],
+        answered: Callable[[Known, str], None],
+    ) -> None:
+        """The box at once, then what these have now; `answered` gets both."""
+        from tui.screens.modals import AskText
+
+        found: Known = {}
 
         def read(data: Data) -> Known:
             from datadream.jobs.labels import read_labels
 
             return {subject: read_labels(data.home, subject) for subject in ids}
 
-        self.ask("labels", read, then, on_top=True)
+        def fill(known: Known) -> None:
+            found.update(known)
+            box.fill(value(known), " ")
 
-    def _whose(self, known: Known) -> str:
-        first = next(iter(known))
-        return f"the {self.NOUN} {first[:ID_LENGTH]}" if len(known) == 1 else f"{len(known)} {self.NOUN}s"
-
-    def _ask_tags(self, known: Known) -> None:
-        from tui.screens.modals import AskText
-
-        shared = set.intersection(*(set(labels.tags) for labels in known.values()))
-        hint = "words, separated by spaces; 'two words' in quotes" + (
-            "; these are in all of them" if len(known) > 1 else ""
-        )
-        ask = AskText(f"Tags of {self._whose(known)}", shlex.join(sorted(shared)), hint, _wrong_tags)
-
-        def answered(text: str | None) -> None:
+        def closed(text: str | None) -> None:
             if text is not None:
-                words = shlex.split(text)
-                wanted = {word if word in shared else word.rstrip(",") for word in words} - {""}  # "best, fine"
-                self._tag(known, wanted - shared, shared - wanted)
+                answered(found, text)
 
-        self.dream.push_screen(ask, answered)
+        box = AskText(title, hint=hint, check=check, reading=True)
+        self.dream.push_screen(box, closed)
+        self.ask("labels", read, fill, failed=box.refuse)
+
+    def _whose(self, ids: Collection[str]) -> str:
+        return f"the {self.NOUN} {next(iter(ids))[:ID_LENGTH]}" if len(ids) == 1 else f"{len(ids)} {self.NOUN}s"
 
     def _tag(self, known: Known, add: set[str], remove: set[str]) -> None:
         if not add and not remove:
             self.dream.say("the tags stay as they are")
             return
 
-        def write(data: Data) -> None:
+        def write(data: Data, subject: str) -> None:
             from datadream.jobs.labels import tag
 
-            for subject in known:
-                tag(data.home, subject, add, remove)
-            data.sync()
+            tag(data.home, subject, add, remove)
 
-        def undo(data: Data) -> None:
+        def restore(data: Data, subject: str) -> None:
             from datadream.jobs.labels import tag
 
-            for subject, old in known.items():
-                tag(data.home, subject, remove & set(old.tags), add - set(old.tags))
-            data.sync()
+            old = known[subject]
+            tag(data.home, subject, remove & set(old.tags), add - set(old.tags))
 
         lines = [
-            f"datadream tag {verb} {subject} {shlex.join(sorted(words))}"
+            f"datadream tag {verb} {subject} {command_line(sorted(words))}"
             for verb, words in (("add", add), ("rm", remove))
             for subject in known
             if words
         ]
         told = [f"{sign}{word}" for sign, words in (("+", add), ("-", remove)) for word in sorted(words)]
-        self.act(f"tags of {self._whose(known)}: {' '.join(told)}", write, self._written, undo, "\n".join(lines))
-
-    def _ask_note(self, known: Known) -> None:
-        from tui.screens.modals import AskText
-
-        notes = {labels.note for labels in known.values()}
-        value = _one_line(notes.pop()) if len(notes) == 1 else ""
-        ask = AskText(f"Note on {self._whose(known)}", value, r"\n is a new line; nothing removes the note")
-
-        def answered(text: str | None) -> None:
-            if text is not None:
-                self._write_note(known, _many_lines(text))
-
-        self.dream.push_screen(ask, answered)
+        self._each(known, f"tags of {self._whose(known)}: {' '.join(told)}", write, restore, lines)
 
     def _write_note(self, known: Known, text: str) -> None:
         if all(labels.note == text for labels in known.values()):
             self.dream.say("the note stays as it is")
             return
 
-        def write(data: Data) -> None:
+        def write(data: Data, subject: str) -> None:
             from datadream.jobs.labels import note
 
-            for subject in known:
-                note(data.home, subject, text)
+            note(data.home, subject, text)
+
+        def restore(data: Data, subject: str) -> None:
+            from datadream.jobs.labels import note
+
+            note(data.home, subject, known[subject].note)
+
+        ending = bash_word(text) if text else "--clear"
+        what = "note on" if text else "no note any more on"
+        lines = [f"datadream note {subject} {ending}" for subject in known]
+        self._each(known, f"{what} {self._whose(known)}", write, restore, lines)
+
+    def _each(
+        self,
+        known: Known,
+        told: str,
+        write: Callable[[Data, str], None],
+        restore: Callable[[Data, str], None],
+        lines: Sequence[str],
+    ) -> None:
+        """Write it for those that are still there; undo reaches only these."""
+        still, done = self.still_there(list(known)), list[str]()
+
+        def act(data: Data) -> None:
+            for subject in still(data):
+                write(data, subject)
+                done.append(subject)
             data.sync()
+            if not done:
+                raise UserError(f"nothing was written: {self._whose(known)} left the list meanwhile")
 
         def undo(data: Data) -> None:
-            from datadream.jobs.labels import note
-
-            for subject, old in known.items():
-                note(data.home, subject, old.note)
+            for subject in done:
+                restore(data, subject)
             data.sync()
 
-        ending = shlex.quote(text) if text else "--clear"
-        command = "\n".join(f"datadream note {subject} {ending}" for subject in known)
-        what = "note on" if text else "no note any more on"
-        self.act(f"{what} {self._whose(known)}", write, self._written, undo, command)
+        def then(_: None) -> None:
+            if len(done) < len(known):
+                left = len(known) - len(done)
+                self.dream.say(f"{left} of {len(known)} left the list meanwhile: nothing was written there", "warning")
+            self.refresh_data()
 
-    def _written(self, _: None) -> None:
-        self.refresh_data()
+        self.act(told, act, then, undo, "\n".join(lines))
+
+
+def _shared(known: Known) -> set[str]:
+    return set.intersection(*(set(labels.tags) for labels in known.values()))
 
 
 def _wrong_tags(text: str) -> str:

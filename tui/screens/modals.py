@@ -1,4 +1,8 @@
-"""Small questions over a screen: confirm, a line of text, a choice, and panels of text. Escape always leaves them."""
+"""Small questions over a screen: confirm, a line of text, a choice, and panels of text. Escape always leaves them.
+
+Each is there at once. What it has to read first comes by `fill`, at any moment: before it is drawn, or when it was left
+already. Until then it says READING, and what is typed goes to it and not to the screen below.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,22 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
+from datadream.text import shown, shown_lines
+from tui import glyphs
 from tui.widgets.ticks import Ticks
+from tui.widgets.visible import Visible
 
+READING = f"reading{glyphs.ELLIPSIS}"
 ESCAPE = Binding("escape", "leave", "Back", show=False)
 
 
 class Confirm(ModalScreen[bool]):
-    """Says what will be lost, then asks. `y` does it, `n` and escape don't."""
+    """Says what will be lost, then asks. `y` does it, `n` and escape don't; while it is `reading`, nothing does."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         ESCAPE,
@@ -28,30 +37,52 @@ class Confirm(ModalScreen[bool]):
         Binding("n", "leave", "No"),
     ]
 
-    def __init__(self, question: str, loss: str = "", yes: str = "Yes") -> None:
+    def __init__(self, question: str, loss: str = "", yes: str = "Yes", *, reading: bool = False) -> None:
         super().__init__()
         self._question, self._loss, self._yes = question, loss, yes
+        self._reading, self._refused = reading, False
 
     def compose(self) -> ComposeResult:
         """Question, loss, two buttons."""
         with Vertical(classes="dialog"):
-            yield Label(Text(self._question), classes="dialog-title")
-            if self._loss:
-                yield Static(Text(self._loss), classes="dialog-text")
-            yield Button(f"{self._yes} (y)", id="yes", variant="error", compact=True)
+            yield Label(Text(shown_lines(self._question)), id="question", classes="dialog-title")
+            yield Static(id="loss", classes="dialog-text", markup=False)
+            yield Button(Content(f"{self._yes} (y)"), id="yes", variant="error", compact=True)
             yield Button("No (n)", id="no", compact=True)
 
     def on_mount(self) -> None:
         """The harmless button has the focus."""
         self.query_one("#no", Button).focus()
+        self._tell()
+
+    def fill(self, question: str, loss: str) -> None:
+        """What was read; now it can be answered."""
+        self._question, self._loss, self._reading = question, loss, False
+        self._tell()
+
+    def refuse(self, why: str) -> None:
+        """It can't be done, as what was read says: only `n` is left."""
+        self._loss, self._reading, self._refused = why, False, True
+        self._tell()
+
+    def _tell(self) -> None:
+        if not self.query("#no"):
+            return
+        self.query_one("#question", Label).update(Text(self._question))
+        said = READING if self._reading else self._loss
+        self.query_one("#loss", Static).update(Text(said))
+        self.query_one("#loss").display = bool(said)
+        self.query_one("#yes", Button).disabled = self._reading
+        self.query_one("#yes", Button).display = not self._refused
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """By mouse or enter."""
         self.dismiss(event.button.id == "yes")
 
     def action_yes(self) -> None:
-        """Do it."""
-        self.dismiss(True)
+        """Do it, once it is known what."""
+        if not self._reading and not self._refused:
+            self.dismiss(True)
 
     def action_leave(self) -> None:
         """Don't."""
@@ -59,32 +90,79 @@ class Confirm(ModalScreen[bool]):
 
 
 class AskText(ModalScreen[str | None]):
-    """A line of text; `check` gives a sentence for what can't be, "" for what can."""
+    """A line of text; `check` gives a sentence for what can't be, "" for what can.
+
+    What is typed while it is still `reading` comes after what was read, as if that had been there from the start; an
+    enter is heeded then.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [ESCAPE]
 
-    def __init__(self, title: str, value: str = "", hint: str = "", check: Callable[[str], str] = lambda _: "") -> None:
+    def __init__(
+        self,
+        title: str,
+        value: str = "",
+        hint: str = "",
+        check: Callable[[str], str] = lambda _: "",
+        *,
+        reading: bool = False,
+    ) -> None:
         super().__init__()
         self._title, self._value, self._hint, self._check = title, value, hint, check
+        self._reading, self._entered, self._why = reading, False, ""
 
     def compose(self) -> ComposeResult:
         """Title, input, hint."""
         with Vertical(classes="dialog"):
-            yield Label(Text(self._title), classes="dialog-title")
-            yield Input(self._value, id="text", select_on_focus=False)
-            yield Static(
-                Text(self._hint or "enter keeps it, escape leaves it as it was"), id="hint", classes="dialog-text"
-            )
+            yield Label(Text(shown_lines(self._title)), classes="dialog-title")
+            yield Input(self._value, id="text", select_on_focus=False, highlighter=Visible())
+            yield Static(id="hint", classes="dialog-text", markup=False)
+
+    def on_mount(self) -> None:
+        """Say what enter does."""
+        self._tell("")
+
+    def fill(self, value: str, between: str = "", hint: str = "") -> None:
+        """What was read; `between` goes before what was typed meanwhile."""
+        self._reading, self._hint = False, hint or self._hint
+        if not self.query("#hint"):
+            self._value = value
+            return
+        field = self.query_one("#text", Input)
+        typed = field.value
+        field.value = f"{value}{between if value and typed else ''}{typed}"
+        field.cursor_position = len(field.value)
+        self._tell(self._check(field.value))
+        if self._entered:
+            self._enter(field.value)
+
+    def refuse(self, why: str) -> None:
+        """It can't be read: escape is all that is left."""
+        self._reading, self._entered, self._why = True, False, why
+        self._tell("")
+
+    def _tell(self, wrong: str) -> None:
+        if not self.query("#hint"):
+            return
+        if self._why:
+            self.query_one("#hint", Static).update(Text(shown_lines(self._why), "yellow"))
+            return
+        said = READING if self._reading else wrong or self._hint or "enter keeps it, escape leaves it as it was"
+        self.query_one("#hint", Static).update(Text(shown_lines(said), "yellow" if wrong and not self._reading else ""))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Say what is wrong while it is typed."""
-        wrong = self._check(event.value)
-        self.query_one("#hint", Static).update(Text(wrong or self._hint or "enter keeps it", "yellow" if wrong else ""))
+        if not self._reading:
+            self._tell(self._check(event.value))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Keep it, if it can be."""
-        if not self._check(event.value):
-            self.dismiss(event.value)
+        self._enter(event.value)
+
+    def _enter(self, value: str) -> None:
+        self._entered = self._reading
+        if not self._reading and not self._check(value):
+            self.dismiss(value)
 
     def action_leave(self) -> None:
         """Leave it as it was."""
@@ -110,13 +188,14 @@ class Choose(ModalScreen["str | list[str] | None"]):
     def compose(self) -> ComposeResult:
         """Title and list."""
         with Vertical(classes="dialog"):
-            yield Label(Text(self._title), classes="dialog-title")
+            yield Label(Text(shown_lines(self._title)), classes="dialog-title")
             if self._many:
                 yield Ticks([(key, "" if label == key else label) for key, label in self._options], id="choices")
                 yield Static("space toggles, enter keeps, escape leaves", classes="dialog-text")
             else:
                 yield OptionList(
-                    *(Option(Text(label), id=f"o{i}") for i, (_, label) in enumerate(self._options)), id="choices"
+                    *(Option(Text(shown(label)), id=f"o{i}") for i, (_, label) in enumerate(self._options)),
+                    id="choices",
                 )
 
     def on_mount(self) -> None:
@@ -128,6 +207,12 @@ class Choose(ModalScreen["str | list[str] | None"]):
         if self._options:
             choices.highlighted = at
         choices.focus()
+
+    def fill(self, options: Sequence[tuple[str, str]]) -> None:
+        """More of them, once they are known; what is ticked, and the cursor, stay."""
+        self._options = list(options)
+        for choices in self.query("#choices").results(Ticks):
+            choices.fill([(key, "" if label == key else label) for key, label in options])
 
     def action_keep(self) -> None:
         """Answer with what is chosen."""
@@ -172,14 +257,20 @@ class Panel(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """Title, text, foot."""
         with Vertical(classes="dialog panel"):
-            yield Label(Text(self._title), classes="dialog-title")
+            yield Label(Text(shown_lines(self._title)), classes="dialog-title")
             with VerticalScroll(id="panel-scroll"):
-                yield Static(self._content)
-            yield Static(Text(self._foot), classes="dialog-text")
+                yield Static(self._content, id="panel-text", markup=False)
+            yield Static(Text(shown_lines(self._foot)), classes="dialog-text")
 
     def on_mount(self) -> None:
         """The text has the focus, so arrows scroll it."""
         self.query_one("#panel-scroll").focus()
+
+    def fill(self, content: RenderableType) -> None:
+        """What was read."""
+        self._content = content
+        for text in self.query("#panel-text").results(Static):
+            text.update(content)
 
     def action_scroll(self, lines: int) -> None:
         """By so many lines."""
@@ -208,7 +299,7 @@ class Commands(ModalScreen[None]):
         with Vertical(classes="dialog panel"):
             yield Label("The same from the command line", classes="dialog-title")
             options = [
-                Option(Text.assemble((f"{what}  ", "bold"), line), id=f"c{i}")
+                Option(Text.assemble((f"{shown(what)}  ", "bold"), shown_lines(line)), id=f"c{i}")
                 for i, (what, line) in enumerate(self._lines)
             ]
             yield OptionList(*options, id="choices")

@@ -13,14 +13,14 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.timer import Timer
 from textual.widgets import Input, Label, Select, Static
 
-from datadream.text import shown
-from tui import glyphs
+from datadream.text import shown, size
 from tui.actions import bindings
 from tui.base import HomeScreen
 from tui.screens import new_form
 from tui.screens.job_deeds import unqueue
 from tui.screens.new_form import Choices, Form, Outlook
 from tui.widgets.ticks import Ticks
+from tui.widgets.visible import Visible
 
 DEBOUNCE_SECONDS = 0.3
 MIXES = (
@@ -36,6 +36,8 @@ FIELDS = (
     ("source", "source", "digits, or a folder of images"),
     ("shots", "shots", "16; several as 1,4,16"),
     ("seeds", "seeds", "1; several as 1,5,10"),
+    ("diffusion", "diffusion", "the backbone's; a folder or ORG/NAME@REV"),
+    ("clip", "CLIP", "the backbone's; a folder or NAME:WEIGHTS"),
     ("images", "images/class", "as the method says; a number of synthetic images"),
     ("overrides", "overrides", "section.key=value, as generate.guidance_scale=3 classify.steps=80"),
     ("experiment", "experiment", "a name the runs belong to; none is fine"),
@@ -197,15 +199,17 @@ class NewScreen(HomeScreen):
         form, line = self.form(), self.command("queue" if paused else "start")
         self._starting = True
 
-        def done(jobs: list[str] | str | Exception) -> None:
+        def done(found: new_form.Started | str | Exception) -> None:
             self._starting = False
-            if isinstance(jobs, Exception):
-                self.dream.trouble(jobs)
+            if isinstance(found, Exception):
+                self.dream.trouble(found)
                 return
-            if isinstance(jobs, str):
-                self.dream.say(jobs, "error")
+            if isinstance(found, str):
+                self.dream.say(found, "error")
                 return
-            queued = list(jobs)
+            jobs = queued = list(found.jobs)
+            for told_line in found.told:
+                self.dream.say(told_line, "warning")
             undo = (lambda data: unqueue(data.home, queued)) if queued else None
             count = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} queued"
             text = count + (", the queue is paused: P on the dashboard lets it go on" if paused else "")
@@ -218,7 +222,9 @@ class NewScreen(HomeScreen):
 
 
 def _field(name: str, label: str, hint: str, value: str) -> Horizontal:
-    return Horizontal(Label(label), Input(value, placeholder=hint, compact=True, id=name), classes="field")
+    return Horizontal(
+        Label(label), Input(value, placeholder=hint, compact=True, id=name, highlighter=Visible()), classes="field"
+    )
 
 
 def told(outlook: Outlook | None) -> RenderableType:
@@ -236,9 +242,12 @@ def told(outlook: Outlook | None) -> RenderableType:
         table.add_row("runs", f"{outlook.runs} on {outlook.sets} set{'' if outlook.sets == 1 else 's'}")
         table.add_row("jobs", Text.assemble((str(outlook.jobs), "bold"), f" to run{stages}"))
         table.add_row("reused", f"{outlook.reused} finished artifacts")
+        for label, text in outlook.models:
+            table.add_row(label, shown(text))
         table.add_row("time", outlook.time)
-        table.add_row("disk", f"{outlook.disk}; {glyphs.size(outlook.free)} free")
+        table.add_row("disk", f"{outlook.disk}; {size(outlook.free)} free")
         lines.append(table)
+        lines += [Text(f"! {shown(line)}", "yellow") for line in outlook.told]
     if outlook.command:
         lines += [Text(shown(outlook.command), "bold", overflow="fold")]
     lines.append(

@@ -30,6 +30,8 @@ class Form:
     data: tuple[str, ...] = ()
     images: str = ""
     backbone: str = "mini"
+    diffusion: str = ""
+    clip: str = ""
     overrides: str = ""
     experiment: str = ""
     priority: str = ""
@@ -52,6 +54,16 @@ class Outlook:
     time: str = ""
     disk: str = ""
     free: int = 0
+    models: tuple[tuple[str, str], ...] = ()
+    told: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Started:
+    """Jobs that weren't queued before, and notes and warnings on the plan."""
+
+    jobs: tuple[str, ...]
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,8 @@ def request_of(form: Form) -> Request:
         seeds=_numbers(form.seeds, "seeds", 0) if source else (),
         data=form.data,
         backbone=form.backbone,
+        diffusion=form.diffusion.strip() or None,
+        clip=form.clip.strip() or None,
         overrides=tuple(overrides),
         experiment=form.experiment.strip(),
         priority=_whole(form.priority),
@@ -97,16 +111,14 @@ def look(data: Data, form: Form) -> Outlook:
     """Everything the screen tells about `form`. Writes nothing; raises nothing."""
     command = ""
     try:
-        import shutil
-
-        from datadream.jobs import ask
+        from datadream.jobs import ask, room, submit
         from datadream.jobs.estimate import estimate
 
         request = request_of(form)
         command = ask.command(request) if request.recipes and (request.sets or request.source) else ""
         plan = ask.plan(data.home, request, dry=True)
         found = estimate(data.home, plan)
-        data.home.need(found.room, "what is asked")
+        submit.check(data.home, plan.missing)
         return Outlook(
             form,
             command=command,
@@ -117,7 +129,9 @@ def look(data: Data, form: Form) -> Outlook:
             stages=", ".join(f"{count} {stage}" for stage, count in found.stages.items()),
             time=found.time_text(),
             disk=found.disk_text(),
-            free=shutil.disk_usage(data.home.path).free // FREE_STEP * FREE_STEP,
+            free=room.least(data.home).size // FREE_STEP * FREE_STEP,
+            models=tuple(ask.models_of(plan)),
+            told=tuple(ask.told(data.home, plan)),
         )
     except UserError as error:
         return Outlook(form, wrong=str(error), command=command)
@@ -125,25 +139,23 @@ def look(data: Data, form: Form) -> Outlook:
         return Outlook(form, wrong=f"{type(error).__name__}: {error}", failure=error, command=command)
 
 
-def start(data: Data, form: Form, paused: bool) -> list[str]:
+def start(data: Data, form: Form, paused: bool) -> Started:
     """Queue what the form asks for, and start the runner; or with `paused`, pause the queue first and start nothing.
-
-    The jobs that weren't queued before.
 
     Raises UserError before anything is changed, but for the sets of a source, which are kept.
     """
     from datadream.jobs import ask, follow, queue, spawn
+    from datadream.jobs.losses import losses
 
     plan = ask.plan(data.home, request_of(form))
-    if paused:
-        settings = queue.read_settings(data.home)
-        if not settings.paused:
-            queue.write_settings(data.home, settings.model_copy(update={"paused": True}))
+    if paused and not queue.read_settings(data.home).paused:
+        queue.change(data.home, paused=True)
     waiting = follow.waiting(data.home, {spec.id for spec in plan.missing})
     jobs = ask.submit(data.home, plan)
     if not paused:
         spawn.ensure_runner(data.home)
-    return [job_id for job_id in jobs if job_id not in waiting]
+    told = (*ask.told(data.home, plan), *(f"warning: {text}" for text in losses(data.home, jobs)))
+    return Started(tuple(job_id for job_id in jobs if job_id not in waiting), told)
 
 
 def choices(_: Data) -> Choices:
@@ -200,7 +212,7 @@ def _whole(text: str) -> int:
         raise UserError(f"the priority needs a whole number, not {text!r}", hint="higher goes first") from error
 
 
-def started(data: Data, form: Form, paused: bool) -> list[str] | str | Exception:
+def started(data: Data, form: Form, paused: bool) -> Started | str | Exception:
     """`start`, or the sentence that says why it can't be, or what went wrong; raises nothing."""
     try:
         return start(data, form, paused)

@@ -17,6 +17,7 @@ from textual.worker import Worker
 from datadream.errors import UserError
 from datadream.text import shown
 from tui.services.set_maker import Look, Made, Wish, command, look, make, parse
+from tui.widgets.visible import Visible
 
 if TYPE_CHECKING:
     from tui.app import DataDreamApp
@@ -55,7 +56,9 @@ class NewSet(ModalScreen[Made | None]):
             for key, title, value, hint in FIELDS:
                 with Horizontal(classes="field"):
                     yield Label(title)
-                    yield Input(value, placeholder=hint, id=key, compact=True, select_on_focus=False)
+                    yield Input(
+                        value, placeholder=hint, id=key, compact=True, select_on_focus=False, highlighter=Visible()
+                    )
             with VerticalScroll(id="found", can_focus=False):
                 yield Static(id="found-text", markup=False)
             yield Static(id="set-command", markup=False)

@@ -10,10 +10,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from datadream.errors import UserError
 from datadream.text import ID_LENGTH, shown
 from tui import glyphs
 from tui.screens.listing_details import class_bars, facts
-from tui.widgets.table_columns import Row
+from tui.widgets.table_columns import Row, cut
 
 if TYPE_CHECKING:
     from datadream.jobs.labels import Labels
@@ -25,7 +26,12 @@ HEAT_MAX = 100  # classes a map in characters can hold
 WHOLE_MAX = 10  # classes a table of counts can hold
 BESIDE = 90  # cells that let facts and bars stand side by side
 NO_SCORES = "its classifier's scores are gone: run it again to have them"
-NOT_RUN = "it has no scores yet: its jobs have not run to their end, see 2 (Jobs)"
+WITHOUT = {  # a number, by the state of a run
+    "failed": "it failed",
+    "lost": "its worker is gone; it is tried again",
+    "cancelled": "it was cancelled; retry its job to go on",
+    "missing": "no job of it is left: run it again to have its number",
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class RunFacts:
     confusion: Sequence[Sequence[int]]
     labels: Labels
     interval: tuple[float, float] | None
+    reason: str = ""  # of the job that says how it goes on
 
     @property
     def id(self) -> str:
@@ -48,7 +55,10 @@ class RunFacts:
     @property
     def no_scores(self) -> str:
         """Why there is nothing by class to show."""
-        return NOT_RUN if self.row["accuracy"] is None else NO_SCORES
+        if self.row["accuracy"] is not None:
+            return NO_SCORES
+        said = WITHOUT.get(str(self.row["state"]), "it has no number yet: its jobs have not ended")
+        return f"{said}: {shown(self.reason.splitlines()[0])}" if self.reason else said
 
     @property
     def title(self) -> str:
@@ -64,14 +74,20 @@ class RunFacts:
 
 def read_run(data: Data, row: Row) -> RunFacts:
     """All of it; what is gone or can't be read is empty."""
-    from datadream.jobs.labels import read_labels
+    from datadream.jobs.labels import labels_to_show
     from datadream.jobs.state import read_dict
+    from datadream.records import LISTS_BYTES
+    from datadream.report.collect import read_scores
     from datadream.report.stats import wilson
 
     home, run_id = data.home, str(row["id"])
-    scores = read_dict(home.artifact("classifier", str(row["classifier"])) / "scores.json") or {}
-    classes = (read_dict(home.artifact("set", str(row["set"])) / "set.json") or {}).get("classes")
-    names = tuple(str(entry.get("name", "")) for entry in classes) if isinstance(classes, list) else ()
+    try:
+        scores = read_scores(home.artifact("classifier", str(row["classifier"])))
+    except UserError:
+        scores = {}
+    classes = (read_dict(home.artifact("set", str(row["set"])) / "set.json", LISTS_BYTES) or {}).get("classes")
+    entries = classes if isinstance(classes, list) else []
+    names = tuple(str(entry.get("name", "")) if isinstance(entry, dict) else "" for entry in entries)
     interval = None
     if row["correct"] is not None and row["total"]:
         found = wilson(row["correct"], row["total"])
@@ -81,16 +97,47 @@ def read_run(data: Data, row: Row) -> RunFacts:
         record=read_dict(home.run(run_id)) or {},
         names=names,
         per_class=scores.get("per_class") or [],
-        confusion=scores.get("confusion") or [],
-        labels=read_labels(home, run_id),
+        confusion=_counts(scores.get("confusion")),
+        labels=labels_to_show(home, run_id),
         interval=interval,
+        reason=_reason(data, row) if row["accuracy"] is None else "",
     )
+
+
+def _reason(data: Data, row: Row) -> str:
+    """What the job says that keeps a run from its number."""
+    from store import queries
+
+    jobs = [str(row[name]) for name in ("adapter", "synth", "classifier") if row[name]]
+    found = queries.rows_of(data.registry(), "job", jobs)
+    return next((f"{job['stage']} {job['id'][:8]}: {job['reason']}" for job in found
+                 if job["state"] == row["state"] and job["reason"]), "")  # fmt: skip
+
+
+def _counts(found: object) -> Sequence[Sequence[int]]:
+    """A confusion map, empty when what was found is none."""
+    rows = found if isinstance(found, list) else []
+    square = all(isinstance(row, list) and len(row) == len(rows) for row in rows)
+    return rows if square and all(type(count) is int for row in rows for count in row) else []
+
+
+def with_differences(data: Data, rows: Sequence[Row]) -> list[Row]:
+    """Rows of runs whose `settings` also name what sets them apart from others that look the same in a list."""
+    from datadream.report.runs_diff import differing
+    from store import queries
+
+    twins = queries.twins(data.registry(), [str(row["id"]) for row in rows])
+    found = []
+    for row in rows:
+        apart = differing(data.home, str(row["id"]), twins.get(str(row["id"]), []))
+        found.append({**row, "settings": " ".join(filter(None, (row["settings"], apart)))} if apart else row)
+    return found
 
 
 def pane(run: RunFacts, width: int) -> RenderableType:
     """For the pane of a list: numbers and worst and best classes, side by side where there is room."""
     left = Group(head(run), about(run), settings(run))
-    bars = class_bars(run.names, run.per_class, 12) if run.per_class else Text(run.no_scores, "dim")
+    bars = class_bars(run.names, run.per_class, 12) if run.per_class else Text(shown(run.no_scores), "dim")
     if width < BESIDE:
         return Group(left, Text(), bars)
     grid = Table.grid(padding=(0, 3), expand=True)
@@ -105,19 +152,19 @@ def head(run: RunFacts) -> Text:
     text = Text(shown(run.title), "bold")
     row = run.row
     if row["accuracy"] is None:
-        return text.append("\nno number yet", "dim")
+        text.append("\n").append_text(glyphs.state_text(str(row["state"])))
+        return text.append(f"  {run.no_scores}", "dim")
     text.append(f"\n{row['accuracy']:.2f}%")
     if run.interval is not None:
         text.append(f" [{run.interval[0]:.1f}, {run.interval[1]:.1f}]")
-    return text.append(f"  {row['correct']:,} of {row['total']:,} {row['split']} images", "dim")
+    return text.append(f"  {row['correct']:,} of {row['total']:,} {shown(str(row['split']))} images", "dim")
 
 
 def about(run: RunFacts) -> RenderableType:
-    """Ids, cost, labels."""
-    names = ("id", "source", "backbone", "set", "adapter", "synth", "classifier", "seconds", "created")
-    row = {name: run.row[name] for name in names}
-    more = {"tags": list(run.labels.tags), "note": run.labels.note}
-    return facts(row, ("id", *names[1:]), **more)
+    """Ids, labels, cost, times."""
+    labels = {"tags": list(run.labels.tags), "note": run.labels.note}
+    names = ("id", "source", "backbone", *labels, "set", "adapter", "synth", "classifier", "seconds")
+    return facts({**run.row, **labels}, (*names, "submitted", "created", "ended"))
 
 
 def settings(run: RunFacts) -> RenderableType:
@@ -146,13 +193,13 @@ def config(run: RunFacts) -> RenderableType:
         for key, value in part.items():
             set_ = f"{stage}.{key}" in by_hand
             said = Text(shown(" ".join(map(str, value)) if isinstance(value, list) else str(value)), "bold" * set_)
-            table.add_row(f"  {key}", said.append("  set by hand", "dim") if set_ else said)
+            table.add_row(Text(shown(f"  {key}")), said.append("  set by hand", "dim") if set_ else said)
     return table
 
 
 def classes(run: RunFacts) -> RenderableType:
     """A bar for every class, worst first."""
-    return class_bars(run.names, run.per_class) if run.per_class else Text(run.no_scores, "dim")
+    return class_bars(run.names, run.per_class) if run.per_class else Text(shown(run.no_scores), "dim")
 
 
 def confusion(run: RunFacts) -> RenderableType:
@@ -161,7 +208,7 @@ def confusion(run: RunFacts) -> RenderableType:
 
     n = len(run.confusion)
     if not n:
-        return Text(run.no_scores, "dim")
+        return Text(shown(run.no_scores), "dim")
     names = [run.names[i] if i < len(run.names) else f"class {i}" for i in range(n)]
     counts: RenderableType = confusion_text(run.confusion, [shown(name) for name in names])
     return counts if n <= WHOLE_MAX or n > HEAT_MAX else Group(heat(run.confusion, names), Text(), counts)
@@ -169,13 +216,11 @@ def confusion(run: RunFacts) -> RenderableType:
 
 def heat(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Text:
     """A line a label, a character a prediction, darker for a larger share of the label's images."""
-    from rich.cells import set_cell_size
-
     text = Text("rows: label, columns: predicted, in the same order; darker: more\n", no_wrap=True)
     for name, row in zip(names, counts, strict=True):
         total = max(1, sum(row))
         shades = "".join(SHADES[min(len(SHADES) - 1, -(-count * (len(SHADES) - 1) // total))] for count in row)
-        text.append(f"{set_cell_size(shown(name), 16)} ", "dim").append(f"|{shades}|\n")
+        text.append(f"{cut(shown(name), 16)} ", "dim").append(f"|{shades}|\n")
     return text
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import RenderableType
 from textual.binding import BindingType
 
+from datadream.text import shown
 from tui.actions import bindings
 from tui.screens.listing import ListScreen
-from tui.screens.run_parts import pane, read_run
-from tui.widgets.table_columns import Row
+from tui.screens.run_parts import pane, read_run, with_differences
+from tui.widgets.table_columns import Column, Row, column
 
 if TYPE_CHECKING:
     from tui.services.data import Data
+
+
+SECTION = re.compile(r"\b(?:adapt|generate|classify)\.")
 
 
 class RunsScreen(ListScreen):
@@ -23,15 +28,26 @@ class RunsScreen(ListScreen):
     CRUMB: ClassVar[str] = "Runs"
     NOUN: ClassVar[str] = "run"
     CLI: ClassVar[str] = "runs"
+    NEWEST: ClassVar[str] = "submitted"
     SHOWN: ClassVar[tuple[str, ...]] = (
-        *("id", "method", "data", "shots", "seed", "accuracy", "source", "tags", "created"),
+        *("id", "state", "method", "data", "shots", "seed", "accuracy", "settings", "source", "tags", "ended"),
     )
     EMPTY: ClassVar[str] = "no runs yet: n plans an experiment, and d on the dashboard starts the built-in one"
     BINDINGS: ClassVar[list[BindingType]] = bindings("runs")
 
+    def make_column(self, name: str) -> Column:
+        """Settings by their own names: what is beside them says of which stage."""
+        if name == "settings":
+            return column(name, lambda row: shown(SECTION.sub("", str(row.get("settings") or ""))))
+        return super().make_column(name)
+
     def detail(self, data: Data, row: Row) -> RenderableType:
         """Number, classes, settings, labels."""
         return pane(read_run(data, row), self.pane_width)
+
+    def dress(self, data: Data, rows: list[Row]) -> list[Row]:
+        """Of runs that look alike in the list, what sets them apart, beside what was set by hand."""
+        return with_differences(data, rows)
 
     def open_row(self, row_id: str) -> None:
         """A screen with everything."""
@@ -39,8 +55,10 @@ class RunsScreen(ListScreen):
 
     def why_not(self, action: str) -> str:
         """Two runs are compared, no more and no less."""
-        if action == "compare" and len(self.table.marks) != 2:
-            return f"mark two runs with space first; {len(self.table.marks)} are marked"
+        marked = len(self.table.seen_marks)
+        if action == "compare" and marked != 2:
+            hidden = f", and {self.hidden()} more that the filter hides" if self.hidden() else ""
+            return f"mark two runs with space first; {marked} {'is' if marked == 1 else 'are'} marked{hidden}"
         if action == "confusion" and not self.table.cursor_id:
             return super().why_not("open")
         row = self.table.row(self.table.cursor_id)
@@ -50,8 +68,8 @@ class RunsScreen(ListScreen):
 
     def command(self, action: str) -> str:
         """The command line's form."""
-        if action == "compare" and len(self.table.marks) == 2:
-            return "\n".join(f"datadream runs show {run_id}" for run_id in self.table.marks)
+        if action == "compare" and len(self.table.seen_marks) == 2:
+            return "\n".join(f"datadream runs show {run_id}" for run_id in self.table.seen_marks)
         if action == "confusion" and self.table.cursor_id:
             return f"datadream runs show {self.table.cursor_id}"
         row = self.table.row(self.table.cursor_id)
@@ -63,7 +81,11 @@ class RunsScreen(ListScreen):
 
     def do_compare(self) -> None:
         """The two marked, class by class."""
-        self.dream.compare_runs(self.table.marks)
+        self.dream.compare_runs(self.table.seen_marks)
+
+    def meant(self, action: str) -> int:
+        """The two that are compared, too."""
+        return len(self.table.seen_marks) if action == "compare" else super().meant(action)
 
     def do_images(self) -> None:
         """What it was trained on, beside the real shots."""
@@ -77,7 +99,10 @@ class RunsScreen(ListScreen):
 
     def do_lineage(self) -> None:
         """From the shots of the run under the cursor to its number."""
-        run_id = self.table.cursor_id
+        run_id, known = self.table.cursor_id, self.table.row(self.table.cursor_id)
+        if known is not None:
+            self.dream.open_lineage(str(known["classifier"]))
+            return
 
         def classifier(data: Data) -> str:
             from store import queries

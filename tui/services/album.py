@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from datadream import durable
+from datadream.canonical import parse_json
 from datadream.errors import UserError
 from datadream.jobs.marks import Marks, image_name, read_marks
 from tui.services.images import Picture
@@ -33,7 +34,7 @@ class Frozen:
 
 @dataclass(frozen=True)
 class Class:
-    """One class: its folder, its name, its prompt, and the real images a method may train on."""
+    """One class: the folder of its images, its name, its prompt, and the real images a method may train on."""
 
     folder: str
     name: str
@@ -72,6 +73,7 @@ def read_synth(data: Data, synth_id: str) -> Album:
 
     home = data.home
     spec = read_manifest(home, "synthetic", synth_id)["spec"]
+    own = [str(entry["folder"]) for entry in spec["classes"]]
     adapter = spec["inputs"].get("adapter")
     set_id, no_shots = _set_of(data, synth_id, adapter)
     shots: dict[str, list[Frozen]] = {}
@@ -81,23 +83,34 @@ def read_synth(data: Data, synth_id: str) -> Album:
         except UserError as error:
             no_shots = error.message
     settings = spec["settings"]
+    marks, lost = _marks(data, synth_id)
     whose = f"adapter {adapter[:8]}" if adapter else "no adapter"
     classes = tuple(
-        Class(str(entry["folder"]), str(entry["name"]), str(prompt), tuple(shots.get(str(entry["folder"]), ())))
-        for entry, prompt in zip(spec["classes"], spec["prompts"], strict=True)
+        Class(str(drawn), str(entry["name"]), str(prompt), tuple(shots.get(folder, ())))
+        for drawn, folder, entry, prompt in zip(
+            spec.get("folders") or own, own, spec["classes"], spec["prompts"], strict=True
+        )
     )
     return Album(
         kind="synth",
         id=synth_id,
         about=f"{whose}, guidance {settings['guidance_scale']:g}, {settings['num_inference_steps']} steps, "
-        f"seed {spec['seed']}",
+        f"seed {spec['seed']}" + lost,
         classes=classes,
         folder=str(home.artifact("synthetic", synth_id) / "data" / "train"),
         count=int(settings["images_per_class"]),
         set_id=set_id,
         no_shots=no_shots,
-        marks=read_marks(home, synth_id),
+        marks=marks,
     )
+
+
+def _marks(data: Data, synth_id: str) -> tuple[Marks, str]:
+    """The marks, and what to say where they can't be read: the images are shown without them."""
+    try:
+        return read_marks(data.home, synth_id), ""
+    except UserError as error:
+        return Marks(), f"; ! {error.message}"
 
 
 def read_set(data: Data, set_id: str) -> Album:
@@ -113,7 +126,10 @@ def read_set(data: Data, set_id: str) -> Album:
 
 def again(data: Data, album: Album) -> Album:
     """The same with the marks as they are now; the rest never changes."""
-    return replace(album, marks=read_marks(data.home, album.id)) if album.kind == "synth" else album
+    if album.kind != "synth":
+        return album
+    marks, lost = _marks(data, album.id)
+    return replace(album, marks=marks, about=album.about.partition("; !")[0] + lost)
 
 
 def load_shots(data: Data, set_id: str) -> ShotSet:
@@ -181,9 +197,9 @@ def _text(value: Any) -> str:
 def _row(path: Path, name: str, line: int) -> dict[str, Any]:
     """The row of one image; rows are in the order of images, so most lines are only counted."""
     try:
-        with path.open("rb") as file:
+        with durable.open_regular(path) as file:
             for text in itertools.islice(file, line, line + 1):
-                row = json.loads(text)
+                row = parse_json(text)
                 return row if isinstance(row, dict) and row.get("file_name") == name else {}
     except (OSError, ValueError):
         pass

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datadream import durable
+from datadream.paths import user_home
 
 if TYPE_CHECKING:
     from tui.app import DataDreamApp
@@ -63,10 +64,8 @@ def in_screen(data: bytes) -> str:
 
 def shown_path(path: Path) -> str:
     """With ~ for the user's own folder."""
-    try:
-        return f"~/{path.relative_to(Path.home())}"
-    except (ValueError, RuntimeError):
-        return str(path)
+    own = user_home()
+    return f"~/{path.relative_to(own)}" if own and path.is_relative_to(own) else str(path)
 
 
 def _write(app: DataDreamApp, text: str) -> None:

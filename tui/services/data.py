@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs.home import Home
 
@@ -31,20 +32,29 @@ class Data:
 
     def __init__(self, home: Home) -> None:
         self.home = home
+        self.warnings: list[str] = []  # what a deed leaves to be said with its success
         self._lock = threading.Lock()
         self._registry: Registry | None = None
 
     def registry(self) -> Registry:
-        """The registry as it stands. Raises UserError with one sentence when it can't be opened."""
+        """The registry as it stands; one in memory, where the disk takes nothing.
+
+        Raises UserError with one sentence when it can't be opened.
+        """
         from sqlalchemy.exc import SQLAlchemyError
 
-        from store.registry import Registry
+        from datadream.jobs import index
 
         with self._lock:
             if self._registry is None:
                 try:
-                    self._registry = Registry.open(self.home.registry, self.home.registry_lock)
-                except (OSError, SQLAlchemyError) as error:
+                    self._registry = index.connect(self.home)
+                except (OSError, UserError, SQLAlchemyError) as error:
+                    if durable.is_storage(error):
+                        self._registry = index.open_in_memory(self.home)
+                        return self._registry
+                    if isinstance(error, UserError):
+                        raise
                     raise UserError(f"can't open the registry: {error}", at=self.home.registry) from error
             return self._registry
 
@@ -52,7 +62,14 @@ class Data:
         """Bring the registry up to date with the folders, after something was written there."""
         from datadream.jobs import index
 
-        index.sync(self.home, self.registry(), seconds)
+        try:
+            index.sync(self.home, self.registry(), seconds)
+        except (OSError, UserError) as error:
+            if not durable.is_storage(error):
+                raise
+            fresh = index.open_in_memory(self.home)
+            with self._lock:
+                self._registry = fresh
 
     def close(self) -> None:
         """Let go of the file."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
 from datadream.jobs import state
-from datadream.jobs.events import Tail
+from datadream.jobs.events import is_event, metrics
+from datadream.jobs.lines import Tail
 from tui.services.data import Data
 from tui.services.log_index import last_lines
 from tui.widgets.braille import Series, thinned
@@ -26,7 +28,6 @@ LAST_LINES = 5
 RECHECK_SECONDS = 3.0  # a lease that is let go changes no file
 FILES = ("spec.json", "request.json", "control.json", "history.jsonl", "events.jsonl", "error.json", "result.json",
          "environment.json", "attempts", "log.txt")  # fmt: skip
-NOT_METRICS = ("seq", "at", "attempt", "kind", "seconds", "next", "step")
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ class JobFiles:
         home, folder = data.home, data.home.job(self.job_id)
         if not folder.is_dir():
             return self._without_folder(data)
-        self._read_events(folder / "events.jsonl")
+        with suppress(OSError):  # what is no file has no curves; `registry check` names it
+            self._read_events(folder / "events.jsonl")
         curves = self._curves()
         try:
             status, spec = state.derive(home, self.job_id), state.read_spec(home, self.job_id)
@@ -145,12 +147,11 @@ class JobFiles:
         size = _stamp(path)[1]
         if self._tail is None or size < self._tail.offset:
             self._tail, self._points, self._worked = Tail(path), {}, None
-        for event in self._tail.records():
-            if event.get("kind") == "metric" and _is_number(event.get("step")):
-                for name, value in event.items():
-                    if name not in NOT_METRICS and _is_number(value):
-                        self._points.setdefault(name, {})[float(event["step"])] = float(value)
-            elif event.get("kind") == "progress":
+        for event in filter(is_event, self._tail.records()):
+            if (found := metrics(event)) is not None:
+                for name, value in found[1].items():
+                    self._put(name, float(found[0]), value)
+            elif event["kind"] == "progress":
                 self._take_progress(event)
 
     def _take_progress(self, event: Mapping[str, Any]) -> None:
@@ -162,7 +163,16 @@ class JobFiles:
         self._worked = (key, float(seconds), float(done))
         if before is not None and before[0] == key and seconds > before[1] and done > before[2]:
             speed = (done - before[2]) / (seconds - before[1])
-            self._points.setdefault(f"{unit or 'units'} a second", {})[float(done)] = speed
+            self._put(f"{unit or 'units'} a second", float(done), speed)
+
+    def _put(self, name: str, x: float, y: float) -> None:
+        """One more point; of a curve that has grown too long only what will be shown is kept."""
+        points = self._points.setdefault(name, {})
+        points[x] = y
+        if len(points) > 2 * POINTS_MAX:
+            xs = sorted(points)
+            thin = thinned(xs, [points[at] for at in xs], POINTS_MAX)
+            self._points[name] = dict(zip(*thin, strict=True))
 
     def _curves(self) -> tuple[Series, ...]:
         """Metrics by name, then speeds."""
@@ -219,10 +229,6 @@ def _flat(content: Mapping[str, Any], before: str = "") -> tuple[tuple[str, str]
 def _history_line(line: Mapping[str, Any]) -> str:
     reason = f"  {line['reason']}" if line.get("reason") else ""
     return f"{str(line.get('at', ''))[:19]}  {line.get('state')}{reason}"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

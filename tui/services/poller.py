@@ -6,13 +6,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
-from datadream.jobs import leader, queue, state
-from datadream.jobs.events import Tail
+from datadream.jobs import devices, leader, queue, state, watch
+from datadream.jobs.events import is_event, metrics
+from datadream.jobs.lines import Tail
 from tui.services.data import Data
 from tui.services.snapshot import Device, Host, JobRow, LiveJob, Snapshot
 
@@ -113,6 +115,8 @@ class Poller:
             trouble = str(error)
         except Exception as error:  # noqa: BLE001 - a locked or damaged registry must not hide the jobs
             trouble = f"the registry can't be read now: {error}".splitlines()[0]
+        if not trouble and count and not (settings.paused and not queue.look(self._home)[1]):
+            trouble = watch.look(self._home).why
         self._look_around(live)
         finished, failures, counts = self._lists
         return Snapshot(
@@ -125,7 +129,7 @@ class Poller:
             host=self._host,
             led=led,
             paused=settings.paused,
-            slots=queue.slots(settings),
+            slots=devices.shown(self._home, settings),
             version=version,
             trouble=trouble,
             problems=self._problems,
@@ -212,7 +216,8 @@ class Poller:
             known = self._known[name] = _Known(status, mtime, now)
         known.status, known.mtime, known.at = status, mtime, now
         if status.state in LIVE:
-            self._read_events(known)
+            with suppress(OSError):  # events that can't be read cost the job its curve, not its card
+                self._read_events(known)
 
     def _read_events(self, known: _Known) -> None:
         path = self._home.job(known.status.id) / "events.jsonl"
@@ -222,7 +227,7 @@ class Poller:
             except OSError:
                 start = 0
             known.tail = Tail(path, start)
-        for event in known.tail.records():
+        for event in filter(is_event, known.tail.records()):
             self._take(known, event)
         if known.status.stage == "generate" and time.monotonic() - known.preview_at > 1.0:
             known.preview_at = time.monotonic()
@@ -234,8 +239,8 @@ class Poller:
         if isinstance(attempt, int) and attempt != known.attempt:
             known.attempt = attempt
             known.steps.clear()
-        if event.get("kind") == "metric" and isinstance(event.get("loss"), int | float):
-            known.losses.append(float(event["loss"]))
+        if (found := metrics(event)) is not None:
+            known.losses += [found[1]["loss"]] if "loss" in found[1] else []
         elif event.get("kind") == "progress" and isinstance(event.get("seconds"), int | float):
             done = event.get("done")
             if isinstance(done, int):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from datadream import durable
+from datadream import durable, records
 from datadream.errors import UserError
 from datadream.jobs.home import Home
+from datadream.jobs.lease import lock
 
 FILE = "tui.json"
 
@@ -33,8 +33,8 @@ class Prefs:
         if found is None:
             aside = self._path.with_name(f"{FILE}.damaged")
             self.trouble = f"{FILE} is damaged and not heeded; it is kept as {aside.name}"
-            with suppress(OSError):
-                self._path.replace(aside)
+            with suppress(OSError, UserError):
+                durable.replace_file(self._path, aside)
 
     def get(self, name: str, default: Any = None) -> Any:
         """What was chosen, else `default`; also when what is kept is of another type."""
@@ -57,7 +57,8 @@ class Prefs:
         with self._lock:
             try:
                 chosen = {name: self._values[name] for name in tuple(self._changed)}
-                durable.write_json(self._path, {**(_read(self._path) or {}), **chosen})
+                with lock(self._path.with_name(".tui.lease")):  # another app may be choosing too
+                    durable.write_json(self._path, {**(_read(self._path) or {}), **chosen})
             except (OSError, UserError):
                 return
 
@@ -65,9 +66,6 @@ class Prefs:
 def _read(path: Path) -> dict[str, Any] | None:
     """What the file holds, nothing where there is none or no right to it; None when it is damaged."""
     try:
-        found = json.loads(durable.read_bytes(path))
-    except OSError:
-        return {}
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
+        return records.read(path) or {}
+    except records.Unreadable as error:
+        return {} if error.passes else None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datadream.data.parts import PARTS, Parts, Source
+from datadream.data.parts import PARTS, Parts, Source, left_out
 from datadream.errors import UserError
+from datadream.jobs.quoting import command_line
 
 if TYPE_CHECKING:
     from datadream.jobs.home import Home
@@ -56,8 +56,8 @@ def command(wish: Wish) -> str:
     if wish.name:
         words += [f"--name={wish.name}"] if wish.name.startswith("-") else ["--name", wish.name]
     if wish.source.startswith("-"):
-        return shlex.join([*words, "--", wish.source])
-    return shlex.join([*words[:3], wish.source, *words[3:]])
+        return command_line([*words, "--", wish.source])
+    return command_line([*words[:3], wish.source, *words[3:]])
 
 
 def look(home: Home, wish: Wish) -> Look:
@@ -91,8 +91,10 @@ def _lines(source: Source, parts: Parts) -> tuple[str, ...]:
     names = ", ".join(class_.name for class_ in source.classes[:8])
     more = f" and {len(source.classes) - 8} more" if len(source.classes) > 8 else ""
     order = sorted(range(len(pools)), key=lambda label: pools[label])[:SHORTEST]
+    skipped = left_out(source)
     return (
         f"{len(source.classes)} classes: {names}{more}",
+        *((skipped,) if skipped else ()),
         "images: " + ", ".join(f"{len(parts[part]):,} {part}" for part in PARTS),
         f"to draw shots from: {min(pools)} to {max(pools)} a class; fewest in "
         + ", ".join(f"{source.classes[label].name} {pools[label]}" for label in order),
@@ -110,12 +112,9 @@ class Made:
 
 def make(home: Home, wish: Wish) -> Made:
     """Decode every image, then draw and keep the set. Raises UserError, and then nothing was written."""
-    from datadream.data.shots import leaks
-    from datadream.jobs.sets import make_set
+    from datadream.jobs.sets import make_set, told_of
 
     made = make_set(
         home, wish.source, wish.shots, wish.seed, split_seed=wish.split_seed, name=wish.name or None, check="all"
     )
-    twins = leaks(made.shots)
-    warning = f"{len(twins)} images are in two parts of the data, as {twins[0][0]} = {twins[0][1]}" if twins else ""
-    return Made(f"few-shot set {made.name} made", command(wish), warning)
+    return Made(f"few-shot set {made.name} made", command(wish), "; ".join(told_of(home, [made])))

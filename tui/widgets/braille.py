@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from datadream.text import shown
+from tui.clip import clip
+
 AXIS, TEXT = -1, -2
 Piece = tuple[str, int]  # text and whose it is: the number of a curve, AXIS or TEXT
 Line = list[Piece]
@@ -264,7 +267,7 @@ def _legend(series: Sequence[Series], curves: Sequence[Sequence[float]], width: 
     for whose, (curve, ys) in enumerate(zip(series, curves, strict=True)):
         last = next((y for y in reversed(ys) if math.isfinite(y)), None)
         letter = f"{LETTERS[whose % 26]} " if len(series) > 1 else ""
-        pieces.append((f"{letter}{curve.name} {number(last) if last is not None else '-'}  ", whose))
+        pieces.append((f"{letter}{shown(curve.name)} {number(last) if last is not None else '-'}  ", whose))
     if out:
         pieces.append((f"{out:,} not finite{' or not above 0' if look.log else ''}  ", TEXT))
     room, fitted = width, []
@@ -295,7 +298,7 @@ def _joined(row: Sequence[tuple[str, int]]) -> Line:
 def _sentence(text: str, width: int, height: int) -> list[Line]:
     lines: list[Line] = [[(" " * max(0, width), TEXT)] for _ in range(max(0, height))]
     if lines:
-        lines[len(lines) // 2] = [(text[: max(0, width)].center(max(0, width)), TEXT)]
+        lines[len(lines) // 2] = [(clip(text, max(0, width)).center(max(0, width)), TEXT)]
     return lines
 
 

@@ -17,6 +17,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui import glyphs
+from tui.clip import clip_text
 
 TEE, ELBOW, PIPE, GAP = ("|- ", "`- ", "|  ", "   ") if glyphs.ASCII else ("├─ ", "└─ ", "│  ", "   ")
 HERE = "*" if glyphs.ASCII else "◆"
@@ -161,7 +162,12 @@ class Branches(ScrollView, can_focus=True):
         if number >= len(self._lines):
             return Strip.blank(width, base)
         cursor = number == self._cursor
-        segments: list[Segment] = list(self._text(self._lines[number], cursor).render(self.app.console))
-        drawn = Strip(segments).crop(x, x + width).extend_cell_length(width)
+        text = self._text(self._lines[number], cursor)
+        text = text if x else clip_text(text, width)
+        whole = Strip(list(text.render(self.app.console)))
+        drawn = whole.crop(x, x + width)
+        if whole.cell_length > x + width:
+            drawn = Strip([*drawn.crop(0, width - 1), Segment(glyphs.ELLIPSIS[:1])])
+        drawn = drawn.extend_cell_length(width)
         style = base + self.get_component_rich_style("branches--cursor") + Style(bold=True) if cursor else base
         return drawn.apply_style(style)

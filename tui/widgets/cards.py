@@ -17,6 +17,7 @@ from textual.strip import Strip
 
 from datadream.text import shown
 from tui import glyphs
+from tui.clip import clip, clip_text
 from tui.services.snapshot import LiveJob
 
 LINES = 3  # a card
@@ -103,14 +104,12 @@ class Cards(ScrollView, can_focus=True):
         pointer = ">" if number == self._at else " "
         if part == 0:
             head = Text.assemble(f"{pointer} ", glyphs.state_text(job.state, job.paused), f"  {job.id[:8]}  ")
-            tail = f"  {job.slot}" if job.slot else ""
+            tail = f"  {shown(job.slot)}" if job.slot else ""
             tail += f"  priority {job.priority}" if job.priority else ""
             room = max(8, width - head.cell_len - len(tail))
-            title = Text(shown(job.title or job.stage), overflow="ellipsis", no_wrap=True)
-            title.truncate(room, overflow="ellipsis")
-            head.append_text(title)
+            head.append(clip(shown(job.title or job.stage), room))
             head.append(tail, "dim")
-            return head
+            return clip_text(head, width)
         if part == 1:
             return Text.assemble("    ", progress(job, width - 4))
         return Text()
@@ -154,11 +153,9 @@ class Cards(ScrollView, can_focus=True):
 def progress(job: LiveJob, width: int) -> Text:
     """`████░░ 300/500 steps 61%  2.1/s  ETA 1m 35s  loss 0.132 ▅▄▃▂`, or why it waits."""
     if job.state not in ("running", "cancelling"):
-        text = Text(shown(job.reason or "waits for a free slot"), "dim", no_wrap=True)
-        text.truncate(width, overflow="ellipsis")
-        return text
+        return Text(clip(shown(job.reason or "waits for a free slot"), width), "dim")
     if not job.total:
-        return Text(shown(job.reason or "starting"), "dim")
+        return Text(clip(shown(job.reason or "starting"), width), "dim")
     part = job.done / job.total
     words = [f"{glyphs.bar(part, 10)} {job.done}/{job.total} {shown(job.unit)} {100 * part:.0f}%"]
     if job.rate:
@@ -168,6 +165,4 @@ def progress(job: LiveJob, width: int) -> Text:
         words.append(f"loss {job.losses[-1]:.3g} {glyphs.spark(job.losses, max(6, min(24, width - 62)))}")
     if job.reason:
         words.append(shown(job.reason))
-    text = Text("  ".join(words), no_wrap=True)
-    text.truncate(width, overflow="ellipsis")
-    return text
+    return Text(clip("  ".join(words), width))

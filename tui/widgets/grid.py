@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -16,6 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui import glyphs
+from tui.clip import clip
 from tui.widgets import intervals
 
 GAP = 2
@@ -124,6 +125,10 @@ class Grid(ScrollView, can_focus=True):
             last += 1
         return range(self._first, last)
 
+    def _width(self, j: int) -> int:
+        """How wide a column is drawn: as what is in it, unless not even one has the room."""
+        return max(1, min(self._widths[j + 1], self.size.width - 2 - self._label_width - GAP))
+
     def _room(self, seen: range) -> int:
         """How many cells are left for a drawing of the spans; 0 when too few, or columns wait for their turn."""
         if len(seen) < len(self._head) - 1:
@@ -180,7 +185,7 @@ class Grid(ScrollView, can_focus=True):
         if y == 0:
             style = self.get_component_rich_style("grid--header")
             text = "  " + _left(self._head[0], self._label_width)
-            text += "".join(" " * GAP + _right(self._head[j + 1], self._widths[j + 1]) for j in seen)
+            text += "".join(" " * GAP + _right(self._head[j + 1], self._width(j)) for j in seen)
             more = len(self._head) - 1 - len(seen)
             if more and cell_len(text) + 12 <= width:
                 text += f"  {more} more"
@@ -201,7 +206,7 @@ class Grid(ScrollView, can_focus=True):
                 style = style + Style.chain(self.get_component_rich_style(f"grid--{kind}", partial=True))
             if here and j == self.column:
                 style += Style(bgcolor=cursor.bgcolor)
-            segments += [Segment(" " * GAP, usual), Segment(_right(text, self._widths[j + 1]), style)]
+            segments += [Segment(" " * GAP, usual), Segment(_right(text, self._width(j)), style)]
         if at < len(self._spans) and self._axis and (room := self._room(seen)):
             kind = self._cells[at][self.column][1]
             style = self.get_component_rich_style("grid--best", partial=True) if kind == "best" else Style()
@@ -216,10 +221,10 @@ def plain(text: str) -> str:
 
 
 def _left(text: str, width: int) -> str:
-    if cell_len(text) > width:
-        return set_cell_size(text, max(0, width - 1)) + glyphs.ELLIPSIS[:1]
+    text = clip(text, width)
     return text + " " * (width - cell_len(text))
 
 
 def _right(text: str, width: int) -> str:
+    text = clip(text, width)
     return " " * (width - cell_len(text)) + text

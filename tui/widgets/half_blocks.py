@@ -6,13 +6,13 @@ import functools
 import os
 import textwrap
 
-from rich.cells import set_cell_size
 from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
 
 from datadream.text import shown
 from tui import glyphs
+from tui.clip import clip
 from tui.services.images import Pixels, Shown
 
 UPPER = "▀"
@@ -88,4 +88,4 @@ def lines_of(found: Shown | None, width: int, height: int, dark: bool = True) ->
     if found is None:
         return [[Segment(glyphs.ELLIPSIS, Style(dim=True))]]
     words = textwrap.wrap(shown(found), max(4, width)) or [""]
-    return [[Segment(set_cell_size(word, min(width, len(word))), Style(italic=True))] for word in words[:height]]
+    return [[Segment(clip(word, width), Style(italic=True))] for word in words[:height]]

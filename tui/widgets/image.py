@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rich.cells import set_cell_size
+from rich.cells import cell_len
 from rich.control import Control
 from rich.segment import ControlType, Segment
 from rich.style import Style
@@ -20,6 +20,7 @@ from textual.strip import Strip
 
 from datadream.text import shown
 from tui import glyphs
+from tui.clip import clip
 from tui.services.images import Picture
 from tui.widgets.half_blocks import Line
 from tui.widgets.picture import PictureWidget
@@ -276,6 +277,7 @@ class ImageGrid(ScrollView, PictureWidget, can_focus=True):
         style = base + self.get_component_rich_style(name, partial=True)
         bad = f" {BAD[0]}" if cell.bad else ""
         room = self.side - len(bad)
-        text = set_cell_size(f"{'>' if here else ' '}{shown(cell.caption)}", room)
+        text = clip(f"{'>' if here else ' '}{shown(cell.caption)}", room)
+        text += " " * (room - cell_len(text))
         line = [Segment(text, style)]
         return [*line, Segment(bad, style + Style.parse(BAD[1]))] if bad else line

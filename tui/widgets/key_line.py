@@ -7,6 +7,7 @@ from typing import ClassVar
 from rich.style import Style
 from rich.text import Text
 from textual import events
+from textual.binding import Binding
 from textual.screen import Screen
 from textual.widgets import Static
 
@@ -61,11 +62,18 @@ class KeyLine(Static):
             binding = active.binding
             if binding.show:
                 name = self.app.get_key_display(binding)
-                shown.setdefault(binding.action, (binding.key, name, binding.description))
+                shown.setdefault(binding.action, (binding.key, name, binding.description + self._count(binding)))
         said = (tuple(shown.values()), self.size.width)
         if said != self._said:
             self._said = said
             self.update(self._line(list(shown.values()), self.size.width), layout=False)
+
+    def _count(self, binding: Binding) -> str:
+        """How many marked rows a key means, as ` 3`."""
+        meant, screen = getattr(self.screen, "meant", None), str(getattr(self.screen, "KEY", ""))
+        name = str(binding.id or "").removeprefix(f"{screen}.")
+        count = meant(name) if callable(meant) else 0
+        return f" {count}" if count else ""
 
     def _line(self, keys: list[tuple[str, str, str]], width: int) -> Text:
         bold = self.get_component_rich_style("key-line--key", partial=True)

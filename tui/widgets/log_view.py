@@ -15,6 +15,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from datadream.text import size
 from tui import glyphs
 from tui.services.log_reader import LogReader, View
 from tui.services.log_text import LEVEL_WORDS, LEVELS, Level, Wanted, Words, level_of, spans
@@ -245,7 +246,7 @@ class LogView(ScrollView, can_focus=True):
         """What the log is doing, in a line: size, follow or how many new lines, level, what was found."""
         view, dot = self.view, f" {glyphs.DOT} "
         lines = _lines(view.total)
-        parts = [f"{lines} so far" if view.counted < 1 else lines, glyphs.size(view.size)]
+        parts = [f"{lines} so far" if view.counted < 1 else lines, size(view.size)]
         if view.there and not view.size:
             parts = ["empty so far"]
         came = f"+{_lines(self._new)}" if self._new else "stays"

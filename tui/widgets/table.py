@@ -20,7 +20,7 @@ from textual.strip import Strip
 
 from tui import glyphs
 from tui.widgets import table_messages as messages
-from tui.widgets.table_columns import Column, Row, fit
+from tui.widgets.table_columns import Column, Row, fit, measure
 from tui.widgets.table_lines import cells, line, titles
 
 PAGE = 200  # rows asked for at once
@@ -32,7 +32,10 @@ MARK = "*" if glyphs.ASCII else "■"
 
 
 class VirtualTable(ScrollView, can_focus=True):
-    """Rows by id, drawn a line each under a header. Marks are ids and outlive every order and filter."""
+    """Rows by id, drawn a line each under a header.
+
+    Marks are ids and outlive every order and filter; only those among the rows there are now may be acted on.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
@@ -76,6 +79,8 @@ class VirtualTable(ScrollView, can_focus=True):
         self._widths: list[int] = []
         self._gap = 1
         self._ids: Sequence[str] = ()
+        self._there: frozenset[str] | None = None  # the same, once somebody asked
+        self._needs: dict[str, int] = {}  # cells, by column
         self._rows: dict[str, Row] = {}
         self._stale: set[str] = set()  # held rows that may say something else by now
         self._marks: dict[str, None] = {}
@@ -95,6 +100,13 @@ class VirtualTable(ScrollView, can_focus=True):
     def marks(self) -> list[str]:
         """The marked ids, in the order they were marked; also those a filter hides."""
         return list(self._marks)
+
+    @property
+    def seen_marks(self) -> list[str]:
+        """The marked ids among the rows there are now, in the order they were marked."""
+        if self._marks and self._there is None:
+            self._there = frozenset(self._ids)
+        return [row_id for row_id in self._marks if row_id in (self._there or ())]
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -131,6 +143,7 @@ class VirtualTable(ScrollView, can_focus=True):
     def set_columns(self, columns: Sequence[Column]) -> None:
         """Show these columns."""
         self._columns = tuple(columns)
+        measure(self._columns, self._rows.values(), self._needs)
         self._lay_out()
         self.scroll_to(x=min(self.scroll_x, self.max_scroll_x), animate=False)
         self.refresh()
@@ -144,7 +157,7 @@ class VirtualTable(ScrollView, can_focus=True):
         fresh = list(rows)
         old_id, line = self.cursor_id, self._cursor - round(self.scroll_y)
         same = ids == self._ids
-        self._ids = ids
+        self._ids, self._there = ids, None
         self._grow_old()
         self.put(fresh)
         if not same:
@@ -161,6 +174,10 @@ class VirtualTable(ScrollView, can_focus=True):
 
     def put(self, rows: Iterable[Row]) -> None:
         """Rows that were wanted. Only lines that say something else now are drawn again."""
+        rows = list(rows)
+        if measure(self._columns, rows, self._needs):
+            self._lay_out()
+            self.refresh()
         changed = set()
         for row in rows:
             row_id = str(row["id"])
@@ -360,8 +377,11 @@ class VirtualTable(ScrollView, can_focus=True):
         width = self.scrollable_content_region.width
         if width <= 0:
             return
-        self._gap = 1 if width < 100 else 2
-        self._widths = fit(self._columns, width - GUTTER, self._gap)
+        columns = [column.holding(self._needs.get(column.name, 0)) for column in self._columns]
+        for self._gap in (2, 1) if width >= 100 else (1,):
+            self._widths = fit(columns, width - GUTTER, self._gap)
+            if sum(self._widths) + self._gap * (len(columns) - 1) <= width - GUTTER:
+                break
         self._strips.clear()
         self._measure()
 

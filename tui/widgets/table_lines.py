@@ -32,7 +32,8 @@ def titles(columns: Sequence[Column], widths: Sequence[int], sort: str) -> list[
     for column, width in zip(columns, widths, strict=True):
         title = column.title
         if column.name == name:
-            title = f"{title} {arrow}" if len(title) + 2 <= width else f"{title[: width - 1]}{arrow}"
+            room = width - len(title)
+            title += f" {arrow}" if room > 1 else arrow if room else ""  # the line below the table says it too
         found.append(cut(title, width, column.right))
     return found
 

@@ -1,0 +1,32 @@
+"""What a death between two files left behind: jobs off the queue that aren't over, marks in it without a job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+from datadream import durable
+from datadream.jobs import state
+from datadream.jobs.home import Home
+
+STALE_SECONDS = 60.0  # a mark waits as long for its job's folder
+Guard = Callable[[str], AbstractContextManager[None]]
+
+
+def recall(home: Home, guarded: Guard) -> Iterator[None]:
+    """Put jobs back on the queue and take marks off it, a folder a step; each under `guarded(job)`."""
+    for name in filter(state.is_id, durable.names(home.queue)):
+        path = home.queue / name
+        with guarded(name):
+            old = time.time() - path.stat().st_mtime > STALE_SECONDS
+            if old and not (home.job(name) / "spec.json").exists():
+                durable.remove_file(path)
+        yield
+    for name in filter(state.is_id, durable.names(home.path / "jobs")):
+        mark, folder = home.queue / name, home.job(name)
+        with guarded(name):
+            known = mark.exists() or (folder / "result.json").exists() or not (folder / "spec.json").exists()
+            if not known and not state.derive(home, name, held="").final:
+                durable.mark(durable.make_dir(mark.parent) / mark.name)
+        yield
