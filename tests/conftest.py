@@ -22,7 +22,7 @@ from datadream.data.source import open_source
 from datadream.jobs import leader
 from datadream.jobs.home import Home, open_home
 from datadream.models.presets import Backbone, load_backbone
-from tests.runners import until
+from tests.runners import has_runner, until
 
 # A shell in the background lets its children ignore Ctrl-C, and nohup a hang-up; tests send both.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -97,7 +97,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ran_copy(ran: Path, tmp_path: Path) -> Path:
     """The same, to be changed at will."""
     # a runner that leaves takes the registry's side files with it, after others may lead
-    until(lambda: not leader.is_led(Home(ran)) and not (ran / "registry.db-shm").exists())
+    until(lambda: not leader.is_led(Home(ran)) and not has_runner(ran))
     return Path(shutil.copytree(ran, tmp_path / "ran", ignore=shutil.ignore_patterns("hf")))
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from datadream import durable
@@ -29,6 +30,16 @@ def until(condition: Callable[[], object], seconds: float = SECONDS) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come"
         time.sleep(0.02)
+
+
+def has_runner(home: Path) -> bool:
+    """Whether a process that was started as this home's runner is still there."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if b"runner" in words and os.fsencode(home) in words:
+                return True
+    return False
 
 
 def wait_for_end(home: Home, seconds: float = SECONDS) -> None:
