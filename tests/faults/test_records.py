@@ -273,14 +273,15 @@ def test_a_damaged_record_of_the_user_is_not_written_over(home: Home) -> None:
         assert path.read_bytes() == DEEP
 
 
-def test_damaged_settings_of_the_queue_are_told_and_not_written_over(home: Home) -> None:
+def test_damaged_settings_of_the_queue_are_told_and_kept_beside(home: Home) -> None:
     queue.write_settings(home, queue.QueueSettings(slots=("cuda:0/0", "cuda:0/1"), paused=True))
     home.queue_settings.write_bytes(bytes(40))
-    code, _, err = call(home.path, "queue", "show")
-    assert code == 0 and "queue.json can't be read, the defaults are used: the file holds nothing but NUL" in err
-    for words in (("pause",), ("set", "--slots", "cpu:0")):
-        code, _, err = call(home.path, "queue", *words)
-        assert code == 2 and "remove that file" in err and home.queue_settings.read_bytes() == bytes(40)
+    code, out, _ = call(home.path, "queue", "show")
+    assert code == 0 and "queue not usable" in out and "queue.json" in out
+    code, _, err = call(home.path, "queue", "set", "--slots", "cpu:0")
+    assert code == 0 and "kept as queue.json.previous" in err
+    assert home.queue_settings.with_name("queue.json.previous").read_bytes() == bytes(40)
+    assert queue.look(home)[0].slots == ("cpu:0",)
 
 
 def test_a_folder_that_can_not_be_looked_into_is_a_problem_and_the_rest_is_listed(victims: Victims) -> None:
