@@ -6,14 +6,12 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import open_clip
 import pytest
 import torch
 from diffusers import DiffusionPipeline
 
 from datadream.jobs import state, submit, worker
 from datadream.jobs.home import Home
-from datadream.models.clip import load_clip
 from datadream.models.diffusion import load_diffusion
 from datadream.models.presets import ModelRef
 from tests.conftest import Cli
@@ -59,8 +57,7 @@ def test_a_lack_of_memory_is_tried_again_wherever_it_strikes(
     shortage: Callable[[], None], home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DiffusionPipeline, "download", shortage)
-    monkeypatch.setattr(open_clip, "create_model", shortage)
-    for seed, deed in enumerate((shortage, lambda: load_diffusion(ELSEWHERE), lambda: load_clip(ON_HUB))):
+    for seed, deed in enumerate((shortage, lambda: load_diffusion(ELSEWHERE))):
         status = after(home, deed, seed)
         assert status.state == "lost"
         assert status.reason == "out of memory: lower that stage's batch_size with -o"

@@ -198,7 +198,9 @@ def _judge(failure: Exception, folder: Path) -> tuple[str, str, int]:
             failure = durable.user_error(failure, folder)
         return "storage", str(failure), EXIT_STORAGE
     if _is_memory(failure):
-        known = isinstance(failure, UserError)  # it names the image that there was no memory for
+        from datadream.data.decode import BadImage
+
+        known = isinstance(failure, BadImage)  # it names the image that there was no memory for
         text = f"out of memory: {failure}" if known else "out of memory: lower that stage's batch_size with -o"
         return "infrastructure", text, EXIT_FAILED
     if _is_network(failure):

@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import os
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -209,8 +208,7 @@ def test_a_damaged_record_costs_its_own_row(kind: str, victims: Victims) -> None
     assert victims.spared <= {run_id for row in rows for run_id in row["run_ids"]}
     assert victims.files["run"].stem not in {run_id for row in rows for run_id in row["run_ids"]}
     lost = {what for what in ("run", "manifest", "scores", "predictions") if what in named}
-    counted = re.match(r"(\d+) records? can't be read and (is|are) left out: ", said["compare",][2])
-    assert counted is not None and int(counted[1]) == len(lost), said["compare",][2]
+    assert not lost or "Left out: " in said["compare",][1], said["compare",]
     assert "can't be read: see `datadream registry check`" in said["runs", "ls"][2]
     for noun in ("set", "experiment", "tag"):
         assert said[noun, "ls"][0] == 0
