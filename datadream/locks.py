@@ -30,7 +30,6 @@ TELL_SECONDS = 2.0
 PATIENCE_SECONDS = 15.0  # with one and the same holder
 POLL_SECONDS = 0.02
 LOOK_SECONDS = 0.25  # between two looks at who has it
-NOTE_BYTES = 1000
 COMMAND_LENGTH = 60
 STOPPED = ("T", "t")  # by a signal, by a debugger
 Notice = Callable[[str], None]

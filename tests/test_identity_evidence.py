@@ -159,8 +159,7 @@ def test_a_classifier_that_was_tampered_with_costs_its_own_run_alone(
     found, said = collected(old)
     assert whole - found == {record["id"]}
     assert len(said) == 1
-    named = f"Left out: the run {record['id'][:8]} (name-only synth): "  # or counted, when its manifest is no good
-    assert said[0].startswith((named, "Left out: 1 run whose record, set or results can't be read; "))
+    assert said[0].startswith(f"Left out: the run {record['id'][:8]} (name-only synth): ")
     assert "\n" not in said[0]
     with pytest.raises(UserError):
         two_runs(old, record["id"], of(old, "zero-shot", "none")["id"])
@@ -278,7 +277,7 @@ def test_a_manifest_of_this_version_can_not_be_changed_at_all(home: Home) -> Non
             inner = inner[key]
         inner[way[-1]] = "changed" if inner[way[-1]] != "changed" else 0
         path.write_text(json.dumps(content))
-        with pytest.raises(UserError, match=r"the manifest of the rehearsal|the file lists a file whose entry"):
+        with pytest.raises(UserError, match="the manifest of the rehearsal"):
             artifacts.read_manifest(home, "rehearsal", spec.id)
     path.write_text(whole)
     artifacts.open_artifact(home, "rehearsal", spec.id)

@@ -15,7 +15,7 @@ from datadream.jobs import ask, index
 from datadream.jobs.ask import Request
 from datadream.jobs.check import check
 from datadream.jobs.home import Home
-from datadream.jobs.sets import find_set, free_name, list_sets, load_set, make_set
+from datadream.jobs.sets import add_set, find_set, free_name, list_sets, load_set, make_set
 from tui.services import set_maker
 from tui.services.set_maker import Wish
 
@@ -115,6 +115,8 @@ def test_a_set_that_was_changed_is_refused_and_can_be_made_again(home: Home, tmp
     ):
         with pytest.raises(UserError, match=r"its hash is not its id.*make the set again with `datadream set make`"):
             look()
+    assert add_set(home, made.shots, None).id == made.id  # the ruin is put aside
+    assert load_set(home, made.id) == made.shots
     shutil.rmtree(path.parent)
     make_set(home, str(a), 2, 1, split_seed=0, name=None, check="all")
     assert load_set(home, made.id) == made.shots

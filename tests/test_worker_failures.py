@@ -12,6 +12,8 @@ from diffusers import DiffusionPipeline
 
 from datadream.jobs import state, submit, worker
 from datadream.jobs.home import Home
+from datadream.models import fetch
+from datadream.models.clip import load_clip
 from datadream.models.diffusion import load_diffusion
 from datadream.models.presets import ModelRef
 from tests.conftest import Cli
@@ -57,7 +59,8 @@ def test_a_lack_of_memory_is_tried_again_wherever_it_strikes(
     shortage: Callable[[], None], home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DiffusionPipeline, "download", shortage)
-    for seed, deed in enumerate((shortage, lambda: load_diffusion(ELSEWHERE))):
+    monkeypatch.setattr(fetch, "snapshot_download", shortage)
+    for seed, deed in enumerate((shortage, lambda: load_diffusion(ELSEWHERE), lambda: load_clip(ON_HUB))):
         status = after(home, deed, seed)
         assert status.state == "lost"
         assert status.reason == "out of memory: lower that stage's batch_size with -o"

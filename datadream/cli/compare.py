@@ -16,7 +16,6 @@ from datadream.text import shown
 
 if TYPE_CHECKING:
     from datadream.jobs.home import Home
-    from datadream.records import Unreadable
     from store.where import Condition
 
 FORMATS = ("table", "json", "csv", "md", "latex", "html", "png")
@@ -141,14 +140,6 @@ def print_table(
     console.print(rich_table(table))
     for line in table.against:
         console.print(shown(line), markup=False, highlight=False, soft_wrap=True)
-
-
-def say_left_out(unreadable: Sequence[Unreadable]) -> None:
-    """To stderr, how many records a table lacks because they can't be read; nothing when none."""
-    from datadream.records import left_out
-
-    if unreadable:
-        typer.echo(left_out(unreadable), err=True)
 
 
 def write_json_rows(home: Home, only: Collection[str], path: Path) -> None:

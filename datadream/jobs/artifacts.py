@@ -14,8 +14,8 @@ from datadream.errors import UserError
 from datadream.jobs import trash, whole
 from datadream.jobs.home import Home, Kind
 from datadream.jobs.whole import content_of, manifest_digest, what_is_wrong
+from datadream.records import Unreadable
 
-HASHED_BYTES = 256 << 20
 Manifest = whole.Manifest
 AGAIN = "remove that folder, then run the same command again to make it"
 AGAIN_SET = "remove that folder, then make the set again with `datadream set make`"
@@ -86,7 +86,11 @@ def read_manifest(home: Home, kind: Kind, artifact_id: str) -> Manifest:
     """A finished artifact's manifest. Raises UserError when there is none, or it isn't as it was written."""
     folder = home.artifact(kind, artifact_id)
     path = folder / "manifest.json"
-    manifest = whole.read_manifest(folder)
+    try:
+        manifest = whole.read_manifest(folder)
+    except Unreadable as error:
+        what = f"the manifest of the {kind} {artifact_id}"
+        raise Unreadable(error.path, error.reason, again(kind), what) from error.__cause__
     if manifest is None:
         raise UserError(f"no usable {kind} {artifact_id}", at=path, hint=again(kind))
     if wrong := what_is_wrong(manifest, kind, artifact_id):

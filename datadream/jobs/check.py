@@ -100,8 +100,8 @@ def _artifact(home: Home, kind: str, folder: Path, deep: bool) -> Iterator[Findi
             raise ValueError("there is none")
         if wrong := what_is_wrong(manifest, kind, folder.name):
             raise ValueError(f"it {wrong}")
-    except Unreadable as error:
-        yield _unreadable(home, error.path, error, error.reason, again)
+    except Unreadable as error:  # for want of rights or its disk, nothing is known of the whole artifact
+        yield _unreadable(home, folder if error.passes else error.path, error, error.reason, again)
         return
     except Exception as error:  # noqa: BLE001 - it may hold anything
         yield _unreadable(home, folder, error, f"has no usable manifest: {error}", again)

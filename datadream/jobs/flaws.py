@@ -70,11 +70,6 @@ def of_home(home: Home) -> list[Unreadable]:
     return found
 
 
-def of_queue(home: Home) -> Unreadable | None:
-    """What is wrong with `queue.json`, in whose place the defaults are used; None when nothing is."""
-    return next((error for error in of_home(home) if error.path == home.queue_settings), None)
-
-
 def _cluster(home: Home) -> None:
     """`resources_for` says what is wrong with a stage's table when that stage is asked for."""
     found = read_cluster(home)

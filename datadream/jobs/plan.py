@@ -14,7 +14,6 @@ from datadream.canonical import short_id
 from datadream.data.image_folders import image_folders
 from datadream.data.prompts import ClassInfo
 from datadream.errors import UserError
-from datadream.jobs import whole
 from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.evidence import check_record, sealed
 from datadream.jobs.facts import settings_text, what_of
@@ -212,9 +211,9 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def read_records(home: Home, unreadable: list[records.Unreadable] | None = None) -> list[dict[str, Any]]:
-    """Every run's record whose classifier is there and whole, oldest first.
+    """Every run's record whose classifier is there, whole or not (`evidence.check_run` tells), oldest first.
 
-    One that can't be read, or whose classifier is damaged, is left out, and added to `unreadable` where that is given.
+    One that can't be read is left out, and added to `unreadable` where that is given.
     """
     found, bad = [], [] if unreadable is None else unreadable
     for path in records.entries(home.path / "runs"):
@@ -223,12 +222,8 @@ def read_records(home: Home, unreadable: list[records.Unreadable] | None = None)
         except records.Unreadable as error:
             bad.append(error)
             continue
-        folder = home.artifact("classifier", entry["jobs"]["classify"])
-        if home.has("classifier", folder.name):
+        if home.artifact("classifier", entry["jobs"]["classify"]).exists():
             found.append(entry)
-        elif folder.exists():
-            what = whole.fault(folder, "classifier", folder.name, deep=False)
-            bad.append(records.Unreadable(folder / "manifest.json", f"is of a damaged classifier: {what}"))
     return sorted(found, key=lambda entry: (entry["created"], entry["id"]))
 
 

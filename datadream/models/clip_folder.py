@@ -9,7 +9,7 @@ from typing import Any
 from datadream.errors import UserError
 from datadream.models import headers, zoo
 from datadream.models.configs import AGAIN, as_count, as_words, read_config, readable, side_of
-from datadream.models.weights import PICKLES, Shape, lacking, strip_prefix
+from datadream.models.weights import Shape, lacking, refuse_pickled, strip_prefix
 
 WANTED = "an open_clip folder is needed: open_clip_config.json and open_clip_model.safetensors"
 CONFIG = "open_clip_config.json"
@@ -136,11 +136,5 @@ def _weights(folder: Path) -> Path:
             at=folder,
             hint="rename the one to use to open_clip_model.safetensors",
         )
-    pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
-    if pickled:
-        raise UserError(
-            f"the CLIP has only pickled weights ({pickled[0]}), which can run any code when opened",
-            at=folder,
-            hint="get the safetensors file, or save the model again as safetensors where you trust it",
-        )
+    refuse_pickled(folder, "the CLIP", "file")
     raise UserError("the CLIP has no weights: open_clip_model.safetensors is missing", at=folder, hint=AGAIN)

@@ -62,15 +62,20 @@ def lacking(part: str, wanted: str, prefix: str | None, path: Path) -> UserError
     return UserError(f"{part} lacks the weight {wanted}, so the file is of another model", at=path, hint=AGAIN)
 
 
-def _no_weights(folder: Path, stem: str, part: str) -> UserError:
-    """Why `folder` holds no weights called `stem`, from what lies there instead."""
+def refuse_pickled(folder: Path, part: str, files: str) -> None:
+    """Raise UserError when `folder`, which has no safetensors, has pickled weights; `files` is what to get instead."""
     pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
     if pickled:
-        return UserError(
+        raise UserError(
             f"{part} has only pickled weights ({pickled[0]}), which can run any code when opened",
             at=folder,
-            hint="get the safetensors files, or save the model again as safetensors where you trust it",
+            hint=f"get the safetensors {files}, or save the model again as safetensors where you trust it",
         )
+
+
+def _no_weights(folder: Path, stem: str, part: str) -> UserError:
+    """Why `folder` holds no weights called `stem`, from what lies there instead."""
+    refuse_pickled(folder, part, "files")
     other = sorted(path.name for path in folder.glob("*.safetensors"))
     found = f"; there is {other[0]}" if other else ""
     return UserError(f"{part} has no weights called {stem}.safetensors{found}", at=folder, hint=AGAIN)

@@ -51,9 +51,6 @@ def collect(home: Home, only: Collection[str] | None = None, split: str | None =
             continue
         try:
             run = _run(home, record)
-        except Unreadable as error:
-            bad.append(error)
-            continue
         except UserError as error:
             damaged.append(f"Left out: the run {record['id'][:8]} ({record['method']} {record['data']}): {error}")
             continue
