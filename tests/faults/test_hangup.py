@@ -45,8 +45,9 @@ def test_a_closed_terminal_stops_nothing(detach: bool, tmp_path: Path) -> None:
     pid, master = on_terminal(
         home, "rehearse", "--steps", str(steps), "--step-seconds", "0.03", *(["--detach"] if detach else [])
     )
-    until(lambda: list((home.path / "jobs").glob("*/spec.json")))
-    job = next((home.path / "jobs").iterdir()).name
+    jobs = home.path / "jobs"  # where a job that is being written has a name with a dot
+    until(lambda: list(jobs.glob("[!.]*/spec.json")))
+    job = next(jobs.glob("[!.]*")).name
     until(lambda: steps_done(home, job) > 5)
     os.close(master)
     os.waitpid(pid, 0)
