@@ -247,9 +247,9 @@ def told(outlook: Outlook | None) -> RenderableType:
         table.add_row("time", outlook.time)
         table.add_row("disk", f"{outlook.disk}; {size(outlook.free)} free")
         lines.append(table)
-        lines += [Text(f"! {shown(line)}", "yellow") for line in outlook.told]
     if outlook.command:
         lines += [Text(shown(outlook.command), "bold", overflow="fold")]
+    lines += [Text(f"! {shown(line)}", "yellow") for line in outlook.told]  # may be many, and the box is low
     lines.append(
         Text("g starts it, Q queues it with the queue paused, y copies the command; escape leaves a field", "dim")
     )
