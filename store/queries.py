@@ -252,6 +252,23 @@ def untold(registry: Registry, where: Sequence[Condition] = ()) -> int:
         return int(session.connection().exec_driver_sql(text, tuple(values)).scalar_one())
 
 
+def refused(registry: Registry, where: Sequence[Condition] = ()) -> list[tuple[str, str, str]]:
+    """Runs that are no part of the comparison as their evidence is no good: id, method and data, and why.
+
+    Of one whose record can't be believed nothing else is known, so that it is there whatever `where` says.
+    """
+    clause, values = _clause("run", where)
+    text = (
+        "SELECT substr(p.path, 6, length(p.path) - 10), '', p.what FROM problem p "  # noqa: S608
+        "WHERE p.path LIKE 'runs/%.json' UNION ALL "
+        "SELECT r.id, r.method || ' ' || r.data, p.what FROM run r "
+        f"JOIN problem p ON p.path = 'artifacts/classifier/' || r.classifier_id{clause} ORDER BY 1"
+    )
+    with registry.reading() as session:
+        rows = session.connection().exec_driver_sql(text, tuple(values))
+        return [(str(row[0]), str(row[1]), str(row[2])) for row in rows]
+
+
 def _check(noun: str, name: str, sort: bool = False) -> None:
     known = [column for column in columns(noun) if not (sort and column == "tags")] + ([] if sort else ["tag"])
     if name not in known:

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from datadream import durable
 from datadream.canonical import digest, sha256_file
+from datadream.cli.main import app
 from datadream.errors import UserError
 from datadream.jobs import artifacts, check, evidence, index
 from datadream.jobs.home import Home, open_home
@@ -26,6 +28,7 @@ from datadream.report.collect import collect
 from datadream.report.runs_diff import two_runs
 from store import queries
 from store.registry import Registry
+from store.where import parse_where
 from tests.homes import unpack
 
 ARCHIVE = (
@@ -165,6 +168,7 @@ def test_a_classifier_that_was_tampered_with_costs_its_own_run_alone(
         two_runs(old, record["id"], of(old, "zero-shot", "none")["id"])
     index.recheck(old, registry)
     assert shown(registry) == whole - {record["id"]}
+    assert told(registry) == {record["id"]: "name-only synth"}
     assert [finding for finding in check.check(old, registry) if folder.name in finding.path]
     fresh = index.rebuild(old)
     assert shown(fresh) == whole - {record["id"]}
@@ -179,6 +183,11 @@ def test_a_classifier_that_was_tampered_with_costs_its_own_run_alone(
 def shown(registry: Registry) -> set[str]:
     """The runs that the app's table and its exports are made of."""
     return {str(run["id"]) for run in queries.comparison(registry)}
+
+
+def told(registry: Registry, where: str = "") -> dict[str, str]:
+    """The runs that the app names as left out, as far as it knows them."""
+    return {run_id: name for run_id, name, _ in queries.refused(registry, parse_where(where))}
 
 
 FORGED = {
@@ -211,6 +220,33 @@ def test_a_record_that_was_forged_is_left_out(name: str, old: Home) -> None:
     rewrite(old.run(record["id"]), lambda found: FORGED[name](found, other))
     with pytest.raises(UserError, match="the record of the run"):
         evidence.check_run(old, {**json.loads(old.run(record["id"]).read_text())})
+    registry = index.open_registry(old)
+    assert told(registry, "shots=2") == {record["id"]: ""}  # a record like that can't say which runs it belongs to
+    registry.close()
+    for options in (
+        [],
+        ["--set", str(other["set"])],
+        ["--where", "shots=2"],
+        ["--where", "shots=2", "--format", "csv"],
+    ):
+        result = CliRunner().invoke(app, ["compare", *options, "--home", str(old.path)])
+        assert result.output.count("eft out: ") == 1, (options, result.output)
+
+
+def test_the_app_tells_what_it_leaves_out_and_why(old: Home) -> None:
+    from tui.screens.compare_read import read_table
+    from tui.services.data import Data
+
+    record = of(old, "name-only", "synth")
+    labels_and_all_hashes(old.artifact("classifier", record["jobs"]["classify"]))
+    old.run(of(old, "zero-shot", "none")["id"]).write_bytes(b"\0" * 900)
+    index.open_registry(old).close()
+    data = Data(old)
+    notes = [note for note in read_table(data, "shots=2").notes if "eft out" in note]
+    data.close()
+    assert len(notes) == 2
+    assert any(record["id"][:8] in note and "(name-only synth): " in note for note in notes), notes
+    assert len(collect(old).notes) == 2
 
 
 @pytest.mark.parametrize("name", ["backbone", "source", "created"])

@@ -57,20 +57,24 @@ def compare(
     if split is None and not any(condition.name == "split" for condition in conditions):
         split = "test"
     opened = open_home(home)
-    only = None
+    only: set[str] | None = None
+    doubtful: set[str] = set()
     if sets:
         ids = {find_set(opened, name).id for name in sets}
-        only = {record["id"] for record in read_records(opened) if record["set"] in ids}
+        records = read_records(opened)
+        only = {record["id"] for record in records if record["set"] in ids}
+        doubtful = {record["id"] for record in records}
     if conditions:
-        found = matching(opened, conditions)
+        found, bad = matching(opened, conditions)
         only = found if only is None else found & only
+        doubtful = doubtful | bad
     nothing = "no run matches" if conditions else NOTHING
     if pivot is None and output is None and format_ not in ("html", "png"):
-        print_table(opened, only, format_, split, nothing)
+        print_table(opened, only, format_, split, nothing, doubtful)
         return
     if format_ == "png" and output is None:
         raise UserError("a picture can't be printed here", hint="say where it goes, as --output table.png")
-    content = turned_table(opened, only, format_, split, pivot, nothing)
+    content = turned_table(opened, only, format_, split, pivot, nothing, doubtful)
     if output is None:
         typer.echo(content.decode(), nl=False)
     else:
@@ -78,13 +82,16 @@ def compare(
         typer.echo(shown(f"written: {output}"), err=True)
 
 
-def matching(home: Home, where: Sequence[Condition]) -> set[str]:
-    """Ids of the runs of which all that holds. Raises UserError for a column that isn't one."""
+def matching(home: Home, where: Sequence[Condition]) -> tuple[set[str], set[str]]:
+    """Ids of the runs of which all that holds, and of those whose records can't be believed, so that none can tell.
+
+    Raises UserError for a column that isn't one.
+    """
     from store import queries
 
     registry = registry_of(home)
     try:
-        return set(queries.keys(registry, "run", where))
+        return set(queries.keys(registry, "run", where)), {found[0] for found in queries.refused(registry, where)}
     finally:
         registry.close()
 
@@ -96,6 +103,7 @@ def turned_table(
     split: str | None,
     pivot: str | None,
     nothing: str = NOTHING,
+    doubtful: Collection[str] = (),
 ) -> bytes:
     """Runs as a table with chosen rows and columns, the best marked, and what isn't significantly different from it."""
     from datadream.report import exports
@@ -103,7 +111,7 @@ def turned_table(
     from datadream.report.assemble import compare_home
 
     by_rows, by_columns = pivots.parse_pivot(pivot) if pivot is not None else (pivots.ROWS, pivots.COLUMNS)
-    table = compare_home(home, only, split)
+    table = compare_home(home, only, split, doubtful)
     if not table.rows:
         raise UserError(" ".join([nothing, *table.warnings]))
     found = pivots.pivot(table, by_rows, by_columns)
@@ -118,13 +126,18 @@ def turned_table(
 
 
 def print_table(
-    home: Home, only: Collection[str] | None, format_: str, split: str | None = None, nothing: str = NOTHING
+    home: Home,
+    only: Collection[str] | None,
+    format_: str,
+    split: str | None = None,
+    nothing: str = NOTHING,
+    doubtful: Collection[str] = (),
 ) -> None:
     """Rows of the runs in `only` (None: all of `split`) as `format_`, and paired comparisons under a table."""
     from datadream.report.assemble import compare_home
     from datadream.report.tables import render, rich_table
 
-    table = compare_home(home, only, split)
+    table = compare_home(home, only, split, doubtful)
     if format_ != "table":
         typer.echo(render(table, format_))
         if format_ in ("json", "csv"):  # which have no place for words

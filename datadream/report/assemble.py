@@ -16,9 +16,14 @@ from datadream.report.rows import Row, rows
 from datadream.report.tables import Compared
 
 
-def compare_home(home: Home, only: Collection[str] | None = None, split: str | None = None) -> Compared:
-    """Every recorded run (or those with ids in `only`, of that split), every predictions file read."""
-    found = collect(home, only, split)
+def compare_home(
+    home: Home, only: Collection[str] | None = None, split: str | None = None, doubtful: Collection[str] = ()
+) -> Compared:
+    """Every recorded run (or those with ids in `only`, of that split), every predictions file read.
+
+    `doubtful` may be meant too: they are told of when they are no good.
+    """
+    found = collect(home, only, split, doubtful)
     table = rows(found.runs)
     judged = judge(table.rows, answers(home, [run_id for row in table.rows for run_id in row.run_ids]))
     return Compared(table.rows, judged, [*found.notes, *table.notes], commands(home, judged))

@@ -38,33 +38,48 @@ class Collected:
     notes: list[str]
 
 
-def collect(home: Home, only: Collection[str] | None = None, split: str | None = None) -> Collected:
+def collect(
+    home: Home, only: Collection[str] | None = None, split: str | None = None, doubtful: Collection[str] = ()
+) -> Collected:
     """Every recorded run of a home (or those with ids in `only`, of that split), from its folders.
 
-    One whose number its evidence doesn't bear out is left out, and named in the notes.
+    One whose number its evidence doesn't bear out is left out, and named in the notes; so is one in `doubtful`, which
+    would be in `only` if its record could be believed.
     """
     runs: list[Run] = []
     bad: list[Unreadable] = []
     damaged = []
     for record in read_records(home, bad):
-        if only is not None and record["id"] not in only:
+        meant = only is None or record["id"] in only
+        if not meant and record["id"] not in doubtful:
             continue
         try:
             run = _run(home, record)
         except UserError as error:
-            damaged.append(f"Left out: the run {record['id'][:8]} ({record['method']} {record['data']}): {error}")
+            damaged.append(refused(record["id"], f"{record['method']} {record['data']}", str(error)))
             continue
         except UNTOLD as error:
             bad.append(Unreadable(home.run(record["id"]), f"leads to what can't be read: {error}"))
             continue
-        if split is None or run.what.split == split:
+        if meant and (split is None or run.what.split == split):
             runs.append(run)
-    return Collected(runs, [*damaged[:NAMED], *untold(len({error.path for error in bad}) + len(damaged[NAMED:]))])
+    return Collected(runs, _left_out(damaged, len({error.path for error in bad})))
 
 
-def collected(found: Iterable[Mapping[str, Any]], lacking: int = 0) -> Collected:
-    """The same of what the registry's `comparison` found, and `untold` counted."""
-    return Collected([_indexed(row) for row in found], untold(lacking))
+def collected(
+    found: Iterable[Mapping[str, Any]], bad: Iterable[tuple[str, str, str]] = (), lacking: int = 0
+) -> Collected:
+    """The same of what the registry's `comparison` found, `refused` named and `untold` counted."""
+    return Collected([_indexed(row) for row in found], _left_out([refused(*each) for each in bad], lacking))
+
+
+def refused(run_id: str, name: str, why: str) -> str:
+    """What is to be said of a run whose evidence is no good; `name` is its method and data, as far as known."""
+    return f"Left out: the run {run_id[:8]}{f' ({name})' if name else ''}: {why}"
+
+
+def _left_out(named: list[str], lacking: int) -> list[str]:
+    return [*named[:NAMED], *untold(lacking + len(named[NAMED:]))]
 
 
 def untold(count: int) -> list[str]:

@@ -82,7 +82,8 @@ def read_table(data: Data, where: str) -> Read:
         held.append(f"{error}; what is shown may be older")
     found = queries.comparison(registry, conditions)
     tests = [] if names_split(where) else [row for row in found if row["split"] == "test"]
-    runs = collected(tests or found, queries.untold(registry, conditions))
+    refused = queries.refused(registry, conditions)
+    runs = collected(tests or found, refused, queries.untold(registry, conditions))
     table = rows(runs.runs)
     return Read(tuple(table.rows), (*held, *runs.notes, *table.notes))
 
@@ -251,7 +252,10 @@ def queue(data: Data, plan: Plan) -> tuple[list[str], list[str]]:
         spawn.ensure_runner(data.home)
     known = set(ask.told(data.home, plan))
     told = [line for line in ask.told(data.home, ready) if line not in known]
-    return [job_id for job_id in jobs if job_id not in waiting], [*told, *losses(data.home, jobs)]
+    return [job_id for job_id in jobs if job_id not in waiting], [
+        *told,
+        *(f"warning: {lost}" for lost in losses(data.home, jobs)),
+    ]
 
 
 def write_exports(data: Data, pivot: Pivot, formats: Sequence[str]) -> list[str]:
