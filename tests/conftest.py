@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many at once as there are cores: more threads each only wait for others
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["COLUMNS"] = "120"
 
 import pytest
+from filelock import FileLock
 
 from datadream.data.shots import ShotSet, make_shot_set
 from datadream.data.source import open_source
@@ -80,8 +83,23 @@ def cli(tmp_path: Path) -> Cli:
 
 @pytest.fixture(scope="session")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home in which all five methods ran, tiny, on a two-shot set. Copy it before you change it."""
-    home = tmp_path_factory.mktemp("ran") / "home"
+    """A home in which all five methods ran, tiny, on a two-shot set. Copy it before you change it.
+
+    Made once for all of pytest-xdist's workers, of which each has its own copy.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    made, done = shared / "ran-first" / "home", shared / "ran-first" / "done"
+    with FileLock(shared / "ran-first.lock"):
+        if not done.exists():
+            shutil.rmtree(made, ignore_errors=True)
+            _run_all(made)
+            done.touch()
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("ran") / "home"))
+
+
+def _run_all(home: Path) -> None:
     made = run_cli("set", "make", "digits", "--shots", 2, "--seed", 1, "--name", "d2", "--json", home=home)
     assert made.returncode == 0, made.stderr
     result = run_cli(
@@ -90,14 +108,12 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
         home=home,
     )
     assert result.returncode == 0, result.stderr
-    return home
+    until(lambda: not leader.is_led(Home(home)) and not has_runner(home))
 
 
 @pytest.fixture
 def ran_copy(ran: Path, tmp_path: Path) -> Path:
     """The same, to be changed at will."""
-    # a runner that leaves takes the registry's side files with it, after others may lead
-    until(lambda: not leader.is_led(Home(ran)) and not has_runner(ran))
     return Path(shutil.copytree(ran, tmp_path / "ran", ignore=shutil.ignore_patterns("hf")))
 
 
