@@ -132,7 +132,7 @@ def test_an_image_is_the_same_alone_in_a_batch_and_again(
 ) -> None:
     sd = sampling(mini, name, **values)  # noqa: F811
     if name != "EulerAncestralDiscreteScheduler":  # one with the whole of a model
-        sd = replace(sd, unet=smaller.unet, vae=smaller.vae)  # noqa: F811
+        sd = replace(sd, unet=smaller.unet, vae=smaller.vae)
     settings = GenerateSettings(images_per_class=3, num_inference_steps=4)
     text = guidance_text(sd, "a photo of a two")
     torch.manual_seed(1)
