@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datadream import durable
+from datadream import durable, records
 from datadream.errors import UserError
 from datadream.jobs import index, labels, lines, queue, rows, state, submit
 from datadream.jobs.events import Journal
@@ -183,6 +183,35 @@ def test_records_beyond_measure_are_refused_and_never_held(homes: tuple[Home, Ho
     registry.close()
     assert "larger than" in problems["labels/a.json"]
     assert f"jobs/{job}" in problems
+
+
+def test_records_as_large_as_they_may_be_cost_little(homes: tuple[Home, Home, str]) -> None:
+    """Of what takes the most memory when it is parsed."""
+    small, large, job = homes
+    worst = '{"x": [' + "{}," * ((records.MOST_BYTES - 20) // 3) + "{}]}"
+    assert records.MOST_BYTES - 10 < len(worst) <= records.MOST_BYTES
+    for name in ("control.json", "request.json", "error.json", "native.json", "environment.json", "lease"):
+        (large.job(job) / name).write_text(worst)
+    for place in ("labels", "names/set", "runs", "experiments", "marks"):
+        (durable.make_dir(large.path / place) / "a.json").write_text(worst)
+    found = peaks(small, large, job)
+    assert max(found.values()) <= MOST >> 20, found
+    (large.job(job) / "spec.json").write_text(worst)
+    found = peaks(small, large, job)
+    assert max(found.values()) <= MOST >> 20, found
+
+
+def test_what_could_not_be_read_again_is_not_written(home: Home) -> None:
+    from datadream.jobs import experiments, marks
+
+    names = [f"class/{number:05d}.png" for number in range(70_000)]
+    kept = marks.mark(home, "a" * 16, names)
+    with pytest.raises(UserError, match="the marks of this synthetic set would be larger than 2 MiB"):
+        marks.mark(home, "a" * 16, [f"other/{number:05d}.png" for number in range(70_000)])
+    assert marks.read_marks(home, "a" * 16) == kept
+    with pytest.raises(UserError, match="the experiment x would be larger than 2 MiB"):
+        experiments.add_runs(home, "x", [f"{number:016x}" for number in range(100_000)])
+    assert experiments.read_experiment(home, experiments.make_experiment(home, "x").id).runs == ()
 
 
 def test_many_real_events_cost_no_memory(homes: tuple[Home, Home, str]) -> None:

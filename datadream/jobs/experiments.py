@@ -39,7 +39,7 @@ def add_runs(home: Home, name: str, runs: Iterable[str], remove: Iterable[str] =
         kept = [run for run in (old.runs if old else ()) if run not in set(remove)]
         new = Experiment(experiment_id, name, old.created if old else state.now(), tuple(dict.fromkeys([*kept, *runs])))
         content = {"id": new.id, "name": new.name, "created": new.created, "runs": list(new.runs)}
-        durable.write_json(path, content)
+        records.write(path, content, f"the experiment {name}")
     return new
 
 

@@ -137,7 +137,7 @@ def _write(home: Home, synth_id: str, change: Callable[[Marks], Marks]) -> Marks
     with lock(durable.make_dir(path.parent) / ".lease"):
         new = change(read_marks(home, synth_id))
         if new:
-            durable.write_json(path, {"images": new.images, "classes": new.classes})
+            records.write(path, {"images": new.images, "classes": new.classes}, "the marks of this synthetic set")
         else:
             durable.remove_file(path)
     return new

@@ -27,7 +27,6 @@ from datadream.jobs.variables import Asked
 M = TypeVar("M", bound=BaseModel)
 State = Literal["queued", "blocked", "running", "cancelling", "done", "failed", "cancelled", "lost"]
 STATES: tuple[State, ...] = get_args(State)
-SPEC_BYTES = 8 << 20  # a spec lists classes, prompts and what it leaves out
 HISTORY_BYTES = 1 << 20  # of changes of state, the newest: some five thousand
 TAIL_BYTES = 16384
 CANCEL = "cancel"  # an empty file that says so where there is no room to write it
@@ -117,7 +116,7 @@ def read_spec(home: Home, job_id: str) -> JobSpec:
     """A job's spec. Raises UserError when there is none that can be read."""
     path = home.job(job_id) / "spec.json"
     try:
-        found = records.read(path, most=SPEC_BYTES)
+        found = records.read(path)
         spec = JobSpec.model_validate(found) if found is not None else None
     except (records.Unreadable, ValidationError, RecursionError) as error:
         raise _no_spec(job_id, path) from error

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from datadream import durable
+from datadream import durable, records
 from datadream.errors import UserError
 from datadream.jobs import room, state, trash, variables
 from datadream.jobs.home import Home
@@ -101,7 +101,7 @@ def _ask_first(home: Home, spec: JobSpec, request: Request) -> bool:
     staged = durable.make_dir(durable.scratch(folder))
     durable.mark(staged / CONTROL_LOCK)
     durable.write_json(staged / "request.json", request.model_dump(mode="json"))
-    durable.write_json(staged / "spec.json", spec.model_dump(mode="json"))
+    records.write(staged / "spec.json", spec.model_dump(mode="json"), f"what the {spec.stage} job is to do")
     durable.mark(home.queue / spec.id)  # first: what dies in between leaves no job that nobody looks at
     try:
         durable.move(staged, folder)
@@ -130,7 +130,7 @@ def _ask_again(home: Home, spec: JobSpec, request: Request) -> bool:
                 _retry(home, spec.id)
             else:  # nothing readable was asked for here
                 durable.mark(home.queue / spec.id)
-                durable.write_json(folder / "spec.json", spec.model_dump(mode="json"))
+                records.write(folder / "spec.json", spec.model_dump(mode="json"), f"what the {spec.stage} job is to do")
             return True
     except FileNotFoundError:
         return False

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 POINTS_MAX = 50_000  # of a curve; thinned so that extremes stay
 LAST_LINES = 5
+SHOWN_BYTES = 256 << 10  # of a file whose every word is shown
 RECHECK_SECONDS = 3.0  # a lease that is let go changes no file
 FILES = ("spec.json", "request.json", "control.json", "history.jsonl", "events.jsonl", "error.json", "result.json",
          "environment.json", "attempts", "log.txt")  # fmt: skip
@@ -109,7 +110,7 @@ class JobFiles:
         except UserError as error:
             return JobFacts(self.job_id, str(error), curves=curves, last=last_lines(folder / "log.txt", LAST_LINES))
         bad = status.state in ("failed", "lost")
-        error_text = str((state.read_dict(folder / "error.json") or {}).get("message", "")) if bad else ""
+        error_text = str((state.read_dict(folder / "error.json", SHOWN_BYTES) or {}).get("message", "")) if bad else ""
         links = [
             Link("from", role, state.ROLES[role], parent, home.has(state.ROLES[role], parent))
             for role, parent in sorted(spec.inputs.items())
@@ -121,7 +122,7 @@ class JobFiles:
             error=error_text,
             last=last_lines(folder / "log.txt", LAST_LINES) if bad else (),
             spec=_spec_lines(spec),
-            environment=_flat(state.read_dict(folder / "environment.json") or {}),
+            environment=_flat(state.read_dict(folder / "environment.json", SHOWN_BYTES) or {}),
             history=tuple(_history_line(line) for line in state.history(folder)),
             links=(*links, *self._used),
             curves=curves,
