@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
-from datadream import __version__
+from datadream import __version__, durable
 from datadream.canonical import Stamp, sha256_known, stamp
 from datadream.text import log_text
 
@@ -89,12 +89,14 @@ class Code:
 
     def __init__(self) -> None:
         self._stamps, self._digest = _source_stamps(), describe_code()["source"]
-        self._packages = _packages()
+        self._places, self._packages = _package_places(), _packages()
 
     def changed(self) -> bool:
         """Whether our files, or the packages that can change a result, are others now; touching them is no change."""
-        if self._packages != _packages():
+        places = _package_places()
+        if places != self._places and self._packages != _packages():
             return True
+        self._places = places
         now = _source_stamps()
         if now == self._stamps:
             return False
@@ -164,6 +166,11 @@ def _git(git: str, root: Path, *arguments: str) -> bytes:
         return subprocess.run(command, capture_output=True, timeout=10, check=True, stdin=subprocess.DEVNULL).stdout
     except (OSError, subprocess.SubprocessError):
         return b""
+
+
+def _package_places() -> tuple[tuple[str, int], ...]:
+    """When anything was last installed or removed in each folder of packages, whose folders are named by versions."""
+    return tuple((place, durable.changed_at(place)) for place in sys.path if place)
 
 
 def _packages() -> dict[str, str]:

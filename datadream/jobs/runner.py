@@ -45,7 +45,7 @@ RECALL_SECONDS = 0.05  # of a tick, until every folder has been looked at
 ROOM_SECONDS = 2.0  # until a disk of a job's own is looked at again
 DISK_SECONDS = 60.0  # for a disk that takes no new epoch
 RACY_SECONDS = durable.RACY_NS / 1e9  # a second change in so short a time may not show
-SWEEP_SECONDS = 0.1  # one job each is looked at though nothing tells that it has changed
+SWEEP_SECONDS = 0.3  # one job each is looked at though nothing tells that it has changed
 JUDGE_SECONDS = 1.0  # between two looks whether a running job is silent
 CODE_SECONDS = 10.0  # between two looks whether other code lies on the disk
 
