@@ -125,7 +125,7 @@ NOUNS: dict[str, Noun] = {
                 name: f"j.{name}"
                 for name in (
                     *("attempts", "slot", "priority", "experiment", "seconds", "submitted", "started", "ended", "done"),
-                    *("total", "unit", "launcher", "kind", "bad_lines"),
+                    *("total", "unit", "launcher", "kind", "bad_lines", "cause", "paused"),
                 )
             },
         },

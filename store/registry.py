@@ -27,7 +27,7 @@ from datadream.storage import MOUNTS, mount_of
 from store import tables  # noqa: F401 - fills SQLModel's metadata
 from store.trouble import INDEX, told
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 REVISION = REVISIONS[-1]
 REMOTE = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "afs")
 SETTLE_SECONDS = 2.0

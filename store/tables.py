@@ -202,6 +202,8 @@ class Job(SQLModel, table=True):
     title: str = ""
     state: str
     reason: str = ""
+    cause: str = ""  # of the reason, as code asks for it
+    paused: bool = False
     done: int = 0
     total: int = 0
     unit: str = ""

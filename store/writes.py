@@ -185,16 +185,26 @@ def waiting_for(session: Session, parent: str, kind: str) -> list[str]:
     return found
 
 
-def hold(session: Session, reason: str) -> None:
+def held_mark(reason: str, cause: str) -> str:
+    """The mark that this is why nothing starts."""
+    return f"{HELD}{cause}/{reason}"
+
+
+def hold(session: Session, reason: str, cause: str) -> None:
     """Say of every job that could start why nothing does; "" when that is over."""
     known = [str(path) for (path,) in sql(session, f"SELECT path FROM mark WHERE path LIKE '{HELD}%'")]  # noqa: S608
-    if known == [HELD + reason]:
+    if known == [held_mark(reason, cause)]:
         return
-    for old in {"", *(path.removeprefix(HELD) for path in known)} - {reason}:
-        sql(session, "UPDATE job SET reason = ? WHERE state = 'queued' AND reason = ?", reason, old)
+    for path in {HELD + "/", *known}:
+        old_cause, _, old = path.removeprefix(HELD).partition("/")
+        sql(
+            session,
+            "UPDATE job SET reason = ?, cause = ? WHERE state = 'queued' AND reason = ? AND cause = ?",
+            *(reason, cause, old, old_cause),
+        )
     for path in known:
         sql(session, "DELETE FROM mark WHERE path = ?", path)
-    mark(session, HELD + reason, 1)
+    mark(session, held_mark(reason, cause), 1)
 
 
 def remove_job(session: Session, job_id: str) -> None:

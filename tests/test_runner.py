@@ -15,6 +15,7 @@ from datadream import durable
 from datadream.data.shots import ShotSet
 from datadream.errors import UserError
 from datadream.jobs import index, leader, policy, spawn, state, submit
+from datadream.jobs.causes import CLEAR
 from datadream.jobs.home import Home, open_home
 from datadream.jobs.plan import plan, shards_of
 from datadream.jobs.queue import QueueSettings, read_settings, slots, write_settings
@@ -380,16 +381,16 @@ def test_a_silent_job_is_told_from_a_slow_one(queue: Home, monkeypatch: pytest.M
     clock = 1000.0
     monkeypatch.setattr(policy.time, "monotonic", lambda: clock)
     silence, status = policy.Silence(), state.derive(queue, job)
-    assert silence.judge(queue, status) == ""
+    assert silence.judge(queue, status) == CLEAR
     clock += 85
-    assert silence.judge(queue, status) == ""
+    assert silence.judge(queue, status) == CLEAR
     clock += 10
-    assert "no word where one was promised within 1 min: it may hang" in silence.judge(queue, status)
+    assert "no word where one was promised within 1 min: it may hang" in silence.judge(queue, status).reason
     with (folder / "events.jsonl").open("a") as file:
         file.write('{"kind":"progress","seq":2,"next":600}\n')
-    assert silence.judge(queue, status) == ""
+    assert silence.judge(queue, status) == CLEAR
     clock += 500
-    assert silence.judge(queue, status) == ""
+    assert silence.judge(queue, status) == CLEAR
 
 
 def test_slots_are_the_gpus_one_may_see(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Home) -> None:

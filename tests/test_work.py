@@ -18,6 +18,7 @@ from datadream.jobs import follow, index, leader, policy, queue, rows, staff, st
 from datadream.jobs import runner as module
 from datadream.jobs.artifacts import publish
 from datadream.jobs.board import Board, Seen
+from datadream.jobs.causes import CLEAR
 from datadream.jobs.home import Home, open_home
 from datadream.jobs.queue import QueueSettings, write_settings
 from datadream.jobs.runner import Runner
@@ -327,7 +328,7 @@ def test_the_runners_hand_in_the_registry_reads_what_it_is_told_of(home: Home, c
     finish(home, jobs[0])
     durable.remove_file(home.queue / jobs[0])
     counted.clear()
-    index.follow(home, registry, [jobs[0]], "")
+    index.follow(home, registry, [jobs[0]], CLEAR)
     assert counted["job_rows"] == 1
     assert queries.rows_of(registry, "job", [jobs[0]])[0]["state"] == "done"
     with registry.reading() as session:

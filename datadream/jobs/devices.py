@@ -14,6 +14,7 @@ from contextlib import suppress
 from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs import leader, queue, state, variables
+from datadream.jobs.causes import Cause, Why
 from datadream.jobs.home import Home
 from datadream.jobs.queue import QueueSettings
 from datadream.jobs.variables import Asked
@@ -67,12 +68,13 @@ class Devices:
                 found[slot] = device
         return found
 
-    def why_none(self, settings: QueueSettings, asked: Asked) -> str:
+    def why_none(self, settings: QueueSettings, asked: Asked) -> Why:
         """Why a job that no slot is open to waits."""
         environment = variables.asked_with(None if asked is None else dict(asked))
         told = variables.in_words({name: environment[name] for name in (VISIBLE, DEVICE) if name in environment})
         slots = ", ".join(settings.slots or self.slots(settings)[:-1]) or "none"
-        return f"{state.NO_DEVICE}: it was asked for with {told}, which fits none of the slots {slots}"
+        said = f"waits for a device: it was asked for with {told}, which fits none of the slots {slots}"
+        return Why(said, Cause.NO_DEVICE)
 
     def _learn(self, seen: tuple[str, ...]) -> None:
         new = [device for device in seen if device not in self._names]

@@ -23,6 +23,7 @@ from datadream import durable, locks
 from datadream.canonical import short_id
 from datadream.errors import UserError
 from datadream.jobs import evidence, flaws, leasefiles, mounts, outlook, rows, state
+from datadream.jobs.causes import CLEAR, Why
 from datadream.jobs.home import Home, Kind
 from datadream.jobs.lease import lease, lock
 from datadream.records import Unreadable
@@ -46,7 +47,7 @@ class _Look:
 
     marks: dict[str, int]
     live: Collection[str]
-    held: str
+    held: Why
     again: list[str] = field(default_factory=list)
     unread: set[str] = field(default_factory=set)  # jobs with more events than one task takes in
 
@@ -173,7 +174,7 @@ def recheck(home: Home, registry: Registry, limit: int = RECHECKED) -> int:
         if session is None:
             return 0
         writes.defer_references(session)
-        look = _Look({}, frozenset(), "")
+        look = _Look({}, frozenset(), CLEAR)
         for run_id, classifier_id, now in changed:
             _artifact(home, look, "classifier", classifier_id, session)
             _run(home, f"{run_id}.json", session)
@@ -188,7 +189,7 @@ def recheck(home: Home, registry: Registry, limit: int = RECHECKED) -> int:
     return len(changed) + len(damaged)
 
 
-def follow(home: Home, registry: Registry, job_ids: Collection[str], held: str) -> None:
+def follow(home: Home, registry: Registry, job_ids: Collection[str], held: Why) -> None:
     """Bring in what these jobs have told: state, progress, new metrics, and what they made. One transaction.
 
     Costs as much as there are jobs to look at, however many others there are. `held` is why nothing starts at all.
@@ -196,7 +197,7 @@ def follow(home: Home, registry: Registry, job_ids: Collection[str], held: str) 
     look = _Look({}, frozenset(), held)
     with registry.writing() as session:
         writes.defer_references(session)
-        writes.hold(session, held)
+        writes.hold(session, *held)
         for job_id in sorted(job_ids):
             _job(home, look, job_id, session)
             made = writes.kind_of(session, job_id)
@@ -256,8 +257,8 @@ def _tasks(home: Home, look: _Look) -> Iterator[Task]:
         ("marks", rows.mark_rows, _no_marks),
     ):
         yield from _folder(home, marks, place, partial(_file, home, place, read, gone), gone, _is_json)
-    if f"{writes.HELD}{look.held}" not in marks:
-        yield lambda session: writes.hold(session, look.held)
+    if writes.held_mark(*look.held) not in marks:
+        yield lambda session: writes.hold(session, *look.held)
 
 
 def _folder(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from datadream.jobs import state
 from datadream.jobs.board import Board
+from datadream.jobs.causes import CLEAR, Cause
 from datadream.jobs.devices import Devices
 from datadream.jobs.home import Home
 from datadream.jobs.pool import variables_for
@@ -63,8 +63,8 @@ class Openings:
         if status.state != "queued" or status.paused or status.native or status.launcher != "local":
             return status
         if not self._open_to(status.asked):
-            return replace(status, reason=self._devices.why_none(self._settings, status.asked))
-        return replace(status, reason="") if status.reason.startswith(state.NO_DEVICE) else status
+            return state.because(status, self._devices.why_none(self._settings, status.asked))
+        return state.because(status, CLEAR) if status.cause is Cause.NO_DEVICE else status
 
     def _open_to(self, asked: Asked) -> dict[str, str | None]:
         if asked not in self._open:

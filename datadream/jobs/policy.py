@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from datadream import locks
 from datadream.jobs import identity, state
+from datadream.jobs.causes import CLEAR, Cause, Why
 from datadream.jobs.home import Home
 from datadream.jobs.lease import read_note
 from datadream.jobs.queue import QueueSettings
@@ -27,6 +28,7 @@ class Verdict:
 
     state: State
     reason: str
+    cause: Cause = Cause.NONE
     delay: float = 0.0
     hold: str = ""
     more: dict[str, Any] = field(default_factory=dict)
@@ -55,12 +57,15 @@ def after_loss(home: Home, status: Status, settings: QueueSettings) -> list[Verd
     strikes = _strikes([*lines, line], retries)
     lost = Verdict("lost", cause, more={"done": status.done, "excused": excused, "retries": retries})
     if rebooted and settings.reboot == "hold" and _is_old(last):
-        return [lost, Verdict("queued", f"{state.PAUSED}: {HELD}", hold=HELD, more={"retries": retries})]
+        return [lost, Verdict("queued", *state.held(HELD), hold=HELD, more={"retries": retries})]
     if strikes >= state.read_request(home, status.id).max_attempts:
         reason = f"gave up after {status.attempts} attempts: {cause} (see `datadream job log {status.id[:8]}`)"
         return [lost, Verdict("failed", reason, more={"retries": retries})]
     again = "starts again from its checkpoint" if status.done else "starts again"
-    return [lost, Verdict("queued", f"{again}: {cause}", backoff(settings, strikes), more={"retries": retries})]
+    return [
+        lost,
+        Verdict("queued", f"{again}: {cause}", Cause.AGAIN, backoff(settings, strikes), more={"retries": retries}),
+    ]
 
 
 def after_refusal(home: Home, status: Status, settings: QueueSettings) -> list[Verdict]:
@@ -75,7 +80,10 @@ def after_refusal(home: Home, status: Status, settings: QueueSettings) -> list[V
     if strikes >= state.read_request(home, status.id).max_attempts:
         return [lost, Verdict("failed", status.reason, more={"retries": retries})]
     again = f"is submitted again: {status.reason}"
-    return [lost, Verdict("queued", again, REFUSED * backoff(settings, strikes), more={"retries": retries})]
+    return [
+        lost,
+        Verdict("queued", again, Cause.AGAIN, REFUSED * backoff(settings, strikes), more={"retries": retries}),
+    ]
 
 
 def out_of_reach(status: Status, why: str) -> str:
@@ -124,12 +132,13 @@ class Silence:
     def __init__(self) -> None:
         self._heard: dict[tuple[str, int], tuple[int, float, float]] = {}
 
-    def judge(self, home: Home, status: Status) -> str:
-        """Why to worry about a running job, "" when there is no reason."""
+    def judge(self, home: Home, status: Status) -> Why:
+        """Why to worry about a running job; nothing when there is no reason."""
         folder, key, now = home.job(status.id), (status.id, status.attempts), time.monotonic()
         worker = identity.parse(read_note(folder / "lease"))
         if worker is not None and worker.host == socket.gethostname() and locks.is_stopped(worker.pid):
-            return f"its worker (pid {worker.pid}) is stopped: `kill -CONT {worker.pid}` lets it go on"
+            said = f"its worker (pid {worker.pid}) is stopped: `kill -CONT {worker.pid}` lets it go on"
+            return Why(said, Cause.FROZEN)
         try:
             size = (folder / "events.jsonl").stat().st_size
         except OSError:
@@ -142,10 +151,6 @@ class Silence:
             self._heard[key] = before
         _, since, promise = before
         if now - since > LATE * promise:
-            return f"no word where one was promised within {promise / 60:.0f} min: it may hang, see its log"
-        return ""
-
-
-def with_reason(status: Status, reason: str) -> Status:
-    """The same status for another reason."""
-    return replace(status, reason=reason)
+            said = f"no word where one was promised within {promise / 60:.0f} min: it may hang, see its log"
+            return Why(said, Cause.SILENT)
+        return CLEAR

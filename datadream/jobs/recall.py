@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 
 from datadream import durable
 from datadream.jobs import state
+from datadream.jobs.causes import CLEAR
 from datadream.jobs.home import Home
 
 STALE_SECONDS = 60.0  # a mark waits as long for its job's folder
@@ -27,6 +28,6 @@ def recall(home: Home, guarded: Guard) -> Iterator[None]:
         mark, folder = home.queue / name, home.job(name)
         with guarded(name):
             known = mark.exists() or (folder / "result.json").exists() or not (folder / "spec.json").exists()
-            if not known and not state.derive(home, name, held="").final:
+            if not known and not state.derive(home, name, held=CLEAR).final:
                 durable.mark(durable.make_dir(mark.parent) / mark.name)
         yield

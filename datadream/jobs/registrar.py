@@ -12,6 +12,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from datadream import durable, locks
+from datadream.jobs.causes import Why
 from datadream.jobs.home import Home
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Registrar:
         self._works: tuple[int, ...] = ()
         self._works_at = 0.0
         self._behind = True  # whether everything has to be looked at
-        self._held: str | None = None
+        self._held: Why | None = None
         self._sizes: dict[str, int] = {}
 
     def changed(self, job_id: str) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from datadream import durable
 from datadream.jobs import identity, state
+from datadream.jobs.causes import CLEAR, Why
 from datadream.jobs.home import Home
 from datadream.jobs.leader import Leadership
 from datadream.jobs.state import Status
@@ -77,10 +78,11 @@ class Remotes:
         if status.state == "cancelled":
             self.cancel(status)
         elif line.state_of(status.native, status.id) == "gone":
-            fresh = state.derive(self._home, status.id, held="")  # it may have ended since
+            fresh = state.derive(self._home, status.id, held=CLEAR)  # it may have ended since
             if fresh.state == "queued" and fresh.native == status.native:
                 line.forget(status.native)
-                return replace(fresh, state="lost", reason=f"{status.launcher} no longer knows its job {status.native}")
+                why = Why(f"{status.launcher} no longer knows its job {status.native}")
+                return state.because(replace(fresh, state="lost"), why)
             return fresh
         return status
 
@@ -123,7 +125,7 @@ class Remotes:
 def _submit(home: Home, remote: Remote, status: Status, epoch: int) -> None:
     from datadream.jobs.launchers import resources_for
 
-    fresh = state.derive(home, status.id, held="")
+    fresh = state.derive(home, status.id, held=CLEAR)
     if fresh.state != "queued" or fresh.paused or fresh.attempts != status.attempts:
         return  # asked otherwise, or started, while it waited here
     asked = state.read_request(home, status.id).resources

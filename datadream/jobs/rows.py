@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from datadream import records
 from datadream.errors import UserError
 from datadream.jobs import outlook, state
+from datadream.jobs.causes import Why
 from datadream.jobs.events import metrics
 from datadream.jobs.experiments import read_experiment
 from datadream.jobs.facts import UNTOLD, facts
@@ -181,12 +181,12 @@ def run_rows(home: Home, run_id: str) -> list[Row]:
     return [row, Trait(id=row.traits, content=found.traits.to_json())]
 
 
-def job_rows(home: Home, job_id: str, held: str | None = None) -> list[Row]:
+def job_rows(home: Home, job_id: str, held: Why | None = None) -> list[Row]:
     """A job's rows, its own first, but for its metrics; `held` is why nothing starts at all, looked up when None."""
     try:
         spec, status = state.look(home, job_id, held)
         if status.state == "queued" and not status.reason:
-            status = replace(status, reason=outlook.no_room(home, spec.kind, spec.model))
+            status = state.because(status, outlook.no_room(home, spec.kind, spec.model))
     except UserError as error:
         raise ValueError(error.message) from error
     rows: list[Row] = [

@@ -25,6 +25,7 @@ from datadream import durable
 from datadream.errors import UserError
 from datadream.jobs import identity, leader, lease, outlook, policy, queue, spawn, state, submit
 from datadream.jobs.board import Board, Seen
+from datadream.jobs.causes import CLEAR
 from datadream.jobs.home import Home
 from datadream.jobs.openings import Openings
 from datadream.jobs.pool import Hand
@@ -211,7 +212,7 @@ class Runner:
             self._note(seen, self._stop(seen.status))
         elif now - self._judged.get(job_id, 0.0) > JUDGE_SECONDS:
             self._judged[job_id] = now
-            self._note(seen, policy.with_reason(seen.status, self._silence.judge(self._home, seen.status)))
+            self._note(seen, state.because(seen.status, self._silence.judge(self._home, seen.status)))
 
     def _update(self, job_id: str, now: float) -> None:
         """Derive a job's status, and settle it."""
@@ -219,7 +220,7 @@ class Runner:
             return
         mtime = durable.changed_at(self._home.job(job_id))
         try:
-            spec, status = state.look(self._home, job_id, held="")
+            spec, status = state.look(self._home, job_id, held=CLEAR)
             old = self._board.get(job_id)
             waits_for = old.waits_for if old else ()
             if status.state == "blocked" and not waits_for:
@@ -253,10 +254,10 @@ class Runner:
             self._board.put(seen, False)  # it stays in view, also when what follows can't be done yet
             self._heed(status, policy.after_loss(self._home, status, self._settings))
             seen.noted = None
-            return state.derive(self._home, status.id, held="")
+            return state.derive(self._home, status.id, held=CLEAR)
         if status.state == "running" and not status.paused:
             self._signalled.pop((status.id, status.attempts), None)  # wanted again, it has all of the grace time again
-            status = policy.with_reason(status, self._silence.judge(self._home, status))
+            status = state.because(status, self._silence.judge(self._home, status))
         status = self._openings.explain(status)
         if status.state == "cancelling" or (status.state == "running" and status.paused):
             status = self._stop(status)  # first: a full disk may refuse the note
@@ -271,7 +272,9 @@ class Runner:
             seen.noted = (str(last.get("state", "")), str(last.get("reason", "")), last.get("attempt", -1))
         if seen.noted != now:
             retries = state.read_control(self._home, status.id).retries
-            state.write_history(self._home, status.id, status.state, status.reason, status.attempts, retries=retries)
+            state.write_history(
+                self._home, status.id, status.state, status.reason, status.attempts, status.cause, retries=retries
+            )
             seen.noted = now
             self._registrar.changed(status.id)
 
@@ -283,7 +286,9 @@ class Runner:
             if verdict.hold:
                 submit.pause(self._home, status.id, verdict.hold, seconds=0)
         for verdict in verdicts:
-            state.write_history(self._home, status.id, verdict.state, verdict.reason, status.attempts, **verdict.more)
+            state.write_history(
+                self._home, status.id, verdict.state, verdict.reason, status.attempts, verdict.cause, **verdict.more
+            )
             self._not_before[status.id] = (status.attempts, time.monotonic() + verdict.delay)
 
     def _stop(self, status: Status) -> Status:
@@ -318,7 +323,7 @@ class Runner:
         self._board.drop(job_id)
         for forgotten in (self._not_before, self._storage, self._judged):
             forgotten.pop(job_id, None)
-        if not state.derive(self._home, job_id, held="").final:
+        if not state.derive(self._home, job_id, held=CLEAR).final:
             durable.mark(mark)
 
     def _recalling(self) -> bool:
@@ -394,7 +399,7 @@ class Runner:
             self._starve(error)
             return
         folder = self._home.job(job_id)
-        status = state.derive(self._home, job_id, held="")
+        status = state.derive(self._home, job_id, held=CLEAR)
         status = replace(status, attempts=state.attempts(folder), reason=" ".join(str(error).split()))
         verdicts = policy.after_refusal(self._home, status, self._settings)
         self._heed(status, verdicts)

@@ -18,6 +18,7 @@ from datadream import durable, records
 from datadream.canonical import ID_LENGTH
 from datadream.errors import UserError
 from datadream.jobs import identity, outlook, trouble, variables
+from datadream.jobs.causes import CLEAR, PASSING, Cause, Why, why_of
 from datadream.jobs.home import Home, Kind
 from datadream.jobs.lease import is_held, may_start
 from datadream.jobs.lines import from_end
@@ -30,8 +31,6 @@ STATES: tuple[State, ...] = get_args(State)
 HISTORY_BYTES = 1 << 20  # of changes of state, the newest: some five thousand
 TAIL_BYTES = 16384
 CANCEL = "cancel"  # an empty file that says so where there is no room to write it
-NO_DEVICE = "waits for a device"  # how the reason of a job begins that no slot fits
-PAUSED = "paused"  # how the reason of a paused job begins
 STOP_REQUESTED, PAUSE_REQUESTED = "stop requested", "pause requested"
 FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
 ROLES: dict[str, Kind] = {"set": "set", "adapter": "adapter", "synthetic": "synthetic", "shard": "shard"}
@@ -93,6 +92,7 @@ class Status:
     ended: str = ""
     seconds: float | None = None
     asked: Asked = None
+    cause: Cause = Cause.NONE
 
     @property
     def final(self) -> bool:
@@ -102,9 +102,7 @@ class Status:
     @property
     def hopeless(self) -> bool:
         """Whether it waits for something that won't come unless somebody asks."""
-        return self.state == "blocked" and any(
-            word in self.reason for word in ("failed", "cancelled", "gone", "no readable")
-        )
+        return self.state == "blocked" and self.cause is Cause.STUCK
 
 
 def now() -> str:
@@ -236,13 +234,16 @@ def last_change(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def write_history(home: Home, job_id: str, state: State, reason: str, attempt: int, **more: Any) -> None:
-    """Add a change of state with its reason. Only the runner writes here."""
+def write_history(
+    home: Home, job_id: str, state: State, reason: str, attempt: int, cause: Cause = Cause.NONE, **more: Any
+) -> None:
+    """Add a change of state with its reason and cause. Only the runner writes here."""
     folder = home.job(job_id)
     appender = durable.Appender(folder / "history.jsonl")  # first: it ends a line that was torn
     try:
         seq = int(last_change(folder).get("seq", 0)) + 1
-        appender.append({"seq": seq, "at": now(), "state": state, "reason": reason, "attempt": attempt, **more})
+        line = {"seq": seq, "at": now(), "state": state, "reason": reason, "attempt": attempt, "cause": str(cause)}
+        appender.append({**line, **more})
     finally:
         appender.close()
 
@@ -260,7 +261,7 @@ def last_events(folder: Path, size: int = TAIL_BYTES) -> list[dict[str, Any]]:
     return [record for record in map(durable.parse_record, text.split(b"\n")) if record is not None]
 
 
-def derive(home: Home, job_id: str, held: str | None = None) -> Status:
+def derive(home: Home, job_id: str, held: Why | None = None) -> Status:
     """The job's status. Raises UserError when its folder can't be read.
 
     `held` is why nothing starts at all, when the caller knows it; else it is looked up.
@@ -268,7 +269,7 @@ def derive(home: Home, job_id: str, held: str | None = None) -> Status:
     return look(home, job_id, held)[1]
 
 
-def look(home: Home, job_id: str, held: str | None = None) -> tuple[JobSpec, Status]:
+def look(home: Home, job_id: str, held: Why | None = None) -> tuple[JobSpec, Status]:
     """The job's spec, and its status as `derive` has it."""
     try:
         spec = read_spec(home, job_id)
@@ -282,7 +283,7 @@ def look(home: Home, job_id: str, held: str | None = None) -> tuple[JobSpec, Sta
         raise _no_spec(job_id, home.job(job_id) / "spec.json") from error
 
 
-def _derive(home: Home, job_id: str, spec: JobSpec, held: str | None) -> Status:
+def _derive(home: Home, job_id: str, spec: JobSpec, held: Why | None) -> Status:
     folder = home.job(job_id)
     request, control = read_request(home, job_id), read_control(home, job_id)
     count = attempts(folder)
@@ -313,18 +314,18 @@ def _derive(home: Home, job_id: str, spec: JobSpec, held: str | None) -> Status:
         seconds=_seconds(events),
         asked=variables.of_request(request.environment),
     )
-    state, reason = _state(home, spec, folder, request, control, count, attempt, lines)
+    state, why = _state(home, spec, folder, request, control, count, attempt, lines)
     if state in ("queued", "cancelled") and attempt.get("launcher", "local") != "local":
         settled = any(line.get("attempt") == count and line.get("state") == "lost" for line in lines)
         base = replace(base, native="" if settled else read_native(folder, count))
-    if state == "queued" and not reason:
+    if state == "queued" and not why:
         if base.native:
-            reason = _native_reason(home, request.launcher, base.native)
+            why = Why(_native_reason(home, request.launcher, base.native), Cause.SUBMITTED)
         elif held is None:
-            reason = outlook.held_up(home, request.launcher) or outlook.no_room(home, spec.kind, spec.model)
+            why = outlook.held_up(home, request.launcher) or outlook.no_room(home, spec.kind, spec.model)
         else:
-            reason = held
-    return replace(base, state=state, reason=reason)
+            why = held
+    return because(replace(base, state=state), why)
 
 
 def read_native(folder: Path, count: int) -> str:
@@ -376,43 +377,56 @@ def _state(
     count: int,
     attempt: dict[str, Any],
     lines: list[dict[str, Any]],
-) -> tuple[State, str]:
+) -> tuple[State, Why]:
     waits = (home.queue / spec.id).exists()
     result, there = read_dict(folder / "result.json") is not None, home.has(spec.kind, spec.id)
     if result and (there or not waits):
-        return "done", "" if there else _what_became(home, spec)
+        return "done", CLEAR if there else Why(_what_became(home, spec))
     last = lines[-1] if lines else {}
     settled = any(line.get("attempt") == count and line.get("state") not in ("running", "cancelling") for line in lines)
     given = count and not settled and may_start(folder / "attempts" / f"{count}.json", attempt)
     if is_held(folder / "lease") or given:
-        said = {str(last.get("state")): str(last.get("reason", ""))} if last.get("attempt") == count else {}
+        said = last if last.get("attempt") == count else {}
+        told = why_of(said)
         if control.cancel:
-            return "cancelling", said.get("cancelling", STOP_REQUESTED)
-        running = said.get("running", "")
+            reason = told.reason if said.get("state") == "cancelling" else STOP_REQUESTED
+            return "cancelling", Why(reason, Cause.STOPPING)
+        if said.get("state") != "running":
+            told = CLEAR
         if control.paused:
-            return "running", running if running.startswith(PAUSE_REQUESTED) else PAUSE_REQUESTED
-        return "running", running
+            return "running", told if told.cause is Cause.PAUSING else Why(PAUSE_REQUESTED, Cause.PAUSING)
+        return "running", told
     if there and not waits:
-        return "done", "its result.json is missing; the artifact is there"
+        return "done", Why("its result.json is missing; the artifact is there")
     if control.cancel:
-        return "cancelled", control.reason or "asked to stop"
+        return "cancelled", Why(control.reason or "asked to stop")
     error = _small(folder / "error.json")
     current = _whole(error.get("attempt", count)) >= count
     if error.get("kind") in ("user", "unexpected") and current:
-        return "failed", str(error.get("message", "it left no message"))
+        return "failed", Why(str(error.get("message", "it left no message")))
     if last.get("state") == "failed" and _whole(last.get("retries")) >= control.retries:
-        return "failed", str(last.get("reason", ""))
+        return "failed", Why(str(last.get("reason", "")))
     if control.paused:
-        return "queued", f"{PAUSED}{': ' + control.reason if control.reason else ''}"
+        return "queued", held(control.reason)
     if error.get("kind") == "storage" and current:
-        return "queued", f"{_first(error)}; goes on by itself when it can write again"
+        return "queued", Why(f"{_first(error)}; goes on by itself when it can write again", Cause.STORAGE)
     if count and not settled and attempt.get("launcher", "local") == "local":
-        return "lost", _first(error) if error and current else "its worker is gone without a word"
+        return "lost", Why(_first(error) if error and current else "its worker is gone without a word")
     waiting = _inputs(home, spec, request)
     if waiting:
         return "blocked", waiting
-    told = str(last.get("reason", "")) if last.get("state") == "queued" else ""
-    return "queued", "" if told.startswith((PAUSED, *outlook.PASSING)) else told  # these pass without a line
+    told = why_of(last) if last.get("state") == "queued" else CLEAR
+    return "queued", CLEAR if told.cause is Cause.HELD or told.cause in PASSING else told  # these pass without a line
+
+
+def because(status: Status, why: Why) -> Status:
+    """The same status for that cause."""
+    return replace(status, reason=why.reason, cause=why.cause)
+
+
+def held(why: str) -> Why:
+    """What is said of a paused job; `why` may be empty."""
+    return Why(f"paused: {why}" if why else "paused", Cause.HELD)
 
 
 def _what_became(home: Home, spec: JobSpec) -> str:
@@ -425,29 +439,30 @@ def _first(error: dict[str, Any]) -> str:
     return (str(error.get("message", "")).splitlines() or ["it left no message"])[0]
 
 
-def _inputs(home: Home, spec: JobSpec, request: Request) -> str:
-    """Why a job can't start yet, or "" when every input is there."""
+def _inputs(home: Home, spec: JobSpec, request: Request) -> Why:
+    """Why a job can't start yet; nothing when every input is there."""
     for role, parent in sorted([*spec.inputs.items(), *(("shard", shard) for shard in request.shards)]):
         if home.has(ROLES[role], parent):
             continue
         what = "make that set again" if role == "set" else "ask for the same run again"
         gone = f"its {role} {parent[:8]} is gone: {what}"
         if not (home.job(parent) / "spec.json").exists():
-            return gone
+            return Why(gone, Cause.STUCK)
         try:
-            status = derive(home, parent, held="")
+            status = derive(home, parent, held=CLEAR)
         except UserError:
-            return f"its {role} {parent[:8]} has no readable job"
+            return Why(f"its {role} {parent[:8]} has no readable job", Cause.STUCK)
         if status.state == "done":
             if home.has(ROLES[role], parent):  # published since we looked
                 continue
-            return gone
+            return Why(gone, Cause.STUCK)
         if status.state in ("failed", "cancelled"):
-            return f"its {role} {parent[:8]} {'has failed' if status.state == 'failed' else 'was cancelled'}"
+            became = "has failed" if status.state == "failed" else "was cancelled"
+            return Why(f"its {role} {parent[:8]} {became}", Cause.STUCK)
         if status.hopeless:
-            return status.reason
-        return f"waits for its {role} {parent[:8]}"
-    return ""
+            return Why(status.reason, status.cause)
+        return Why(f"waits for its {role} {parent[:8]}", Cause.WAITS)
+    return CLEAR
 
 
 def _whole(value: Any) -> int:

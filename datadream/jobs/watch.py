@@ -25,7 +25,7 @@ class Outlook:
 def look(home: Home) -> Outlook:
     """What a home's queue, its disk and its runner's own words say. The command line and the app both ask here."""
     settings, wrong = queue.look(home)
-    why = outlook.held_up(home)
+    why = outlook.held_up(home).reason
     if wrong or (why and not settings.paused and not queue.slots(settings)):
         return Outlook(why, stuck=True)
     return Outlook(why, stuck=bool(why) and trouble.read(home).left and not leader.is_led(home))

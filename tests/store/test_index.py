@@ -15,6 +15,7 @@ import pytest
 
 from datadream import durable
 from datadream.jobs import experiments, index, labels, submit
+from datadream.jobs.causes import CLEAR
 from datadream.jobs.check import check
 from datadream.jobs.home import Home
 from datadream.jobs.registrar import Registrar
@@ -177,13 +178,13 @@ def test_metrics_arrive_while_they_are_written_and_torn_lines_are_counted(ran_co
     with events.open("ab") as file:
         file.write(b'{"kind":"metric","step":1000,"loss":0.5,"acc":1}\n{"kind":"metr\n\xff\n[1]\n')
         file.write(b'{"kind":"metric","step":1001,"loss":0.25}\n{"kind":"metric","step":10')
-    index.follow(home, registry, [job], "")
+    index.follow(home, registry, [job], CLEAR)
     after = queries.metrics(registry, job)
     assert after["loss"] == [*before.get("loss", []), (1000, 0.5), (1001, 0.25)]
     assert after["acc"] == [(1000, 1.0)]
     with events.open("ab") as file:
         file.write(b'02,"loss":0.125}\n')
-    index.follow(home, registry, [job], "")
+    index.follow(home, registry, [job], CLEAR)
     assert queries.metrics(registry, job)["loss"][-1] == (1002, 0.125)
     assert queries.page(registry, "job", limit=1)[0]["bad_lines"] == 3
     registry.close()

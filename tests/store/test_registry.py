@@ -72,15 +72,15 @@ def test_a_registry_of_every_past_schema_is_upgraded_after_a_backup(revision: st
     assert schema(tmp_path / "registry.db") >= schema(old) - {"table sqlite_sequence sqlite_sequence"}
 
 
-def test_run_records_are_read_once_more_when_what_is_kept_of_them_grows(tmp_path: Path) -> None:
+def test_runs_and_jobs_are_read_once_more_when_what_is_kept_of_them_grows(tmp_path: Path) -> None:
     """The folders alone say what was run: an older registry forgets how far it had read these, and nothing else."""
     shutil.copy(DATA / "registry-0003.db", tmp_path / "registry.db")
     with closing(sqlite3.connect(tmp_path / "registry.db")) as connection:
-        connection.executemany("INSERT INTO mark VALUES (?, 7)", [("runs",), ("runs/a.json",), ("jobs/b",), ("jobs",)])
+        connection.executemany("INSERT INTO mark VALUES (?, 7)", [(path,) for path in ("runs", "runs/a.json", "jobs", "jobs/b", "artifacts/set")])
         connection.commit()
     registry = opened(tmp_path)
     with registry.reading() as session:
-        assert set(writes.read_marks(session)) == {"jobs/b", "jobs"}
+        assert writes.read_marks(session) == {"jobs/b": 0, "artifacts/set": 7}
     registry.close()
 
 

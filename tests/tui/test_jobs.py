@@ -134,10 +134,10 @@ def test_the_pane_of_a_job_tells_its_way_and_the_end_of_its_log(ran: Path) -> No
         ("cancel", {"state": "running"}, ""),
         ("retry", {"state": "done"}, "run --force"),
         ("retry", {"state": "done", "reason": "its adapter was removed since"}, ""),
-        ("retry", {"state": "blocked", "reason": "its set abc has failed"}, "retry that one"),
+        ("retry", {"state": "blocked", "reason": "its set abc has failed", "cause": "stuck"}, "retry that one"),
         ("retry", {"state": "lost"}, ""),
         ("remove", {"state": "running"}, "cancel it before"),
-        ("remove", {"state": "blocked", "reason": "its set abc has failed"}, ""),
+        ("remove", {"state": "blocked", "reason": "its set abc has failed", "cause": "stuck"}, ""),
         ("pause", {"state": "failed"}, "nothing to pause"),
     ],
 )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
+from datadream.jobs.causes import Cause
 
 if TYPE_CHECKING:
     from datadream.jobs.home import Home
@@ -43,6 +44,7 @@ class Facts:
     done: int
     total: int
     unit: str
+    cause: str = ""
 
     @property
     def over(self) -> bool:
@@ -52,8 +54,7 @@ class Facts:
     @property
     def hopeless(self) -> bool:
         """Whether it waits for what won't come (as `datadream.jobs.state.Status.hopeless`)."""
-        words = ("failed", "cancelled", "gone", "no readable")
-        return self.state == "blocked" and any(word in self.reason for word in words)
+        return self.state == "blocked" and self.cause == Cause.STUCK
 
 
 def facts(job: Any) -> Facts:
@@ -63,14 +64,14 @@ def facts(job: Any) -> Facts:
         found = job.get(name) if isinstance(job, Mapping) else getattr(job, name, None)
         return default if found is None else found
 
-    reason = str(get("reason", ""))
     return Facts(
         id=str(get("id", "")),
         state=str(get("state", "")),
         title=str(get("title", "")),
-        reason=reason,
+        reason=str(get("reason", "")),
+        cause=str(get("cause", "")),
         priority=int(get("priority", 0)),
-        paused=bool(get("paused", False)) or reason.startswith("paused") or reason.endswith("to pause"),
+        paused=bool(get("paused", False)),
         done=int(get("done", 0)),
         total=int(get("total", 0)),
         unit=str(get("unit", "")),

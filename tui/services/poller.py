@@ -274,7 +274,7 @@ class Poller:
             paused=status.paused,
             experiment=status.experiment,
             preview=known.preview,
-            late="late" in status.reason,
+            cause=status.cause,
         )
 
     # The machine

@@ -49,7 +49,7 @@ class LiveJob:
     paused: bool = False
     experiment: str = ""
     preview: str = ""
-    late: bool = False
+    cause: str = ""
 
 
 @dataclass(frozen=True)

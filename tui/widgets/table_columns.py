@@ -65,7 +65,7 @@ class Column:
         if self.text is not None:
             return self.text(row)
         if self.name == "state":
-            return glyphs.state_text(str(row.get("state", "")), str(row.get("reason", "")).startswith("paused"))
+            return glyphs.state_text(str(row.get("state", "")), bool(row.get("paused")))
         return cell(self.name, row.get(self.name))
 
 
