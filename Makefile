@@ -17,7 +17,7 @@ demo: install
 
 # Two at a time: half of the tests' time is waiting for processes.
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Every fault test in full, about half an hour; writes docs/reliability.md.
 reliability: install

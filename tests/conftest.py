@@ -47,6 +47,20 @@ TINY = {
 TINY_OPTIONS = [part for key, value in TINY.items() for part in ("-o", f"{key}={value}")]
 
 
+# Files of minutes, which pytest-xdist hands out in this order: begun last, one would be waited for alone.
+LONG = (
+    *("faults/test_kills.py", "tui/test_compare.py", "test_old_home.py", "test_runner.py", "test_commands.py"),
+    *("faults/test_locks.py", "test_bad_input.py", "test_marks.py", "test_cli.py", "tui/test_snapshots.py"),
+    *("faults/test_full.py", "test_environment.py", "tui/test_marks.py", "faults/test_storage.py", "tui/test_app.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    root = Path(__file__).parent
+    places = {root / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
+
+
 @pytest.fixture(scope="session")
 def mini() -> Backbone:
     return load_backbone("mini")

@@ -217,8 +217,8 @@ def test_children_of_a_worker_end_with_it(home: Home) -> None:
     assert runner is not None
     wait_for_end(home)
     assert runner.wait(60) == 0
-    until(lambda: not processes_of(home), 30)
-    assert not queue.is_taken(home, "cpu:0")
+    # a process that ends loses its command line a moment before its locks
+    until(lambda: not processes_of(home) and not queue.is_taken(home, "cpu:0"), 30)
 
 
 STAYS = """

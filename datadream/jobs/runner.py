@@ -402,10 +402,10 @@ class Runner:
         status = state.derive(self._home, job_id, held=CLEAR)
         status = replace(status, attempts=state.attempts(folder), reason=" ".join(str(error).split()))
         verdicts = policy.after_refusal(self._home, status, self._settings)
-        self._heed(status, verdicts)
-        if verdicts[-1].state == "failed" and isinstance(error, UserError):
+        if verdicts[-1].state == "failed" and isinstance(error, UserError):  # first: who sees it failed asks what kind
             content = {"kind": "user", "message": status.reason, "attempt": status.attempts}
             durable.write_json(folder / "error.json", content)
+        self._heed(status, verdicts)
 
     # Its own troubles
 
