@@ -76,7 +76,10 @@ def test_runs_and_jobs_are_read_once_more_when_what_is_kept_of_them_grows(tmp_pa
     """The folders alone say what was run: an older registry forgets how far it had read these, and nothing else."""
     shutil.copy(DATA / "registry-0003.db", tmp_path / "registry.db")
     with closing(sqlite3.connect(tmp_path / "registry.db")) as connection:
-        connection.executemany("INSERT INTO mark VALUES (?, 7)", [(path,) for path in ("runs", "runs/a.json", "jobs", "jobs/b", "artifacts/set")])
+        connection.executemany(
+            "INSERT INTO mark VALUES (?, 7)",
+            [(path,) for path in ("runs", "runs/a.json", "jobs", "jobs/b", "artifacts/set")],
+        )
         connection.commit()
     registry = opened(tmp_path)
     with registry.reading() as session:
