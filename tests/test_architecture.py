@@ -20,10 +20,12 @@ LISTING = (
 ALLOWED = {
     "datadream.data": {"datadream.data"},
     "datadream.models": {"datadream.models"},
-    "datadream.stages": {"datadream.stages", "datadream.models", "datadream.data"},
+    "datadream.methods": {"datadream.methods", "datadream.models", "datadream.data"},
+    "datadream.stages": {"datadream.stages", "datadream.methods", "datadream.models", "datadream.data"},
     "datadream.recipes": {"datadream.recipes", "datadream.stages", "datadream.models"},
     "datadream.jobs": {
         *("datadream.jobs", "datadream.stages", "datadream.data", "datadream.models", "datadream.recipes", "store"),
+        "datadream.methods.plugs",
     },
     "datadream.report": {"datadream.report", "datadream.jobs"},
     "store": {"store"},

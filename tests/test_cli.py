@@ -134,4 +134,12 @@ def test_plain_lines_when_piped(cli: Cli) -> None:
 
 def test_recipes_list_as_json(cli: Cli) -> None:
     names = [entry["name"] for entry in json.loads(cli("recipe", "ls", "--json").stdout)]
-    assert names == ["zero-shot", "real-only", "name-only", "datadream-dset", "datadream-cls"]
+    assert names == [
+        "zero-shot",
+        "real-only",
+        "name-only",
+        "real-guidance",
+        "disef-start",
+        "datadream-dset",
+        "datadream-cls",
+    ]

@@ -12,14 +12,16 @@ from torch import nn
 from transformers import CLIPTokenizer
 
 from datadream.data.shots import ShotSet
+from datadream.methods import starts
+from datadream.methods.losses import mixed as mixed_loss
 from datadream.models import runtime
 from datadream.models.attention import SplitAttention
 from datadream.models.clip import load_clip
-from datadream.models.diffusion import load_diffusion, training_target
+from datadream.models.diffusion import Diffusion, load_diffusion, training_target
 from datadream.models.lora import Adapter, Lora, Merger, load_adapter, save_adapter
 from datadream.models.presets import Backbone
-from datadream.stages.classify import mixed_loss, score
-from datadream.stages.generate import Run, denoise, guidance_text, image_noise, runs
+from datadream.stages.classify import score
+from datadream.stages.generate import Run, denoise, guidance_text, runs
 from datadream.stages.loop import Schedule
 from datadream.stages.settings import GenerateSettings
 
@@ -162,7 +164,7 @@ def test_our_sampler_is_diffusers_own(mini: Backbone) -> None:
     settings = GenerateSettings(images_per_class=1, num_inference_steps=4, guidance_scale=3.0)
     text = guidance_text(sd, "a photo of a five")
     ours = denoise(sd, settings, text, Run(0, 0, 1), seed=7)[0].int()
-    latents = image_noise(sd, 7, 0, 0)[None]
+    latents = image_noise(sd, 7, (0, 0))
     theirs = pipe("a photo of a five", num_inference_steps=4, guidance_scale=3.0, latents=latents, output_type="pt")
     reference = (theirs.images[0].permute(1, 2, 0) * 255).round().int()
     assert (ours - reference).abs().max() <= 1
@@ -183,11 +185,16 @@ def test_an_images_noise_does_not_depend_on_batch_size_or_shard(mini: Backbone, 
     assert not torch.equal(together[0], together[1])
 
 
+def image_noise(sd: Diffusion, seed: int, place: tuple[int, int]) -> torch.Tensor:
+    solver = sd.solver("ddim", 4)  # its first sigma is 1
+    return starts.from_noise(starts.Request(solver, 4, sd.latent_shape, seed, [place]))[0]
+
+
 def test_noise_is_its_own_for_every_seed_class_and_index(mini: Backbone) -> None:
     sd = load_diffusion(mini.diffusion)
-    drawn = [image_noise(sd, *place) for place in ((1, 0, 0), (2, 0, 0), (1, 1, 0), (1, 0, 1))]
+    drawn = [image_noise(sd, seed, place) for seed, place in ((1, (0, 0)), (2, (0, 0)), (1, (1, 0)), (1, (0, 1)))]
     assert all(not torch.equal(drawn[0], other) for other in drawn[1:])
-    assert torch.equal(drawn[0], image_noise(sd, 1, 0, 0))
+    assert torch.equal(drawn[0], image_noise(sd, 1, (0, 0)))
 
 
 def test_runs_cover_every_index_once() -> None:

@@ -12,7 +12,15 @@ from datadream.recipes.recipe import built_in_names, check_overrides, load_recip
 
 
 def test_the_five_methods_are_there_in_order() -> None:
-    assert built_in_names() == ["zero-shot", "real-only", "name-only", "datadream-dset", "datadream-cls"]
+    assert built_in_names() == [
+        "zero-shot",
+        "real-only",
+        "name-only",
+        "real-guidance",
+        "disef-start",
+        "datadream-dset",
+        "datadream-cls",
+    ]
 
 
 def test_built_in_recipes_hold_the_papers_values() -> None:

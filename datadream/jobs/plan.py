@@ -21,6 +21,7 @@ from datadream.jobs.home import Home
 from datadream.jobs.sets import NamedSet, source_label
 from datadream.jobs.spec import JobSpec
 from datadream.jobs.state import is_id
+from datadream.methods import plugs
 from datadream.models import corrections
 from datadream.models.presets import Backbone
 from datadream.recipes.recipe import DATA, SECTIONS, Data, Recipe
@@ -94,6 +95,8 @@ def plan(
                 corrected=corrections.of_adapting(backbone.diffusion),
             )
             inputs["adapter"] = jobs["adapt"].id
+        if recipe.generate.start != "noise":
+            inputs["set"] = set_.id
         # Not the set but its classes: the un-adapted generator's images then serve every number of shots.
         synthetic = jobs["generate"] = JobSpec(
             stage="generate",
@@ -106,6 +109,7 @@ def plan(
             repeat=repeat,
             corrected=corrections.of_generating(backbone.diffusion, recipe.generate.scheduler),
             folders=_other_folders(shots.classes),
+            plugs=plugs.used(_dump(recipe.generate)),
         )
         images = recipe.generate.images_per_class
     jobs["classify"] = JobSpec(
@@ -119,6 +123,7 @@ def plan(
         repeat=repeat,
         excluded=excluded(synthetic) if synthetic else (),
         corrected=corrections.of_classifying(backbone.clip, data),
+        plugs=plugs.used(_dump(recipe.classify)),
     )
     if recipe.classify.evaluate == "val" and not shots.val:
         raise UserError(f"the set {set_.name!r} has no validation images", hint="leave out classify.evaluate=val")

@@ -25,6 +25,7 @@ KINDS: dict[Stage, Kind] = {
     "classify": "classifier",
     "rehearse": "rehearsal",
 }
+UNUSED = ("shard", "repeat", "excluded", "corrected", "folders", "plugs")  # left out of the hash when they aren't used
 PARTS: dict[str, type[Settings]] = {**SECTIONS, "rehearse": RehearseSettings}
 
 
@@ -35,7 +36,7 @@ def id_of(content: Mapping[str, Any]) -> str:
     """
     found = dict(content)
     found["model"] = ModelRef.model_validate(found["model"]).identity if found["model"] else None
-    for name in ("shard", "repeat", "excluded", "corrected", "folders"):  # left out of the hash when they aren't used
+    for name in UNUSED:
         if not found.get(name):
             found.pop(name, None)
     return short_id(found)
@@ -48,7 +49,8 @@ class JobSpec(BaseModel):
     asked for anew; `excluded` names the synthetic images (`<class folder>/<file>`, sorted) a classifier leaves out;
     `corrected` names the mended faults (`datadream.models.corrections`) that change what this model gives here, so that
     a result from before keeps its id and is not taken for the right one; `folders` are the class folders of a synthetic
-    set where their own names won't do. All five are left out of the hash when they aren't used.
+    set where their own names won't do; `plugs` are the methods of other packages that its settings name. All six are
+    left out of the hash when they aren't used.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,6 +69,7 @@ class JobSpec(BaseModel):
     excluded: tuple[str, ...] = ()
     corrected: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    plugs: tuple[str, ...] = ()
 
     @cached_property
     def id(self) -> str:

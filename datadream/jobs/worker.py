@@ -36,6 +36,7 @@ from datadream.jobs.sets import load_set
 from datadream.jobs.spec import JobSpec
 from datadream.jobs.state import Request
 from datadream.jobs.wishes import loading, watched
+from datadream.methods import plugs
 from datadream.models.environment import prepare_environment
 from datadream.models.verify import check_unchanged
 from datadream.stages.emit import Emit, Event, Stopped, stopping
@@ -370,6 +371,7 @@ def _stage(
 ) -> dict[str, float | int]:
     """Dispatch; every input is a finished artifact, and has been looked at."""
     settings = spec.parsed()
+    plugs.check_used(spec.settings, spec.plugs)
     if isinstance(settings, RehearseSettings):
         from datadream.stages.rehearse import rehearse
 
@@ -396,6 +398,7 @@ def _stage(
             folders=spec.folders,
             checkpoint=checkpoint,
             known=known,
+            shots=load_set(home, spec.inputs["set"]) if "set" in spec.inputs else None,
         )
     elif isinstance(settings, ClassifySettings):
         from datadream.stages.classify import classify

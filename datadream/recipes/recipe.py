@@ -75,7 +75,7 @@ def value_text(value: Any) -> str:
 def built_in_names() -> list[str]:
     """The shipped recipes, simplest first."""
     found = [path.stem for path in BUILT_IN.glob("*.toml")]
-    order = ["zero-shot", "real-only", "name-only", "datadream-dset", "datadream-cls"]
+    order = ["zero-shot", "real-only", "name-only", "real-guidance", "disef-start", "datadream-dset", "datadream-cls"]
     return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 

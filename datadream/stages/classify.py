@@ -24,6 +24,7 @@ from datadream import durable
 from datadream.data.decode import handling
 from datadream.data.shots import ShotSet, image_reader, open_shots
 from datadream.errors import UserError
+from datadream.methods import plugs
 from datadream.models import runtime
 from datadream.models.clip import PROJECTIONS, Clip, load_clip
 from datadream.models.lora import Lora, save_adapter
@@ -49,22 +50,6 @@ class Pool:
     labels: list[int]
     real: list[bool]
     order: list[int]  # indices into the four above, repeats included
-
-
-def mixed_loss(
-    logits_real: Tensor, y_real: Tensor, logits_synth: Tensor, y_synth: Tensor, real_weight: float
-) -> Tensor:
-    """`real_weight * CE(real) + (1 - real_weight) * CE(synth)` (paper, eq. L_C).
-
-    Each CE is the mean over its own rows, so the weight does not depend on how many of each a batch holds; a
-    batch without one kind contributes only the other, with its weight. Logits (B, N); labels (B,) or (B, N) soft.
-    """
-    loss = logits_real.new_zeros(()) if len(logits_real) else logits_synth.new_zeros(())
-    if len(logits_real):
-        loss = loss + real_weight * F.cross_entropy(logits_real, y_real)
-    if len(logits_synth):
-        loss = loss + (1 - real_weight) * F.cross_entropy(logits_synth, y_synth)
-    return loss
 
 
 def classify(
@@ -186,6 +171,7 @@ def _train(
         blame=lambda what, where: not_finite(what, where, settings),
     )
     weight = {"real": 1.0, "synth": 0.0, "real+synth": settings.real_weight}[data]
+    loss_of = plugs.find("losses", settings.loss)
     lora.train(True)
     size, classes = settings.batch_size, len(ids)
     while loop.running:
@@ -206,7 +192,7 @@ def _train(
         runtime.seed_global("classify.dropout", seed, step)
         text = clip.encode_text(ids)  # before the images: dropout draws from one stream
         logits = clip.logits(clip.encode_image(x), text)
-        loss = mixed_loss(logits[real], y[real], logits[~real], y[~real], weight)
+        loss = loss_of(logits[real], y[real], logits[~real], y[~real], weight)
         loop.update(loss)
         if loop.tells:
             emit({"kind": "metric", "step": loop.step, "loss": loss.item()})

@@ -20,13 +20,17 @@ from PIL import Image
 from torch import Tensor
 
 from datadream import durable
+from datadream.data.decode import handling
 from datadream.data.prompts import ClassInfo
+from datadream.data.shots import ShotSet, image_reader
+from datadream.methods import plugs
+from datadream.methods.starts import Request
 from datadream.models import runtime
 from datadream.models.diffusion import Diffusion, load_diffusion, takes_generator, to_bytes
 from datadream.models.finite import Watch
 from datadream.models.lora import Merger, load_adapter
 from datadream.models.presets import ModelRef
-from datadream.stages.adapt import find_adapter
+from datadream.stages.adapt import find_adapter, normalised, squares
 from datadream.stages.emit import Emit, heed_stop
 from datadream.stages.failing import not_finite
 from datadream.stages.kept import Finished
@@ -70,13 +74,14 @@ def generate(
     *,
     checkpoint: Path | None = None,
     known: Mapping[str, str] | None = None,
+    shots: ShotSet | None = None,
 ) -> None:
     """Write `out` as an image folder (torchvision and Hugging Face): README.md, data/train/<class>/<i>.png and
     data/train/metadata.jsonl. A shard (i, n) holds the images of every n-th run from the i-th, and nothing else.
     `folders` name the class folders where the classes' own won't do.
 
     Complete runs already in `out` are kept while each image has the sha256 that `checkpoint` remembers or `known` (by
-    name in `out`) says; all others are drawn again.
+    name in `out`) says; all others are drawn again. `shots` are for a start from real images.
 
     Raises UserError when the disk fills, a part of the adapter fits nothing in the model, or a number is not finite;
     Stopped when asked to.
@@ -94,7 +99,7 @@ def generate(
     finished = Finished(out, checkpoint, known)
     try:
         if not all(_drawn(finished, train, classes, run) for run in mine):
-            _draw(settings, backbone, classes, prompts, adapter, seed, train, mine, finished, emit)
+            _draw(settings, backbone, classes, prompts, adapter, seed, train, mine, finished, emit, shots)
     finally:
         finished.close()
     if shard is None:
@@ -124,6 +129,7 @@ def _draw(
     mine: list[Run],
     finished: Finished,
     emit: Emit,
+    shots: ShotSet | None,
 ) -> None:
     """The images of those runs in `mine` that aren't all there."""
     sd = load_diffusion(backbone)
@@ -133,6 +139,7 @@ def _draw(
     done = 0
     merged: Path | None = None
     text: Tensor | None = None
+    moments: Tensor | None = None
     current = -1
     writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="png")
     pending: list[Future[None]] = []
@@ -149,8 +156,10 @@ def _draw(
                     if not text.isfinite().all():
                         what = f"the text encoder's output for the prompt {prompts[run.class_]!r}"
                         raise not_finite(what, runtime.precision(), settings)
+                    if settings.start != "noise" and shots is not None:
+                        moments = class_moments(sd, shots, run.class_, settings)
                 assert text is not None
-                images = denoise(sd, settings, text, run, seed, classes[run.class_].name)
+                images = denoise(sd, settings, text, run, seed, classes[run.class_].name, moments)
                 pending += [
                     writers.submit(_finish, finished, path, image) for path, image in zip(paths, images, strict=True)
                 ]
@@ -171,41 +180,64 @@ def guidance_text(sd: Diffusion, prompt: str) -> Tensor:
     return sd.encode_prompts(["", prompt]).to(runtime.base_dtype())
 
 
-def image_noise(sd: Diffusion, seed: int, class_: int, index: int) -> Tensor:
-    """The start of image `index` of `class_`: standard normal, the UNet's latent shape, CPU."""
-    return runtime.normal(sd.latent_shape, "generate", seed, class_, index)
+@torch.no_grad()
+def class_moments(sd: Diffusion, shots: ShotSet, class_: int, settings: GenerateSettings) -> Tensor:
+    """Mean and log-variance of E(x) for the centre square of each shot of a class: (K, 2 * c, h, w), CPU."""
+    read, found = image_reader(shots), []
+    for ref in shots.train:
+        if ref.label == class_:
+            with handling(ref.key):
+                (cut,) = squares(read(ref), sd.resolution, "center", torch.Generator())
+            found.append(sd.moments(normalised(cut)[None]).float().cpu()[0])
+            if not found[-1].isfinite().all():
+                raise not_finite(f"the VAE's encoding of the shot {ref.key!r}", runtime.precision(), settings)
+    return torch.stack(found)
 
 
 @torch.no_grad()
-def denoise(sd: Diffusion, settings: GenerateSettings, text: Tensor, run: Run, seed: int, name: str = "") -> Tensor:
+def denoise(
+    sd: Diffusion,
+    settings: GenerateSettings,
+    text: Tensor,
+    run: Run,
+    seed: int,
+    name: str = "",
+    moments: Tensor | None = None,
+) -> Tensor:
     """One run's images, uint8 (n, H, W, 3).
 
-    Guidance (Ho and Salimans 2022): said = empty + guidance_scale * (prompted - empty). Noise that the sampler adds
-    is drawn image by image. Raises UserError, naming the class by `name`, at the first step whose latents aren't
-    finite, or when the images aren't.
+    `settings.start` says what they are drawn from (`moments`: of the class's shots), `settings.guidance` what is made
+    of the predictions for "" and the prompt. Noise that the sampler adds is drawn image by image. Raises UserError,
+    naming the class by `name`, at the first step whose latents aren't finite, or when the images aren't.
     """
     solver = sd.solver(settings.scheduler, settings.num_inference_steps)
     places = [(run.class_, index) for index in range(run.start, run.stop)]
-    noise = [image_noise(sd, seed, *place) for place in places]
-    latents = torch.stack(noise).to(runtime.device()) * solver.init_noise_sigma
+    start, guide = plugs.find("starts", settings.start), plugs.find("guidance", settings.guidance)
+    request = Request(
+        *(solver, settings.num_inference_steps, sd.latent_shape, seed, places, settings.start_strength, moments),
+        scaling_factor=sd.vae.config.scaling_factor,
+    )
+    latents, first = start(request)
+    latents = latents.to(runtime.device())
+    steps = solver.timesteps[first:]
     draws = {}
     if takes_generator(solver):
         draws = {"generator": [runtime.generator("generate.step", seed, *place) for place in places]}
     guided = settings.guidance_scale > 1
-    states = text.repeat_interleave(len(noise), dim=0) if guided else text[1:].expand(len(noise), -1, -1)
+    states = text.repeat_interleave(len(places), dim=0) if guided else text[1:].expand(len(places), -1, -1)
     watch = Watch()
-    for number, t in enumerate(solver.timesteps, start=1):
+    for number, t in enumerate(steps, start=1):
         heed_stop()
         given = solver.scale_model_input(latents, t).to(runtime.base_dtype())
         said = sd.denoise(torch.cat([given, given]) if guided else given, t.to(latents.device), states).float()
         if guided:
             empty, prompted = said.chunk(2)
-            said = empty + settings.guidance_scale * (prompted - empty)
+            said = guide(empty, prompted, settings.guidance_scale, (number - 1) / max(1, len(steps) - 1))
         latents = solver.step(said, t, latents, **draws).prev_sample
         watch.look(number, latents=latents)
-        found = watch.found(wait=number == len(solver.timesteps))
+        found = watch.found(wait=number == len(steps))
         if found is not None:
-            where = f"at sampling step {found[1]} of {len(solver.timesteps)}, {_images(run, name)}"
+            where = f"at sampling step {found[1]} of {len(steps)}, {_images(run, name)}"
             raise not_finite("a latent", where, settings)
     images = sd.decode(latents)
     if not images.isfinite().all():

@@ -5,9 +5,19 @@ Kim et al. 2024 (arXiv 2407.10910), sections 3.2, 3.3 and 4.1, and the authors' 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
+
+from datadream.methods import plugs
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -16,9 +26,23 @@ Projection = Literal["q", "k", "v", "out"]
 
 
 class Settings(BaseModel):
-    """Frozen, no unknown keys."""
+    """Frozen, no unknown keys.
+
+    Fields in `later` came after others had been hashed: at their defaults they are left out, so that ids stay.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _dumped(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = dump(self)
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in found.items()
+            if name not in self.later or getattr(self, name) != fields[name].default
+        }
 
 
 class AdaptSettings(Settings):
@@ -60,6 +84,16 @@ class GenerateSettings(Settings):
         "default", description="default is the one in the model's folder"
     )
     batch_size: Count = Field(16, description="images denoised together; a class is cut into fixed runs of these")
+    start: str = Field("noise", description="what an image is drawn from: noise, or noised shots of its class")
+    start_strength: float = Field(0.75, gt=0, le=1, description="part of the steps that is taken from noised shots")
+    guidance: str = Field("class-free", description="class-free at every step, or in an interval of them")
+    later: ClassVar[frozenset[str]] = frozenset({"start", "start_strength", "guidance"})
+
+    @field_validator("start", "guidance")
+    @classmethod
+    def _is_known(cls, name: str, info: ValidationInfo) -> str:
+        plugs.check(plugs.FIELDS[str(info.field_name)], name)
+        return name
 
 
 class ClassifySettings(Settings):
@@ -84,6 +118,14 @@ class ClassifySettings(Settings):
     )
     mix: Fraction = Field(0.2, description="chance a batch is mixed by CutMix or MixUp, each half the time")
     evaluate: Literal["test", "val"] = Field("test", description="the images accuracy is reported on")
+    loss: str = Field("mixed", description="mixed: the two means weighted by real_weight; pooled: all images alike")
+    later: ClassVar[frozenset[str]] = frozenset({"loss"})
+
+    @field_validator("loss")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        plugs.check("losses", name)
+        return name
 
     def total_steps(self, classes: int) -> int:
         """Optimizer steps: the same for every method and data mode, so that compute is equal in one table."""
