@@ -425,7 +425,7 @@ def test_a_job_may_have_the_slots_that_its_own_variables_leave(
     assert found.open_to(settings, asked(**given)) == open_to
     assert set(open_to) <= set(found.slots(settings))
     if not open_to:
-        assert found.why_none(settings, asked(**given)).startswith("waits for a device: it was asked for with ")
+        assert found.why_none(settings, asked(**given)).reason.startswith("waits for a device: it was asked for with ")
 
 
 def test_slots_are_called_as_the_runner_sees_its_devices_and_a_name_is_one_device(
