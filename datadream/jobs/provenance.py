@@ -21,6 +21,7 @@ from typing import Any, TextIO
 
 from datadream import __version__, durable
 from datadream.canonical import Stamp, sha256_known, stamp
+from datadream.methods import plugs
 from datadream.text import log_text
 
 PACKAGES = (
@@ -180,4 +181,4 @@ def _packages() -> dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return {**found, **plugs.installed()}

@@ -14,7 +14,7 @@ Guidance = Callable[[Tensor, Tensor, float, float], Tensor]
 INTERVAL = (0.2, 0.8)  # ours: the paper's interval is one of noise levels, tuned for each model
 
 
-def class_free(empty: Tensor, prompted: Tensor, scale: float, part: float) -> Tensor:
+def constant(empty: Tensor, prompted: Tensor, scale: float, part: float) -> Tensor:
     """empty + scale * (prompted - empty) at every step (Ho and Salimans 2022)."""
     del part
     return empty + scale * (prompted - empty)
@@ -25,7 +25,7 @@ def interval(empty: Tensor, prompted: Tensor, scale: float, part: float) -> Tens
     (Kynkäänniemi et al. 2024, arXiv 2404.07724): early guidance costs variety, late guidance does nothing.
     """
     low, high = INTERVAL
-    return class_free(empty, prompted, scale, part) if low <= part <= high else prompted
+    return constant(empty, prompted, scale, part) if low <= part <= high else prompted
 
 
-GUIDANCE: dict[str, Guidance] = {"class-free": class_free, "interval": interval}
+GUIDANCE: dict[str, Guidance] = {"constant": constant, "interval": interval}

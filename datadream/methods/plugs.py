@@ -12,20 +12,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from datadream.errors import UserError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+T = TypeVar("T")
 BUILT_IN: dict[str, tuple[str, ...]] = {  # the keys of each module's own table, which needs torch
     "starts": ("noise", "shots"),
-    "guidance": ("class-free", "interval"),
+    "guidance": ("constant", "interval"),
     "losses": ("mixed", "pooled"),
 }
-FIELDS = {"start": "starts", "guidance": "guidance", "loss": "losses"}  # of settings
+FIELDS = {"start": "starts", "cfg": "guidance", "loss": "losses"}  # of settings
 
 
 def names(table: str) -> list[str]:
@@ -43,15 +43,16 @@ def check(table: str, name: str) -> None:
         raise ValueError(f"there is no {name!r}: " + (f"did you mean {near[0]!r}?" if near else ", ".join(known)))
 
 
-def find(table: str, name: str) -> Any:
-    """The function. Raises UserError when another package's can't be imported."""
-    if name in BUILT_IN[table]:
-        return getattr(import_module(f"datadream.methods.{table}"), table.upper())[name]
+def find(table: str, name: str, ours: Mapping[str, T]) -> T:
+    """The function of that name, of `ours` or of another package. Raises UserError when that can't be imported."""
+    if name in ours:
+        return ours[name]
     entry = _entries(table).get(name)
     if entry is None:
         raise UserError(f"no method {name!r} in {table}", hint="install the package that brings it")
     try:
-        return entry.load()
+        found: T = entry.load()
+        return found
     except Exception as error:  # another package's code
         what = f"the method {name!r} of {_origin(entry)} can't be imported: {error}"
         raise UserError(what, hint="mend or update that package") from error
@@ -74,6 +75,12 @@ def check_used(settings: Mapping[str, Any], asked: tuple[str, ...]) -> None:
             f"asked for with {', '.join(asked) or 'none'}, and {', '.join(now) or 'none'} is installed now",
             hint="install that version, or run the same command again to ask for what is installed",
         )
+
+
+def installed() -> dict[str, str]:
+    """The version of every package that brings a method."""
+    found = [entry.dist for table in BUILT_IN for entry in _entries(table).values()]
+    return {dist.name: dist.version for dist in found if dist is not None}
 
 
 def _entries(table: str) -> dict[str, EntryPoint]:

@@ -25,6 +25,7 @@ from datadream.data.decode import handling
 from datadream.data.shots import ShotSet, image_reader, open_shots
 from datadream.errors import UserError
 from datadream.methods import plugs
+from datadream.methods.losses import LOSSES
 from datadream.models import runtime
 from datadream.models.clip import PROJECTIONS, Clip, load_clip
 from datadream.models.lora import Lora, save_adapter
@@ -171,7 +172,7 @@ def _train(
         blame=lambda what, where: not_finite(what, where, settings),
     )
     weight = {"real": 1.0, "synth": 0.0, "real+synth": settings.real_weight}[data]
-    loss_of = plugs.find("losses", settings.loss)
+    loss_of = plugs.find("losses", settings.loss, LOSSES)
     lora.train(True)
     size, classes = settings.batch_size, len(ids)
     while loop.running:

@@ -24,7 +24,8 @@ from datadream.data.decode import handling
 from datadream.data.prompts import ClassInfo
 from datadream.data.shots import ShotSet, image_reader
 from datadream.methods import plugs
-from datadream.methods.starts import Request
+from datadream.methods.guidance import GUIDANCE
+from datadream.methods.starts import STARTS, Request
 from datadream.models import runtime
 from datadream.models.diffusion import Diffusion, load_diffusion, takes_generator, to_bytes
 from datadream.models.finite import Watch
@@ -206,13 +207,13 @@ def denoise(
 ) -> Tensor:
     """One run's images, uint8 (n, H, W, 3).
 
-    `settings.start` says what they are drawn from (`moments`: of the class's shots), `settings.guidance` what is made
+    `settings.start` says what they are drawn from (`moments`: of the class's shots), `settings.cfg` what is made
     of the predictions for "" and the prompt. Noise that the sampler adds is drawn image by image. Raises UserError,
     naming the class by `name`, at the first step whose latents aren't finite, or when the images aren't.
     """
     solver = sd.solver(settings.scheduler, settings.num_inference_steps)
     places = [(run.class_, index) for index in range(run.start, run.stop)]
-    start, guide = plugs.find("starts", settings.start), plugs.find("guidance", settings.guidance)
+    start, guide = plugs.find("starts", settings.start, STARTS), plugs.find("guidance", settings.cfg, GUIDANCE)
     request = Request(
         *(solver, settings.num_inference_steps, sd.latent_shape, seed, places, settings.start_strength, moments),
         scaling_factor=sd.vae.config.scaling_factor,

@@ -86,10 +86,10 @@ class GenerateSettings(Settings):
     batch_size: Count = Field(16, description="images denoised together; a class is cut into fixed runs of these")
     start: str = Field("noise", description="what an image is drawn from: noise, or noised shots of its class")
     start_strength: float = Field(0.75, gt=0, le=1, description="part of the steps that is taken from noised shots")
-    guidance: str = Field("class-free", description="class-free at every step, or in an interval of them")
-    later: ClassVar[frozenset[str]] = frozenset({"start", "start_strength", "guidance"})
+    cfg: str = Field("constant", description="guidance_scale at every step (constant) or in the middle ones (interval)")
+    later: ClassVar[frozenset[str]] = frozenset({"start", "start_strength", "cfg"})
 
-    @field_validator("start", "guidance")
+    @field_validator("start", "cfg")
     @classmethod
     def _is_known(cls, name: str, info: ValidationInfo) -> str:
         plugs.check(plugs.FIELDS[str(info.field_name)], name)
