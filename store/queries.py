@@ -109,7 +109,7 @@ def resolve(registry: Registry, prefix: str, nouns: Sequence[str]) -> tuple[str,
     what = " or ".join(nouns) if len(nouns) < 4 else "thing"
     if matches:
         listed = ", ".join(f"{noun} {found[: len(prefix) + 4]}" for noun, found in matches[:5])
-        raise UserError(f"{prefix!r} begins several ids", hint=f"say more of it: {listed}")
+        raise UserError(f"ambiguous id {prefix!r}; candidates: {listed}")
     command = {"run": "runs"}.get(nouns[0], nouns[0])
     raise UserError(f"no {what} {prefix!r}", hint=f"give at least 4 characters of an id, see `datadream {command} ls`")
 

@@ -230,7 +230,7 @@ def test_the_image_that_memory_is_short_for_is_named(photos: ShotSet, monkeypatc
     monkeypatch.setattr(Image.Image, "resize", short)
     with pytest.raises(BadImage, match=r"isn't enough memory for this image \(dog/7.png"):
         training_batch([("dog/7.png", noise(20, 30))], "none", 8, 1, 0)
-    assert _judge(MemoryError(), Path())[1] == "out of memory: lower that stage's batch_size with -o"
+    assert _judge(MemoryError(), Path())[1] == "out of memory: lower the stage's batch_size with -o"
 
 
 def test_large_images_are_checked_one_at_a_time(photos: ShotSet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def test_what_begins_several_ids_is_asked_again(cli: Cli, calm: Path) -> None:
     double = next(a[0] for a in ids if sum(b[0] == a[0] for b in ids) > 1)
     result = cli("job", "show", double)
     assert result.returncode == 2
-    assert "begins the ids of" in result.stderr
+    assert "ambiguous id" in result.stderr
     page = cli("job", "ls", "--json", "--limit", 7, "--page", 2, "--sort", "id", "--columns", "id,state")
     assert json.loads(page.stdout) == [{"id": job, "state": "done"} for job in sorted(ids)[7:14]]
     assert "8 to 14 of 30" in cli("job", "ls", "--limit", 7, "--page", 2).stderr

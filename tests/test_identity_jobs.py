@@ -159,7 +159,7 @@ def test_what_is_submitted_is_what_was_planned(home: Home, sd: Path, tmp_path: P
     asked = Request((str(recipe),), source="digits", shots=(2,), data=("synth",), diffusion=str(sd))
     shown, kept = ask.plan(home, asked, dry=True), ask.plan(home, asked)
     recipe.write_text('extends = "name-only"\n[generate]\nguidance_scale = 4.0\n')
-    with pytest.raises(UserError, match="a recipe or a model has changed since this plan was made"):
+    with pytest.raises(UserError, match="a recipe or model changed after this plan was made"):
         ask.submit(home, shown)
     (job, _) = ask.submit(home, kept)
     assert state.read_spec(home, job).settings["guidance_scale"] == 3.0
@@ -236,7 +236,7 @@ def test_every_byte_of_an_input_is_looked_at(home: Home, monkeypatch: pytest.Mon
     with (folder / "large").open("r+b") as file:
         file.seek(size - 1)
         file.write(b"1")
-    with pytest.raises(UserError, match="large has other bytes than when it was made"):
+    with pytest.raises(UserError, match="large was changed after it was made"):
         artifacts.open_artifact(home, "rehearsal", spec.id)
 
 
@@ -270,15 +270,18 @@ def test_a_checkpoint_of_other_inputs_or_another_job_is_not_gone_on_from(
     newer = origin("b")
     claim_checkpoint(home, spec, newer)
     assert (folder / "count.json").exists()
-    assert "goes on with version 1, files bbbbbbbb from what version 1, files aaaaaaaa left" in capfd.readouterr().err
+    assert (
+        "resuming with version 1, files bbbbbbbb from a checkpoint of version 1, files aaaaaaaa"
+        in capfd.readouterr().err
+    )
     assert newer["earlier_code"] == [origin()["code"]]
     claim_checkpoint(home, spec, origin("b", set="2"))
     assert not (folder / "count.json").exists() and not staged.exists()
-    assert "the checkpoint here is of other inputs: it is removed" in capfd.readouterr().err
+    assert "the checkpoint is from other inputs: it is removed" in capfd.readouterr().err
     shutil.copytree(folder, home.job(other.id) / "checkpoint")
     durable.make_dir(home.staging("rehearsal", other.id))
     claim_checkpoint(home, other, origin("b", set="2"))
-    assert f"the checkpoint here is of the job {spec.id}" in capfd.readouterr().err
+    assert f"the checkpoint is from job {spec.id}" in capfd.readouterr().err
     assert not home.staging("rehearsal", other.id).exists()
 
 

@@ -417,13 +417,13 @@ def test_a_commit_that_can_not_be_learned_is_one_sentence(models: dict[str, str]
     with pytest.raises(UserError, match=r"the cache doesn't hold the hub model .*@COMMIT") as caught:
         ask.check(request)
     assert "\n" not in str(caught.value)
-    assert ask.check(request, dry=True).notes[0].startswith("this can't run as it is: the cache doesn't hold")
+    assert ask.check(request, dry=True).notes[0].startswith("can't run this: the cache doesn't hold")
 
 
 def test_only_the_models_that_are_used_are_looked_up(cache: Cache) -> None:
     methods = ask.check(Request(("zero-shot", "real-only"), source="digits", diffusion="nobody/nothing"))
     assert methods.backbone.diffusion.revision is None
-    assert methods.notes == ("none of these methods draws images, so --diffusion has no part in them",)
+    assert methods.notes == ("--diffusion is unused: none of these methods generates images",)
 
 
 def test_the_hub_says_what_a_branch_is_and_the_cache_where_it_does_not_answer(

@@ -129,7 +129,7 @@ def test_one_part_alone_never_meets_the_miniatures_other_one(sd2: str, b16: str,
     assert rates(alone) == {"classify": PAPER_RATE}
     unused = methods("real-only", diffusion=sd2)
     assert rates(unused) == {"classify": MINI_RATE["classify"]}
-    assert unused.notes == ("none of these methods draws images, so --diffusion has no part in them",)
+    assert unused.notes == ("--diffusion is unused: none of these methods generates images",)
     # named together they are meant together
     mixed = methods(diffusion=mini.diffusion.location, clip=b16)
     assert rates(mixed) == {"adapt": MINI_RATE["adapt"], "classify": PAPER_RATE}

@@ -141,7 +141,7 @@ def test_marks_disturb_neither_registry_nor_gc(ran_copy: Path) -> None:
     assert not registry.problems()
     home.marks(made.id).write_text("[]")
     assert [(f.kind, f.what) for f in check(home, registry) if "marks" in f.path] == [
-        ("unreadable", "is no JSON object")
+        ("unreadable", "is not a JSON object")
     ]
     registry.close()
     home.marks(made.id).unlink()

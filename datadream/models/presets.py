@@ -228,7 +228,7 @@ def _preset(name: str) -> dict[str, Any]:
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(names())}"
-        raise UserError(f"no backbone called {name!r}", hint=hint)
+        raise UserError(f"unknown backbone {name!r}", hint=hint)
     return tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
 
 

@@ -271,7 +271,7 @@ def test_what_is_asked_must_fit_on_the_disk_that_it_goes_to(
             shutil.copytree(running.path / "kept", other, dirs_exist_ok=True)
         status = state.derive(running, job)
         assert status.state == "queued"
-        assert status.reason.startswith("waits for disk space: 3 MiB are free on the disk of ")
+        assert status.reason.startswith("waiting for disk space: 3 MiB free on the disk of ")
         assert what.split("/")[0] in status.reason
         leadership = leader.take(running)
         assert leadership is not None

@@ -62,7 +62,7 @@ def test_a_home_on_a_read_only_file_system(words: tuple[str, ...], tmp_path: Pat
 
 
 def test_a_home_whose_path_is_too_long(tmp_path: Path) -> None:
-    check_refused(run_cli("job", "ls", home=tmp_path / ("x" * 300)), "too long", "choose another place")
+    check_refused(run_cli("job", "ls", home=tmp_path / ("x" * 300)), "too long", "choose another path")
     deep = tmp_path / "/".join(["y" * 200] * 25)
     check_refused(run_cli("rehearse", "--detach", home=deep), "too long")
     record("bad-home", kind="path too long", outcome="one sentence, exit 2")

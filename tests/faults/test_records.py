@@ -278,7 +278,7 @@ def test_damaged_settings_of_the_queue_are_told_and_kept_beside(home: Home) -> N
     queue.write_settings(home, queue.QueueSettings(slots=("cuda:0/0", "cuda:0/1"), paused=True))
     home.queue_settings.write_bytes(bytes(40))
     code, out, _ = call(home.path, "queue", "show")
-    assert code == 0 and "queue not usable" in out and "queue.json" in out
+    assert code == 0 and "queue unusable" in out and "queue.json" in out
     for words in (("pause",), ("set", "--slots", "cpu:0")):
         home.queue_settings.write_bytes(bytes(40))
         code, _, err = call(home.path, "queue", *words)

@@ -160,7 +160,9 @@ def test_a_worker_that_heeds_nothing_and_cant_be_ended_is_named_on_its_job(
     assert leadership is not None
     runner = Runner(queue, leadership)
     submit.cancel(queue, job)
-    said = f"stop requested; its worker ({named}) can't be ended from here: it stops at its next step, or end it there"
+    said = (
+        f"stop requested; its worker ({named}) can't be signalled from here: it stops at its next step, or end it there"
+    )
     end = time.monotonic() + 60
     while state.derive(queue, job).reason != said:
         assert time.monotonic() < end, state.derive(queue, job)

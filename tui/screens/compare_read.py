@@ -79,7 +79,7 @@ def read_table(data: Data, where: str) -> Read:
     try:
         index.recheck(data.home, registry, RECHECKED)
     except LockHeld as error:
-        held.append(f"{error}; what is shown may be older")
+        held.append(f"{error}; the view may be out of date")
     found = queries.comparison(registry, conditions)
     tests = [] if names_split(where) else [row for row in found if row["split"] == "test"]
     refused = queries.refused(registry, conditions)

@@ -55,8 +55,8 @@ class DashboardScreen(JobDeeds, HomeScreen):
             with Vertical(id="side"):
                 yield _pane("devices", "This machine")
                 yield _preview()
-                yield _pane("over", "Over")
-        yield _pane("foot", "Over")
+                yield _pane("over", "Finished")
+        yield _pane("foot", "Finished")
 
     def on_cards_opened(self, event: Cards.Opened) -> None:
         """Enter or a double click on a card."""
@@ -237,7 +237,7 @@ def devices(snapshot: Snapshot) -> RenderableType:
         disk = 1 - host.disk_free / max(1, host.disk_total)
         row("disk", disk, f"{size(host.disk_free)} free")
     table.add_row("slots", Text(shown(" ".join(snapshot.slots))))
-    table.add_row("runner", "alive" if snapshot.led else "not needed" if not snapshot.open_jobs else "away")
+    table.add_row("runner", "running" if snapshot.led else "idle" if not snapshot.open_jobs else "stopped")
     return table
 
 

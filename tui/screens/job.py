@@ -30,7 +30,13 @@ from tui.widgets.lines import Lines
 from tui.widgets.log_view import LogView
 from tui.widgets.pane_bar import PaneBar
 
-PANES = (("metrics", "metrics"), ("log", "log"), ("events", "events"), ("spec", "spec"), ("links", "from and for"))
+PANES = (
+    ("metrics", "metrics"),
+    ("log", "log"),
+    ("events", "events"),
+    ("spec", "spec"),
+    ("links", "inputs and outputs"),
+)
 LOOK_SECONDS = 1.0
 CHART_ACTIONS = ("metric", "log_scale", "smooth", "zoom", "zoom_out")
 SHOW = {"set": "set", "adapter": "adapter", "synthetic": "synth", "classifier": "classifier"}
@@ -208,7 +214,7 @@ class JobScreen(JobDeeds, HomeScreen):
         if action in DEEDS and facts is not None and facts.gone:
             return facts.gone
         if action in CHART_ACTIONS and facts is not None and not facts.curves:
-            return "this job has told no metrics yet"
+            return "no metrics yet"
         if action == "zoom" and self.query_one(Chart).look.zoom >= ZOOM_MAX:
             return "no smaller part can be shown"
         if action == "zoom_out" and self.query_one(Chart).look.zoom == 0:

@@ -84,7 +84,7 @@ def refusal(deed: str, job: Facts) -> str:
     if deed == "cancel" and (job.over or job.state == "cancelling"):
         return f"{name} is {job.state} already: there is nothing to stop"
     if deed == "retry" and job.state == "done" and not job.reason:
-        return f"{name} is done; to make it anew beside the old, use `datadream run --force`"
+        return f"{name} is done; to recompute it, use `datadream run --force`"
     if deed == "retry" and job.hopeless:
         return f"{name} waits for another: {job.reason}; retry that one"
     if deed == "retry" and not job.over and job.state != "lost":

@@ -66,7 +66,7 @@ def why(facts: JobFacts, with_log: bool = True) -> Text:
     if facts.gone:
         text = Text(f"! {shown(_first(facts.gone))}", "bold yellow", no_wrap=False, overflow="fold")
     elif status is not None and status.state in ("failed", "lost"):
-        message = (facts.error or status.reason or "it left no message").strip().splitlines()
+        message = (facts.error or status.reason or "no error message").strip().splitlines()
         first = message[0] if message else ""
         text.append(f"{'why' if status.state == 'failed' else 'lost'}: {shown(first)}", "bold red")
         for line in message[1:WHY_LINES]:

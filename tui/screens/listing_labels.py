@@ -93,7 +93,7 @@ class Labelling(HomeScreen):
         self.ask("labels", read, fill, failed=box.refuse)
 
     def _whose(self, ids: Collection[str]) -> str:
-        return f"the {self.NOUN} {next(iter(ids))[:ID_LENGTH]}" if len(ids) == 1 else f"{len(ids)} {self.NOUN}s"
+        return f"{self.NOUN} {next(iter(ids))[:ID_LENGTH]}" if len(ids) == 1 else f"{len(ids)} {self.NOUN}s"
 
     def _tag(self, known: Known, add: set[str], remove: set[str]) -> None:
         if not add and not remove:
@@ -136,7 +136,7 @@ class Labelling(HomeScreen):
             note(data.home, subject, known[subject].note)
 
         ending = bash_word(text) if text else "--clear"
-        what = "note on" if text else "no note any more on"
+        what = "note on" if text else "note removed from"
         lines = [f"datadream note {subject} {ending}" for subject in known]
         self._each(known, f"{what} {self._whose(known)}", write, restore, lines)
 

@@ -79,7 +79,7 @@ class NewScreen(HomeScreen):
                                  compact=True, id="backbone")  # fmt: skip
                 for name, label, hint in FIELDS[3:]:
                     yield _field(name, label, hint, "")
-                yield Label("besides")
+                yield Label("options")
                 yield Ticks(MORE, id="more")
             with Vertical(id="plan", classes="pane"):
                 yield Static(id="told", markup=False)
@@ -213,7 +213,7 @@ class NewScreen(HomeScreen):
             undo = (lambda data: unqueue(data.home, queued)) if queued else None
             count = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} queued"
             text = count + (", the queue is paused: P on the dashboard lets it go on" if paused else "")
-            self.dream.did(text if jobs else "nothing to run: everything is there; 7 compares", undo, line)
+            self.dream.did(text if jobs else "nothing to do: all results already exist; 7 compares", undo, line)
             self.dream.poke()
             if self.is_current:  # who has gone elsewhere meanwhile stays there
                 self.dream.go("dashboard")
