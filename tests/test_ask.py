@@ -187,8 +187,8 @@ def test_a_changed_folder_is_not_taken_for_a_kept_set(home: Home, tmp_path: Path
         ({"sets": ()}, "no images given"),
         ({"recipes": ("datadream",)}, "did you mean"),
         ({"sets": ("d22",)}, "did you mean 'd2'"),
-        ({"seeds": (7,)}, "serves that seed only"),
-        ({"data": ("fake",)}, "no mix of data 'fake'"),
+        ({"seeds": (7,)}, "serves only that seed"),
+        ({"data": ("fake",)}, "unknown --data value 'fake'"),
         ({"backbone": "huge"}, "unknown backbone 'huge'"),
         ({"overrides": ("generate.guidance=3",)}, "did you mean 'guidance_scale'"),
         ({"launcher": "cron"}, "cron"),
@@ -227,7 +227,7 @@ def test_what_nothing_is_like_is_unknown(ran: Path, home: Home) -> None:
     assert found.unknown == 4
     assert found.at_most
     assert found.unsized == 3
-    assert "no past job" in found.time_text()
+    assert "no similar past job" in found.time_text()
     larger = ask.plan(Home(ran), Request(recipes=("datadream-dset",), source="digits"), dry=True)
     assert estimate(Home(ran), larger).seconds is None  # a hundred times as many steps as any past job
 

@@ -55,7 +55,7 @@ def test_a_wrong_file_is_said_in_a_sentence(text: str, complaint: str, home: Hom
 
 
 def test_an_unknown_launcher_names_the_known(home: Home) -> None:
-    with pytest.raises(UserError, match=r"no launcher 'slurn': use any of local, slurm, pbs, lsf, flux"):
+    with pytest.raises(UserError, match=r"unknown launcher 'slurn': use any of local, slurm, pbs, lsf, flux"):
         check_launcher("slurn")
     with pytest.raises(UserError, match="local is not a cluster"):
         launcher("local", home)
@@ -138,7 +138,7 @@ def test_a_job_a_cluster_takes_at_last_says_where_it_waits(queue: Home, bin_: Pa
     script(bin_ / "scancel", "exit 0")
     (job,) = submit.submit(queue, rehearsals(1), {}, launcher="slurm")
     spawn.ensure_runner(queue)
-    until(lambda: state.derive(queue, job).reason == "waits in slurm as 77")
+    until(lambda: state.derive(queue, job).reason == "pending in slurm as 77")
     assert state.derive(queue, job).attempts == 2
 
 

@@ -158,7 +158,7 @@ def test_a_working_directory_that_is_gone_is_said_in_a_sentence(ran: Path, tmp_p
     environment = {**os.environ, "DATADREAM_HOME": str(ran), "PYTHONPATH": str(Path(__file__).parents[1])}
     result = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == 2
-    assert "the folder you are in is gone" in result.stderr
+    assert "the current directory no longer exists" in result.stderr
 
 
 def test_settings_of_the_queue(cli: Cli, calm: Path) -> None:

@@ -268,7 +268,7 @@ def test_without_a_home_directory_one_sentence_says_what_to_set(
 ) -> None:
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match=r"uid 12345 has no passwd entry.*set DATADREAM_HOME, or use --home"):
+    with pytest.raises(UserError, match=r"uid 12345 has no passwd entry.*set DATADREAM_HOME or use --home"):
         default_home()
     with pytest.raises(UserError, match="uid 12345"):
         open_home(Path("~/dd"))
@@ -425,7 +425,7 @@ def test_a_job_may_have_the_slots_that_its_own_variables_leave(
     assert found.open_to(settings, asked(**given)) == open_to
     assert set(open_to) <= set(found.slots(settings))
     if not open_to:
-        assert found.why_none(settings, asked(**given)).startswith("waiting for a device: requested with ")
+        assert found.why_none(settings, asked(**given)).reason.startswith("waiting for a device: requested with ")
 
 
 def test_slots_are_called_as_the_runner_sees_its_devices_and_a_name_is_one_device(
@@ -706,7 +706,7 @@ def test_a_worker_started_by_hand_says_which_settings_are_its_own(
     assert capsys.readouterr().err == ""
     shell(monkeypatch, OMP_NUM_THREADS="2")
     _settle(quiet.job(job), None)
-    assert "not all as it was asked for: OMP_NUM_THREADS=1 (here 2)" in capsys.readouterr().err
+    assert "which differ from those requested: OMP_NUM_THREADS=1 (here 2)" in capsys.readouterr().err
 
 
 def test_folders_are_those_of_the_shell_not_of_the_runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

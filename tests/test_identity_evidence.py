@@ -255,7 +255,7 @@ def test_a_new_record_binds_its_labels_too(name: str, old: Home) -> None:
     record = evidence.sealed(of(old, "name-only", "synth"))
     evidence.check_run(old, record)
     record[name] = "x"
-    with pytest.raises(UserError, match="does not fit its id"):
+    with pytest.raises(UserError, match="does not match its id"):
         evidence.check_run(old, record)
 
 

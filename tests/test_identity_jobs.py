@@ -165,7 +165,7 @@ def test_what_is_submitted_is_what_was_planned(home: Home, sd: Path, tmp_path: P
     assert state.read_spec(home, job).settings["guidance_scale"] == 3.0
     shown, kept = ask.plan(home, asked, dry=True), ask.plan(home, asked)
     changed(sd / "unet" / "diffusion_pytorch_model.safetensors")
-    with pytest.raises(UserError, match="has changed since this plan"):
+    with pytest.raises(UserError, match="changed after this plan"):
         ask.submit(home, shown)
     with pytest.raises(UserError, match="the model has changed"):
         ask.submit(home, kept)
@@ -291,7 +291,7 @@ def test_a_checkpoint_of_the_first_version_is_gone_on_from(home: Home, capfd: py
     (folder / "count.json").write_text('{"step": 1, "chain": "x"}')
     submit.submit(home, [spec], {})
     run(home, spec.id)
-    assert "an earlier version left this without naming its code" in capfd.readouterr().err
+    assert "checkpoint of an earlier version, without code" in capfd.readouterr().err
     steps = [
         event["step"]
         for event in durable.read_jsonl(home.job(spec.id) / "events.jsonl")[0]

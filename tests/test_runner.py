@@ -206,7 +206,7 @@ def test_a_failed_parent_is_named_in_its_children_and_its_retry_lets_them_go_on(
     submit.submit(queue, list(run.jobs.values()), {})
     spawn.ensure_runner(queue)
     until(lambda: state.derive(queue, classify).hopeless)
-    assert "is damaged: set.json has other bytes" in state.derive(queue, adapt).reason
+    assert "is damaged: set.json was changed after" in state.derive(queue, adapt).reason
     assert state.derive(queue, generate).reason == f"adapter {adapt[:8]} failed"
     assert state.derive(queue, classify).reason == f"adapter {adapt[:8]} failed"
     assert state.derive(queue, classify).state == "blocked"

@@ -279,7 +279,7 @@ def test_a_slot_whose_file_is_none_is_named_and_the_others_are_used(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b'{"slots": ["banana"]}', "slots.0: 'banana' is no slot"),
+        (b'{"slots": ["banana"]}', "slots.0: 'banana' is not a slot"),
         (b'{"slots": 3}', "slots: "),
         (b'{"grace_seconds": -1}', "grace_seconds: "),
         (b"{torn", "can't be used"),

@@ -110,7 +110,7 @@ def _list(
         typer.echo(f"no matching {noun}" if where else empty)
     if odd:
         what = f"{odd} files or folders" if odd > 1 else "1 file or folder"
-        typer.echo(f"{what} of this home can't be read; see `datadream registry check`", err=True)
+        typer.echo(f"{what} of this home can't be read: see `datadream registry check`", err=True)
     if rows and total > len(rows):
         last = (page - 1) * limit + len(rows)
         rest = f"; next: --page {page + 1}" if last < total else ""

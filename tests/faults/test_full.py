@@ -85,7 +85,7 @@ def said_in_full(name: str, results: list[Any], must: int) -> None:
             last = err.strip().splitlines()[-1]
             assert last.startswith("datadream: "), shown
             assert ": " in last.removeprefix("datadream: "), shown  # what is to be done
-            assert any(word in err for word in ("no space left", "is free", "may need")), shown
+            assert any(word in err for word in ("no space left", "B free")), shown
 
 
 def filled(words: dict[str, str], commands: list[list[str]]) -> list[list[str]]:
@@ -281,7 +281,7 @@ def test_what_is_asked_must_fit_on_the_disk_that_it_goes_to(
         assert state.attempts(running.job(job)) == 0
         runner.close()
         if what != "jobs":
-            with pytest.raises(UserError, match=r"may need .* and 3.0 MiB is free") as caught:
+            with pytest.raises(UserError, match=r"needs .*; 3.0 MiB free") as caught:
                 submit.submit(running, rehearsals(1, 7), {})
             assert "artifacts" in str(caught.value.at)
     finally:

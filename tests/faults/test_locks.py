@@ -659,7 +659,7 @@ def test_a_worker_that_was_stopped_leaves_when_another_host_has_its_job(running:
     for process in (alpha, beta):
         process.wait(300)
     check_once(running, steps)
-    assert "another worker has the job now" in (running.job(job) / "log.txt").read_text()
+    assert "another worker took the job" in (running.job(job) / "log.txt").read_text()
     record("stopped-on-another-host", steps=steps, outcome="the one that was away left")
 
 

@@ -111,7 +111,7 @@ def test_labels_that_can_not_be_read_are_a_sentence_in_the_box(ran_copy: Path) -
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(bytes(9))
         await looker.press("t")
-        await looker.see("holds nothing but NUL")
+        await looker.see("holds only NUL")
         await looker.type("new")
         await looker.press("enter")
         assert isinstance(looker.app.screen, AskText) and path.read_bytes() == bytes(9)
@@ -145,7 +145,7 @@ def test_a_question_can_not_be_answered_before_it_says_how_many(ran_copy: Path, 
         scrolled_away()
         await looker.press("R")
         disk.answer()
-        await looker.see("is done; to make it anew")  # nothing of it can be retried, and only leaving is left
+        await looker.see("is done; to recompute it")  # nothing of it can be retried, and only leaving is left
         await looker.press("y")
         assert isinstance(looker.app.screen, Confirm)
         await looker.press("escape")
