@@ -90,7 +90,7 @@ def test_waiting_names_the_job_that_can_not_start(cli: Cli, queue: Home, mini: B
     until(lambda: state.derive(queue, classify).hopeless)
     waited = cli("job", "wait")
     assert waited.returncode == 1
-    assert f"{classify[:8]} blocked: its synthetic {generate[:8]} was cancelled; it stays open" in waited.stderr
+    assert f"{classify[:8]} blocked: synthetic {generate[:8]} was cancelled; it stays open" in waited.stderr
     assert f"`datadream job cancel {classify[:8]}`" in waited.stderr
 
 

@@ -183,7 +183,7 @@ def test_who_waits_for_a_job_is_looked_at_when_it_is_over_and_nobody_else(
     counted.clear()
     clock.now += module.TICK_SECONDS
     runner.tick()
-    assert state.last_change(home.job(second))["reason"] == f"its adapter {first[:8]} was cancelled"
+    assert state.last_change(home.job(second))["reason"] == f"adapter {first[:8]} was cancelled"
     assert counted["look"] <= 8
     submit.retry(home, first)
     finish(home, first)

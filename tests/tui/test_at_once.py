@@ -85,7 +85,7 @@ def test_what_is_typed_into_a_box_that_reads_comes_after_what_it_reads(ran_copy:
         disk.stick()
         await looker.press("t")
         assert isinstance(looker.app.screen, AskText)
-        assert f"Tags of the run {run[:8]}" in looker.text() and READING in looker.text()
+        assert f"Tags of run {run[:8]}" in looker.text() and READING in looker.text()
         await looker.type("new X")
         await looker.press("enter")
         assert isinstance(looker.app.screen, AskText)
@@ -140,7 +140,7 @@ def test_a_question_can_not_be_answered_before_it_says_how_many(ran_copy: Path, 
             assert looker.app.screen is screen
         await looker.press("D")
         disk.answer()
-        await looker.see("removed for good")
+        await looker.see("this can't be undone")
         await looker.press("n")
         scrolled_away()
         await looker.press("R")
@@ -180,7 +180,7 @@ def test_a_new_experiment_is_typed_while_its_plan_is_read(ran_copy: Path, disk: 
             assert "New experiment" in looker.text() and "Plan" in looker.text()
             await looker.press("space", "down", "space")
             disk.answer()
-            await looker.see("methods (space ticks)")
+            await looker.see("methods (space selects)")
 
     asyncio.run(go())
 

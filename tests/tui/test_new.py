@@ -87,9 +87,9 @@ def test_the_form_is_a_request() -> None:
     ticked = Form(recipes=("zero-shot",), sets=("d2",))
     assert request_of(ticked) == ask.Request(recipes=("zero-shot",), sets=("d2",))
     for field in ("shots", "seeds"):  # not silently without effect
-        with pytest.raises(UserError, match="the ticked sets have their own"):
+        with pytest.raises(UserError, match="the selected sets have their own"):
             request_of(dataclasses.replace(ticked, **{field: "1,5"}))
-    with pytest.raises(UserError, match="sets are ticked and a source is given"):
+    with pytest.raises(UserError, match="both sets and a source are given"):
         request_of(dataclasses.replace(ticked, source="digits"))
 
 
@@ -98,8 +98,8 @@ def test_the_form_is_a_request() -> None:
     [
         ("shots", "0", "shots need whole numbers from 1, not '0'"),
         ("seeds", "one", "seeds need whole numbers from 0"),
-        ("images", "1,2", "one whole number from 1"),
-        ("priority", "high", "priority needs a whole number"),
+        ("images", "1,2", "one integer >= 1"),
+        ("priority", "high", "priority: expected an integer"),
         ("overrides", "'a", "close the quotes"),
     ],
 )

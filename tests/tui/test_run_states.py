@@ -80,7 +80,7 @@ def test_why_a_run_has_no_number_is_told_in_the_pane_and_on_its_page(states: tup
         await looker.see(f"{glyphs.state_text('failed').plain}  it failed")
         await looker.press("escape")
         screen.table.move_to(list(screen.table.ids).index(runs["cancelled"]))
-        await looker.see("it was cancelled; retry its job")
+        await looker.see("cancelled; retry its job")
 
     walk(home.path, "runs", (120, 40), steps)
 
