@@ -162,7 +162,7 @@ def test_a_classifier_that_was_tampered_with_costs_its_own_run_alone(
     found, said = collected(old)
     assert whole - found == {record["id"]}
     assert len(said) == 1
-    assert said[0].startswith(f"Left out: the run {record['id'][:8]} (name-only synth): ")
+    assert said[0].startswith(f"Excluded: run {record['id'][:8]} (name-only synth): ")
     assert "\n" not in said[0]
     with pytest.raises(UserError):
         two_runs(old, record["id"], of(old, "zero-shot", "none")["id"])
@@ -230,7 +230,7 @@ def test_a_record_that_was_forged_is_left_out(name: str, old: Home) -> None:
         ["--where", "shots=2", "--format", "csv"],
     ):
         result = CliRunner().invoke(app, ["compare", *options, "--home", str(old.path)])
-        assert result.output.count("eft out: ") == 1, (options, result.output)
+        assert result.output.count("xcluded: ") == 1, (options, result.output)
 
 
 def test_the_app_tells_what_it_leaves_out_and_why(old: Home) -> None:

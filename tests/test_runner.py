@@ -178,7 +178,7 @@ def test_bad_input_fails_at_once_and_says_why(queue: Home) -> None:
     wait_for_end(queue)
     status = state.derive(queue, job)
     assert (status.state, status.attempts) == ("failed", 1)
-    assert "told to fail at step 3: leave out --fail-at" in status.reason
+    assert "error at step 3, requested by --fail-at: omit --fail-at" in status.reason
     assert reasons(queue, job)[-1] == ("failed", status.reason)
 
 

@@ -96,9 +96,7 @@ def _list(
     chosen = [name.strip() for name in columns.split(",") if name.strip()] if columns else list(shown)
     unknown = [name for name in chosen if name not in nouns.columns(noun)]
     if unknown:
-        raise UserError(
-            f"{nouns.a(noun)} has no column {unknown[0]!r}", hint=f"it has {', '.join(nouns.columns(noun))}"
-        )
+        raise UserError(f"unknown column {unknown[0]!r}; columns: {', '.join(nouns.columns(noun))}")
     if json:
         listed = [{name: row[name] for name in chosen} for row in rows] if columns else rows
         typer.echo(json_text(listed, indent=2))

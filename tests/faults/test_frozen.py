@@ -160,7 +160,7 @@ def test_what_sqlite_refuses_is_a_sentence(home: Home) -> None:
     with home.registry.open("r+b") as file:
         file.seek((page - 1) * size)
         file.write(os.urandom(size))
-    with pytest.raises(UserError, match=r"the registry is damaged .*make it again with `datadream registry rebuild`"):
+    with pytest.raises(UserError, match=r"the registry is damaged .*rebuild it with `datadream registry rebuild`"):
         queries.page(index.Registry(home.registry, home.registry_lock), "job", sort="title")
 
 

@@ -152,7 +152,7 @@ def test_what_is_typed_becomes_the_exact_command(tmp_path: Path) -> None:
 
 
 def test_a_source_that_cannot_be_is_told_before_anything_is_written(home: Home, tmp_path: Path) -> None:
-    assert "there is no source" in look(home, Wish("/nowhere", 1, 1)).wrong
+    assert "no source" in look(home, Wish("/nowhere", 1, 1)).wrong
     root = folder(tmp_path / "pets", 3)
     found = look(home, Wish(str(root), 3, 1))
     assert "classes have fewer than 3 training images" in found.wrong
