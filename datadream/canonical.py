@@ -50,7 +50,7 @@ def parse_json(data: bytes) -> Any:
     if not data.strip():
         raise ValueError("is empty")
     if not data.strip(b"\0"):
-        raise ValueError("holds nothing but NUL bytes")
+        raise ValueError("holds only NUL bytes")
     try:
         text = data.decode("utf-8")
         value = _STRICT.decode(text)
@@ -61,7 +61,7 @@ def parse_json(data: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 at byte {error.start}") from None
     except UnicodeEncodeError:
-        raise ValueError("holds half a surrogate pair, which is no text") from None
+        raise ValueError("holds an unpaired surrogate") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
     return value
@@ -147,7 +147,7 @@ def _real(text: str) -> float:
 
 
 def _refuse(word: str) -> Any:
-    raise ValueError(f"holds {word}, which is no number")
+    raise ValueError(f"holds {word}, which is not a number")
 
 
 _STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_int=_whole, parse_float=_real, parse_constant=_refuse)

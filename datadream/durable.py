@@ -95,7 +95,7 @@ def make_dir(path: Path, private: bool = False) -> Path:
         known = user_error(error, path)
         if isinstance(known, UserError):
             raise known from error
-        raise UserError(f"can't make the folder: {error.strerror}", at=path, hint="choose another place") from error
+        raise UserError(f"can't create the folder: {error.strerror}", at=path, hint="choose another path") from error
     return path
 
 
@@ -283,7 +283,7 @@ def move(source: Path, target: Path) -> bool:
     """
     try:
         if os.path.lexists(target):
-            raise FileExistsError(errno.EEXIST, "it is there already", str(target))
+            raise FileExistsError(errno.EEXIST, "already exists", str(target))
         source.rename(target)
         _sync_dir(source.parent)
         if target.parent != source.parent:

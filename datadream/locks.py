@@ -55,16 +55,16 @@ class Holder:
     @property
     def in_words(self) -> str:
         """That it has it, since when, and whether it stands still."""
-        since = f"has had it since {self.since[11:19]} UTC" if self.since else "has it"
+        since = f"holds it since {self.since[11:19]} UTC" if self.since else "holds it"
         return f"{self} {since}{' and is stopped' if self.stopped else ''}"
 
     @property
     def hint(self) -> str:
         """What to do about it."""
         if self.host != socket.gethostname():
-            return f"end it on {shown(self.host)}, or wait for it"
+            return f"wait for it, or end it on {shown(self.host)}"
         if self.stopped:
-            return f"`kill -CONT {self.pid}` lets it go on"
+            return f"`kill -CONT {self.pid}` resumes it"
         return f"wait for it, or end it: `kill {self.pid}`"
 
 
@@ -234,14 +234,14 @@ def wait_for(
             raise _held(path, known, now - began)
         if known is not None and not said and now - began > TELL_SECONDS:
             said = True
-            told(f"waits for {path}: {known.in_words}")
+            told(f"waiting for {path}: {known.in_words}")
         time.sleep(pause)
         pause = LOOK_SECONDS if said and seconds == math.inf else min(2 * pause, POLL_SECONDS)
 
 
 def _held(path: Path, known: Holder | None, waited: float) -> LockHeld:
     for_long = f" after {waited:.0f} s" if waited >= 1 else ""
-    who = known.in_words if known else "somebody has it, and this system doesn't show who"
+    who = known.in_words if known else "the holder is unknown on this system"
     return LockHeld(f"still locked{for_long}: {who}", at=path, hint=known.hint if known else "try again in a moment")
 
 

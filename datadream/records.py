@@ -32,7 +32,7 @@ class Unreadable(UserError):
 
     def __init__(self, path: Path, reason: str, hint: str = "", what: str = "this record") -> None:
         self.path, self.reason = path, reason
-        hint = hint or "`datadream registry check` says what to do"
+        hint = hint or "see `datadream registry check`"
         super().__init__(f"{what} can't be read: the file {reason}", at=path, hint=hint)
 
     @property
@@ -58,7 +58,7 @@ def read(
     try:
         found = parse_json(data)
         if not isinstance(found, dict):
-            raise ValueError("is no JSON object")
+            raise ValueError("is not a JSON object")
         check(found, shape or {})
         return found
     except ValueError as error:
@@ -85,7 +85,7 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes | None:
         return durable.read_bytes(path, most)
     except FileNotFoundError as error:
         if path.is_symlink():
-            raise Unreadable(path, "is a link to nothing") from error
+            raise Unreadable(path, "is a dangling link") from error
         return None
     except NotADirectoryError:
         return None
@@ -121,9 +121,9 @@ def entries(folder: Path) -> list[Path]:
     except FileNotFoundError as error:
         if not folder.is_symlink():
             return []
-        raise UserError("can't list the records: it is a link to nothing", at=folder) from error
+        raise UserError("can't list the records: dangling link", at=folder) from error
     except OSError as error:
-        hint = "see that it is a folder you may read"
+        hint = "check that it is a readable folder"
         raise UserError(f"can't list the records: {error.strerror}", at=folder, hint=hint) from error
 
 
@@ -133,4 +133,4 @@ def left_out(unreadable: Sequence[Unreadable]) -> str:
     if not count:
         return ""
     what = f"{count} records can't be read and are" if count > 1 else "1 record can't be read and is"
-    return f"{what} left out: `datadream registry check` names {'them' if count > 1 else 'it'}"
+    return f"{what} left out; see `datadream registry check`"

@@ -50,7 +50,7 @@ def user_error(error: OSError, path: Path) -> Exception:
     if error.errno in NO_SPACE:
         return no_space(path)
     if error.errno in NO_WRITE:
-        return UserError("can't write", at=path, hint="choose a folder you may write to with --home or DATADREAM_HOME")
+        return UserError("can't write", at=path, hint="choose a writable folder with --home or DATADREAM_HOME")
     return OSError(error.errno, error.strerror, str(path))
 
 

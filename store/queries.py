@@ -109,9 +109,9 @@ def resolve(registry: Registry, prefix: str, nouns: Sequence[str]) -> tuple[str,
     what = " or ".join(nouns) if len(nouns) < 4 else "thing"
     if matches:
         listed = ", ".join(f"{noun} {found[: len(prefix) + 4]}" for noun, found in matches[:5])
-        raise UserError(f"{prefix!r} begins several ids", hint=f"say more of it: {listed}")
+        raise UserError(f"ambiguous id {prefix!r}; candidates: {listed}")
     command = {"run": "runs"}.get(nouns[0], nouns[0])
-    raise UserError(f"no {what} {prefix!r}", hint=f"give at least 4 characters of an id, see `datadream {command} ls`")
+    raise UserError(f"no {what} {prefix!r}", hint=f"give at least 4 characters of an id; see `datadream {command} ls`")
 
 
 def ids(registry: Registry, noun: str, prefix: str, limit: int = 50) -> list[str]:
@@ -273,8 +273,10 @@ def _check(noun: str, name: str, sort: bool = False) -> None:
     known = [column for column in columns(noun) if not (sort and column == "tags")] + ([] if sort else ["tag"])
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
-        raise UserError(f"{a(noun)} has no {name!r} to {'sort' if sort else 'ask'} by", hint=hint)
+        what = f"unknown {'sort ' if sort else ''}column {name!r}"
+        if near:
+            raise UserError(what, hint=f"did you mean {near[0]}?")
+        raise UserError(f"{what}; columns: {', '.join(known)}")
 
 
 def _clause(noun: str, where: Sequence[Condition]) -> tuple[str, list[str]]:
@@ -315,13 +317,13 @@ def _check_value(noun: str, condition: Condition) -> None:
         except ValueError:
             known = False
         if not known:
-            what = f"the {name} of {a(noun)} is a number, and {said} is none"
-            raise UserError(what, hint=f"write {name}{condition.op}4")
+            what = f"{name} of {a(noun)} is a number; {said} is not"
+            raise UserError(what, hint=f"e.g. {name}{condition.op}4")
     elif name in TIMES and not TIME.fullmatch(value):
-        what = f"{name!r} is a time in UTC, and {said} is none"
-        raise UserError(what, hint=f"write {name}{condition.op}2026-01-31, or the start of such a time")
+        what = f"{name!r} is a time in UTC; {said} is not"
+        raise UserError(what, hint=f"e.g. {name}{condition.op}2026-01-31, or a prefix of such a time")
     elif name == "state" and value not in (states := (*STATES, "missing") if noun == "run" else STATES):
-        raise UserError(f"no {noun} is ever {said}", hint=f"a state is one of {', '.join(states)}")
+        raise UserError(f"no {noun} is ever {said}", hint=f"states: {', '.join(states)}")
 
 
 def evidence(registry: Registry, limit: int) -> list[tuple[str, str, str, int]]:

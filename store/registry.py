@@ -75,7 +75,9 @@ class Registry:
         """
         registry = cls(path, lock, notices, mounts, patience, guard)
         if registry._journal != "WAL" and not path.exists():
-            notices(f"{path.parent} is on a network file system: its registry is slower, and jobs don't depend on it")
+            notices(
+                f"{path.parent} is on a network file system: the registry is slower there; jobs do not depend on it"
+            )
         with told(path):
             registry._connect()
         return registry
@@ -115,7 +117,7 @@ class Registry:
         except OSError as error:
             if durable.is_full(error):
                 raise durable.no_space(target) from error
-            raise UserError(f"can't back up the registry: {error}", at=target, hint="choose another place") from error
+            raise UserError(f"can't back up the registry: {error}", at=target, hint="choose another path") from error
         finally:
             remove(partial)
 
@@ -193,7 +195,7 @@ class Registry:
         if found == "damaged":
             aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
             durable.replace_file(self.path, aside)
-            self._notices(f"the registry was damaged: it is kept as {aside.name} and made again from the folders")
+            self._notices(f"the registry was damaged: kept as {aside.name} and rebuilt from the folders")
             found = ""
         if not found:
             create(self.path, self._guard is not None, self._journal)
@@ -201,7 +203,7 @@ class Registry:
             self._migrate(found)
         else:
             raise UserError(
-                f"the registry was written by a newer DataDream (its schema is {found}, this one knows {REVISION})",
+                f"the registry was written by a newer DataDream (schema {found}; this version supports {REVISION})",
                 at=self.path,
                 hint="update DataDream, or choose another --home",
             )
@@ -216,7 +218,7 @@ class Registry:
             with told(self.path):
                 self.backup(kept)
                 self._notices(
-                    f"the registry's schema goes from {found} to {REVISION}; a copy of the old is {kept.name}"
+                    f"the registry's schema is upgraded from {found} to {REVISION}; the old copy is {kept.name}"
                 )
                 self._copy(fresh, durable.file_mode(self.path))
                 engine = _engine(fresh, "DELETE", self._guard is not None)
@@ -230,7 +232,7 @@ class Registry:
                 raise
             remove(kept)
             raise UserError(
-                f"no space left to bring the registry from schema {found} to {REVISION}; it is as it was",
+                f"no space left to upgrade the registry from schema {found} to {REVISION}; it is unchanged",
                 at=self.path,
                 hint=f"free {3 * self.path.stat().st_size >> 20 or 1} MiB, or remove {self.path.name}: {INDEX}",
             ) from error

@@ -14,10 +14,10 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingErr
 from datadream import durable, locks
 from datadream.errors import UserError
 
-AGAIN = "make it again with `datadream registry rebuild`: only the index is lost"
+AGAIN = "rebuild it with `datadream registry rebuild`: only the index is lost"
 OURS = (IntegrityError, DataError, ProgrammingError)
 FAR = 1 << 30
-INDEX = "the registry is an index of the home's folders, and jobs don't depend on it"
+INDEX = "the registry is an index of the home's folders; jobs do not depend on it"
 
 
 @contextmanager
@@ -41,13 +41,13 @@ def sentence(error: Exception, path: Path) -> UserError | None:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
         return _held(path)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH) or number in durable.NO_WRITE:
-        return UserError("can't write the registry", at=path, hint=f"see that you may write there; {INDEX}")
+        return UserError("can't write the registry", at=path, hint=f"check the permissions; {INDEX}")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return UserError("the registry is damaged", at=path, hint=AGAIN)
     if code == sqlite3.SQLITE_IOERR:
-        return UserError("the registry's disk fails to read or write it", at=path, hint=f"see to that disk; {INDEX}")
+        return UserError("read or write error on the registry's disk", at=path, hint=f"check that disk; {INDEX}")
     if code == sqlite3.SQLITE_CANTOPEN:
-        return UserError("can't open the registry", at=path, hint=f"see that you may write there; {INDEX}")
+        return UserError("can't open the registry", at=path, hint=f"check the permissions; {INDEX}")
     if code in (0, sqlite3.SQLITE_ERROR) or isinstance(error, OURS):
         return None
     return UserError(f"the registry can't be used: {getattr(error, 'orig', error)}", at=path, hint=AGAIN)
@@ -56,8 +56,8 @@ def sentence(error: Exception, path: Path) -> UserError | None:
 def _held(path: Path) -> locks.LockHeld:
     log = path.with_name(f"{path.name}-shm")  # where a writer's lock is in WAL mode
     holders = locks.of_kernel(log, path)
-    who = holders[0].in_words if holders else "another program writes in it"
-    hint = holders[0].hint if holders else "end whatever holds a transaction open there (a notebook, sqlite3)"
+    who = holders[0].in_words if holders else "another program is writing to it"
+    hint = holders[0].hint if holders else "close any open transaction on it (a notebook, sqlite3)"
     return locks.LockHeld(f"the registry is locked: {who}", at=path, hint=hint)
 
 

@@ -36,21 +36,19 @@ def parse_where(text: str) -> tuple[Condition, ...]:
     try:
         parts = shlex.split(text)
     except ValueError as error:
-        raise UserError(f"--where has an open quote in {text!r}", hint="close it") from error
+        raise UserError(f"--where has an open quote in {text!r}", hint="close the quote") from error
     found = []
     for part in parts:
         match = _PART.fullmatch(part)
         if match is None:
             raise UserError(
-                f"--where doesn't understand {part!r}",
-                hint=f"write NAME, one of {' '.join(OPERATORS)} and a value, without spaces, as shots>=4",
+                f"can't parse {part!r} in --where",
+                hint=f"use NAME, one of {' '.join(OPERATORS)} and a value, without spaces, e.g. shots>=4",
             )
         name, op, value = match.groups()
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise UserError(
-                f"the value of {name} in --where is no UTF-8", hint="no name here holds such bytes"
-            ) from None
+            raise UserError(f"the value of {name} in --where is not UTF-8", hint="use UTF-8") from None
         found.append(Condition(name, op, value))
     return tuple(found)

@@ -146,7 +146,7 @@ def test_what_there_is_no_room_for_leaves_no_run(ran_copy: Path, monkeypatch: py
     request = Request(("real-only",), sets=("d2",), overrides=("classify.steps=5",), experiment="too large")
     before = files(ran_copy)
     monkeypatch.setattr("datadream.jobs.home.SPARE_BYTES", 1 << 60)
-    with pytest.raises(UserError, match="what is asked may need"):
+    with pytest.raises(UserError, match="this request needs"):
         ask.submit(home, request)
     assert files(ran_copy) == before
 
@@ -182,14 +182,14 @@ def test_a_changed_folder_is_not_taken_for_a_kept_set(home: Home, tmp_path: Path
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"recipes": ()}, "say which methods to run"),
-        ({"source": "digits"}, "say which images to use"),
-        ({"sets": ()}, "say which images to use"),
+        ({"recipes": ()}, "no methods given"),
+        ({"source": "digits"}, "no images given"),
+        ({"sets": ()}, "no images given"),
         ({"recipes": ("datadream",)}, "did you mean"),
         ({"sets": ("d22",)}, "did you mean 'd2'"),
-        ({"seeds": (7,)}, "serves that seed only"),
-        ({"data": ("fake",)}, "no mix of data 'fake'"),
-        ({"backbone": "huge"}, "no backbone called 'huge'"),
+        ({"seeds": (7,)}, "serves only that seed"),
+        ({"data": ("fake",)}, "unknown --data value 'fake'"),
+        ({"backbone": "huge"}, "unknown backbone 'huge'"),
         ({"overrides": ("generate.guidance=3",)}, "did you mean 'guidance_scale'"),
         ({"launcher": "cron"}, "cron"),
     ],
@@ -227,7 +227,7 @@ def test_what_nothing_is_like_is_unknown(ran: Path, home: Home) -> None:
     assert found.unknown == 4
     assert found.at_most
     assert found.unsized == 3
-    assert "no past job" in found.time_text()
+    assert "no similar past job" in found.time_text()
     larger = ask.plan(Home(ran), Request(recipes=("datadream-dset",), source="digits"), dry=True)
     assert estimate(Home(ran), larger).seconds is None  # a hundred times as many steps as any past job
 
@@ -253,7 +253,7 @@ def test_dry_run_says_the_plan_and_writes_nothing(ran: Path, tmp_path: Path) -> 
     shown = run_cli(*words, home=ran)
     assert shown.returncode == 0, shown.stderr
     assert "5 to run (1 adapt, 1 generate, 3 classify), 5 reused" in shown.stdout
-    assert "by past jobs of this home" in shown.stdout
+    assert "from past jobs of this home" in shown.stdout
     content = json.loads(run_cli(*words, "--json", home=ran).stdout)
     assert list(content) == ["runs", "jobs", "reused", "stages", "seconds", "unknown", "bytes", "at_most"]
     assert (content["runs"], content["jobs"], content["reused"]) == (6, 5, 5)

@@ -86,11 +86,11 @@ def test_an_image_that_changed_after_the_set_was_made(cli: Cli, tmp_path: Path) 
     [
         (("run", "real-onyl", "--source", "digits"), ("real-onyl", "did you mean 'real-only'")),
         (("run", "name-only", "--source", "digits", "-o", "generate.guidance=3"), ("did you mean 'guidance_scale'",)),
-        (("run", "real-only", "--set", "nothing"), ("no set called 'nothing'",)),
+        (("run", "real-only", "--set", "nothing"), ("no set 'nothing'",)),
         (("run", "real-only"), ("--set", "--source")),
         (("run", "real-only", "--source", "digits", "--seeds", "one"), ("--seeds",)),
         (("run", "real-only", "--source", "digits", "--data", "fake"), ("--data", "real+synth")),
-        (("run", "real-only", "--source", "digits", "--backbone", "sd9"), ("no backbone called 'sd9'",)),
+        (("run", "real-only", "--source", "digits", "--backbone", "sd9"), ("unknown backbone 'sd9'",)),
         (("run", "name-only", "--source", "digits", "--diffusion", "./nowhere"), ("no such model folder",)),
         (("set", "make", "digits", "--shots", "100"), ("fewer than 100", "--shots 69")),
         (("set", "make", "digits", "--shots", "0"), ("shots",)),
@@ -124,7 +124,9 @@ def test_a_set_made_with_one_seed_serves_no_other(cli: Cli) -> None:
 def test_a_name_never_changes_what_it_stands_for(cli: Cli) -> None:
     assert cli("set", "make", "digits", "--shots", 1, "--seed", 1, "--name", "d/ü 1").returncode == 0
     assert cli("set", "make", "digits", "--shots", 1, "--seed", 1, "--name", "d/ü 1").returncode == 0
-    check_refused(cli("set", "make", "digits", "--shots", 2, "--seed", 1, "--name", "d/ü 1"), "stands for another set")
+    check_refused(
+        cli("set", "make", "digits", "--shots", 2, "--seed", 1, "--name", "d/ü 1"), "is already used for another set"
+    )
 
 
 def test_debug_shows_the_traceback(cli: Cli) -> None:
@@ -200,6 +202,6 @@ set +e; wait $job; echo "status $?"
     command = [*unshare, "bash", "-c", script, "bash", str(space), sys.executable]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert "wait 124" in result.stdout, result.stdout + result.stderr
-    assert "no space left" in result.stderr or "waits for disk space" in result.stderr
+    assert "no space left" in result.stderr or "waiting for disk space" in result.stderr
     assert "Traceback" not in result.stderr
     assert "status 0" in result.stdout, result.stderr

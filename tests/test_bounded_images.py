@@ -219,18 +219,18 @@ def test_the_image_that_memory_is_short_for_is_named(photos: ShotSet, monkeypatc
         raise MemoryError
 
     monkeypatch.setattr(Image.Image, "convert", short)
-    with pytest.raises(BadImage, match=r"there isn't enough memory for this image \(cat/x.png\)") as caught:
+    with pytest.raises(BadImage, match=r"not enough memory for this image \(cat/x.png\)") as caught:
         decode(buffer.getvalue(), "cat/x.png")
     kind, text, _ = _judge(caught.value, Path())
     assert kind == "infrastructure"
-    assert text.startswith("out of memory: there isn't enough memory for this image (cat/x.png)")
+    assert text.startswith("out of memory: not enough memory for this image (cat/x.png)")
     with pytest.raises(BadImage, match=r"12 images can.t be used: cat/2.png \(there isn.t enough memory"):
         make_shot_set(open_source(photos.source["path"]), 2, 1)
     monkeypatch.undo()
     monkeypatch.setattr(Image.Image, "resize", short)
-    with pytest.raises(BadImage, match=r"isn't enough memory for this image \(dog/7.png"):
+    with pytest.raises(BadImage, match=r"not enough memory for this image \(dog/7.png"):
         training_batch([("dog/7.png", noise(20, 30))], "none", 8, 1, 0)
-    assert _judge(MemoryError(), Path())[1] == "out of memory: lower that stage's batch_size with -o"
+    assert _judge(MemoryError(), Path())[1] == "out of memory: lower the stage's batch_size with -o"
 
 
 def test_large_images_are_checked_one_at_a_time(photos: ShotSet, monkeypatch: pytest.MonkeyPatch) -> None:

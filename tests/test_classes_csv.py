@@ -44,8 +44,8 @@ def refused(root: Path, data: bytes) -> str:
         ("folder,name,colour\ncat,a,b\n", "classes.csv has an unknown column 'colour'"),
         ("Folder,name\ncat,a\n", "classes.csv has an unknown column 'Folder'"),
         ("name,prefix\ncat,a\n", "classes.csv has no column folder"),
-        ("", "classes.csv has no first line"),
-        ("\n\n", "classes.csv has no first line"),
+        ("", "classes.csv is empty: no header line"),
+        ("\n\n", "classes.csv is empty: no header line"),
         ('folder,name\ncat,"kitty\n', "the double quotes in classes.csv don't match, at line 2"),
         ('folder,name\ncat,"kitty" b\n', "the double quotes in classes.csv don't match, at line 2"),
         ("folder,name\n,kitty\n", "row 2 of classes.csv names no folder"),
@@ -82,12 +82,12 @@ def test_line_ends_and_a_mark_of_utf_8_do_not_matter(ends: str, pets: Path) -> N
 def test_a_hidden_folder_is_no_class_and_a_row_for_it_says_why(pets: Path) -> None:
     (pets / ".bird").mkdir()
     said = refused(pets, b"folder,name\n.bird,bird\n")
-    assert said == "classes.csv names folders that are hidden, and so are no classes: .bird"
+    assert said == "classes.csv names hidden folders, which are not classes: .bird"
 
 
 def test_a_folder_without_a_visible_name_is_refused(pets: Path) -> None:
     (pets / "dog").rename(pets / "\u3000")
-    with pytest.raises(UserError, match="has no visible character to call its class by"):
+    with pytest.raises(UserError, match="has no visible character for a class name"):
         open_source(str(pets))
 
 

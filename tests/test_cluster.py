@@ -55,9 +55,9 @@ def test_a_wrong_file_is_said_in_a_sentence(text: str, complaint: str, home: Hom
 
 
 def test_an_unknown_launcher_names_the_known(home: Home) -> None:
-    with pytest.raises(UserError, match=r"no launcher 'slurn': use any of local, slurm, pbs, lsf, flux"):
+    with pytest.raises(UserError, match=r"unknown launcher 'slurn': use any of local, slurm, pbs, lsf, flux"):
         check_launcher("slurn")
-    with pytest.raises(UserError, match="local is no cluster"):
+    with pytest.raises(UserError, match="local is not a cluster"):
         launcher("local", home)
 
 
@@ -115,14 +115,16 @@ def test_a_job_no_cluster_takes_has_failed_with_its_sentence_after_some_times(
     followed = cli("job", "watch", job, "--quiet")
     assert followed.returncode == 2, followed.stderr
     status = state.derive(queue, job)
-    said = "slurm takes no job: sbatch: error: invalid partition specified: gpu: see that slurm's commands work here"
+    said = (
+        "slurm rejected the job: sbatch: error: invalid partition specified: gpu: check that slurm's commands work here"
+    )
     assert (status.state, status.attempts) == ("failed", 2)
     assert status.reason.startswith(said)
     assert said in followed.stderr
     told = [(name, reason.split(": ")[0]) for name, reason in reasons(queue, job)]
-    refused = ("lost", "slurm takes no job")
-    again = ("queued", "is submitted again")
-    assert told == [("queued", ""), refused, again, refused, ("failed", "slurm takes no job")]
+    refused = ("lost", "slurm rejected the job")
+    again = ("queued", "resubmitting")
+    assert told == [("queued", ""), refused, again, refused, ("failed", "slurm rejected the job")]
     until(lambda: not leader.is_led(queue))
     submit.retry(queue, job)
     spawn.ensure_runner(queue)
@@ -136,7 +138,7 @@ def test_a_job_a_cluster_takes_at_last_says_where_it_waits(queue: Home, bin_: Pa
     script(bin_ / "scancel", "exit 0")
     (job,) = submit.submit(queue, rehearsals(1), {}, launcher="slurm")
     spawn.ensure_runner(queue)
-    until(lambda: state.derive(queue, job).reason == "waits in slurm as 77")
+    until(lambda: state.derive(queue, job).reason == "pending in slurm as 77")
     assert state.derive(queue, job).attempts == 2
 
 
@@ -234,5 +236,5 @@ def test_what_flux_prints_is_understood(home: Home, bin_: Path) -> None:
     script(bin_ / "flux", "echo 'flux-jobs: ERROR: JobID f2d unknown' >&2; exit 1")
     assert flux.poll(["f2d"]) == {"f2d": "gone"}
     script(bin_ / "flux", "echo 'flux-jobs: ERROR: Unable to connect to Flux: ENOENT' >&2; exit 1")
-    with pytest.raises(UserError, match="flux doesn't answer: flux-jobs: ERROR: Unable to connect"):
+    with pytest.raises(UserError, match="flux does not answer: flux-jobs: ERROR: Unable to connect"):
         flux.poll(["f2a"])

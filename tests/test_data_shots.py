@@ -132,7 +132,7 @@ def test_too_few_images_say_how_many_there_are(pets: Path) -> None:
     assert caught.value.at == str(pets)
     for i in range(10, 40):
         paint(pets / "dog" / f"{i}.png", 300 + i)
-    with pytest.raises(UserError, match="class 'cat' has 5 training images, 6 shots were asked") as caught:
+    with pytest.raises(UserError, match="class 'cat' has 5 training images, 6 shots requested") as caught:
         make_shot_set(open_source(str(pets)), 6, 0)
     assert "use --shots 5, or add images" in str(caught.value)
 
@@ -144,7 +144,7 @@ def test_too_few_images_say_how_many_there_are(pets: Path) -> None:
         ({"shots": -1}, "-1 shots"),
         ({"seed": -1}, "seed -1 is negative"),
         ({"split_seed": -2}, "seed -2 is negative"),
-        ({"sampler": "random"}, "no sampler 'random'"),
+        ({"sampler": "random"}, "unknown sampler 'random'"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, object], complaint: str) -> None:
@@ -189,10 +189,10 @@ def test_opening_refuses_what_is_gone_or_has_changed(pets: Path) -> None:
     made = make_shot_set(open_source(str(pets)), 2, 0)
     victim = pets / made.train[1].key
     paint(victim, 999)
-    with pytest.raises(UserError, match=f"{made.train[1].key} has changed since the set was made"):
+    with pytest.raises(UserError, match=f"{made.train[1].key} changed after the set was made"):
         list(open_shots(made, "train"))
     victim.unlink()
-    with pytest.raises(UserError, match="the image is gone"):
+    with pytest.raises(UserError, match="the image is missing"):
         list(open_shots(made, "train"))
     (pets / "cat" / "stray.txt").write_text("x")  # harms nobody who only reads the frozen images
     assert len(list(open_shots(made, "test"))) == len(made.test)

@@ -224,14 +224,14 @@ def test_empty_and_single_image_classes_are_refused(flat: Path, split: Path) -> 
 
 
 def test_one_class_is_not_enough(tmp_path: Path) -> None:
-    assert "two classes, this has 0" in refused(tmp_path)
+    assert "two classes; this one has 0" in refused(tmp_path)
     fill(tmp_path / "cat", 4)
-    assert "two classes, this has 1" in refused(tmp_path)
+    assert "two classes; this one has 1" in refused(tmp_path)
 
 
 def test_a_missing_folder_says_what_was_perhaps_meant(tmp_path: Path) -> None:
     assert "did you mean digits?" in refused(Path("digit"))
-    assert "built-in set: digits" in refused(tmp_path / "nothing")
+    assert "built-in source: digits" in refused(tmp_path / "nothing")
     (tmp_path / "file").write_text("x")
     assert "a file, not a folder" in refused(tmp_path / "file")
     for odd in ("", "a\0b", "x" * 5000, "\udcff"):
@@ -277,7 +277,7 @@ def test_classes_csv_finds_accents_however_they_are_stored(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("table", "complaint"),
     [
-        ("", "has no first line"),
+        ("", "is empty: no header line"),
         ("folder;name\ncat;x\n", "separated by semicolons"),
         ("folder\ncat\n", "no column name"),
         ("folder,name,colour\ncat,x,red\n", "unknown column 'colour'"),

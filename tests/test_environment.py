@@ -268,7 +268,7 @@ def test_without_a_home_directory_one_sentence_says_what_to_set(
 ) -> None:
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match=r"uid 12345 has no passwd entry.*set DATADREAM_HOME, or use --home"):
+    with pytest.raises(UserError, match=r"uid 12345 has no passwd entry.*set DATADREAM_HOME or use --home"):
         default_home()
     with pytest.raises(UserError, match="uid 12345"):
         open_home(Path("~/dd"))
@@ -294,7 +294,7 @@ def test_a_cluster_without_a_home_directory_is_one_sentence() -> None:
     )
     found = {name: value for name, value in os.environ.items() if name != "HOME"}
     done = subprocess.run([sys.executable, "-c", code], env=found, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("slurm needs PSI/J, and that a home directory: HOME isn't set and uid 12345")
+    assert done.stdout.startswith("slurm needs PSI/J, which needs a home directory: HOME isn't set and uid 12345")
 
 
 def test_a_tilde_is_the_home_directory_and_nothing_else_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -425,7 +425,7 @@ def test_a_job_may_have_the_slots_that_its_own_variables_leave(
     assert found.open_to(settings, asked(**given)) == open_to
     assert set(open_to) <= set(found.slots(settings))
     if not open_to:
-        assert found.why_none(settings, asked(**given)).reason.startswith("waits for a device: it was asked for with ")
+        assert found.why_none(settings, asked(**given)).reason.startswith("waiting for a device: requested with ")
 
 
 def test_slots_are_called_as_the_runner_sees_its_devices_and_a_name_is_one_device(
@@ -478,7 +478,7 @@ def test_a_job_that_no_slot_fits_says_so_and_goes_when_one_does(quiet: Home, mon
     write_settings(quiet, QueueSettings(slots=("cpu",)))
     (job,) = submit.submit(quiet, rehearsals(1, steps=1), {})
     spawn.ensure_runner(quiet)
-    why = "waits for a device: it was asked for with DATADREAM_DEVICE=cuda:1, which fits none of the slots cpu"
+    why = "waiting for a device: requested with DATADREAM_DEVICE=cuda:1, which matches none of the slots cpu"
     until(lambda: state.derive(quiet, job).reason == why)
     time.sleep(0.5)
     assert [line["reason"] for line in state.history(quiet.job(job))].count(why) == 1
@@ -581,7 +581,7 @@ def test_settings_that_a_queued_job_keeps_are_told_to_whoever_asks_again(
     shell(monkeypatch, OMP_NUM_THREADS="2", HF_HUB_OFFLINE="1")
     assert submit.submit(quiet, rehearsals(1), {}) == jobs
     told = "HF_HUB_OFFLINE=not set (here 1), OMP_NUM_THREADS=1 (here 2)"
-    assert losses(quiet, jobs) == [f"queued before with other settings, which stay: {jobs[0][:8]} {told}"]
+    assert losses(quiet, jobs) == [f"already queued with other settings, which are kept: {jobs[0][:8]} {told}"]
 
 
 SECRETS = {"HF_TOKEN": "hf_CANARYaaaaaaaaaaaaaaaa", "https_proxy": "http://user:CANARY@127.0.0.1:9"}
@@ -627,7 +627,7 @@ def test_a_runner_without_the_token_makes_room_for_one_that_has_it(
     (third,) = submit.submit(quiet, rehearsals(1, 9, steps=1), {})
     spawn.ensure_runner(quiet)
     (said,) = losses(quiet, [third])
-    assert said.startswith("https_proxy is set here, but the runner was started without it")
+    assert said.startswith("https_proxy is set here, but not in the runner or its jobs: ")
     assert "`datadream queue restart`" in said
     spawn.restart_runner(quiet)
     until(lambda: leader.newest(quiet) == 3)
@@ -656,7 +656,7 @@ def test_a_job_that_fails_for_want_of_a_token_says_which_one_was_set(
     assert _for_want(quiet.job(job), failure) == ""
     shell(monkeypatch)
     assert _for_want(quiet.job(job), failure) == (
-        "; HF_TOKEN was set when this job was asked for, but the runner was started without: run `datadream queue "
+        "; HF_TOKEN was set when this job was submitted, but not in the runner: run `datadream queue "
         f"restart` where it is set, then `datadream job retry {job[:8]}`"
     )
     assert _for_want(quiet.job(job), UserError("a class has 3 images")) == ""
@@ -706,7 +706,7 @@ def test_a_worker_started_by_hand_says_which_settings_are_its_own(
     assert capsys.readouterr().err == ""
     shell(monkeypatch, OMP_NUM_THREADS="2")
     _settle(quiet.job(job), None)
-    assert "not all as it was asked for: OMP_NUM_THREADS=1 (here 2)" in capsys.readouterr().err
+    assert "which differ from those requested: OMP_NUM_THREADS=1 (here 2)" in capsys.readouterr().err
 
 
 def test_folders_are_those_of_the_shell_not_of_the_runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -740,7 +740,7 @@ def test_the_app_asks_with_the_settings_of_its_shell_and_tells_what_is_lost(
     shell(monkeypatch, OMP_NUM_THREADS="2")
     again = start(data, form, paused=True)
     assert again.jobs == ()
-    told = f"queued before with other settings, which stay: {job[:8]} OMP_NUM_THREADS=1 (here 2)"
+    told = f"already queued with other settings, which are kept: {job[:8]} OMP_NUM_THREADS=1 (here 2)"
     assert again.told[len(first.told) :] == (f"warning: {told}",)
     data.warnings.append(told)  # as the demo of the dashboard leaves it
     said: list[str] = []

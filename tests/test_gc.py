@@ -61,10 +61,10 @@ def test_a_job_whose_input_was_made_and_removed_says_so_and_is_not_waited_for(
     submit.submit(queue, [classify], {})
     status = state.derive(queue, classify.id)
     assert (status.state, status.hopeless) == ("blocked", True)
-    assert status.reason == f"its synthetic {generate.id[:8]} is gone: ask for the same run again"
+    assert status.reason == f"synthetic {generate.id[:8]} is missing: run the same command again"
     waited = run_cli("job", "wait", classify.id, "--timeout", 60, home=queue.path)
     assert waited.returncode == 1
-    assert "is gone: ask for the same run again" in waited.stderr
+    assert "is missing: run the same command again" in waited.stderr
     submit.submit(queue, [generate, classify], {})
     wait_for_end(queue)
     assert state.derive(queue, classify.id).state == "done"

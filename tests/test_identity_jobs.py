@@ -107,7 +107,7 @@ def test_a_retry_reads_the_place_that_was_named_last(home: Home, sd: Path, tmp_p
 def test_a_model_that_was_edited_fails_the_job_in_one_sentence(home: Home, sd: Path) -> None:
     (job, _) = ask.submit(home, request(sd))
     changed(sd / "unet" / "diffusion_pytorch_model.safetensors")
-    with pytest.raises(UserError, match="the model has changed since it was asked for") as caught:
+    with pytest.raises(UserError, match="the model changed after the run was submitted") as caught:
         run(home, job)
     assert "\n" not in str(caught.value)
     assert not home.has("synthetic", job)
@@ -159,15 +159,15 @@ def test_what_is_submitted_is_what_was_planned(home: Home, sd: Path, tmp_path: P
     asked = Request((str(recipe),), source="digits", shots=(2,), data=("synth",), diffusion=str(sd))
     shown, kept = ask.plan(home, asked, dry=True), ask.plan(home, asked)
     recipe.write_text('extends = "name-only"\n[generate]\nguidance_scale = 4.0\n')
-    with pytest.raises(UserError, match="a recipe or a model has changed since this plan was made"):
+    with pytest.raises(UserError, match="a recipe or model changed after this plan was made"):
         ask.submit(home, shown)
     (job, _) = ask.submit(home, kept)
     assert state.read_spec(home, job).settings["guidance_scale"] == 3.0
     shown, kept = ask.plan(home, asked, dry=True), ask.plan(home, asked)
     changed(sd / "unet" / "diffusion_pytorch_model.safetensors")
-    with pytest.raises(UserError, match="has changed since this plan"):
+    with pytest.raises(UserError, match="changed after this plan"):
         ask.submit(home, shown)
-    with pytest.raises(UserError, match="the model has changed"):
+    with pytest.raises(UserError, match="the model changed"):
         ask.submit(home, kept)
 
 
@@ -236,7 +236,7 @@ def test_every_byte_of_an_input_is_looked_at(home: Home, monkeypatch: pytest.Mon
     with (folder / "large").open("r+b") as file:
         file.seek(size - 1)
         file.write(b"1")
-    with pytest.raises(UserError, match="large has other bytes than when it was made"):
+    with pytest.raises(UserError, match="large was changed after it was made"):
         artifacts.open_artifact(home, "rehearsal", spec.id)
 
 
@@ -270,15 +270,18 @@ def test_a_checkpoint_of_other_inputs_or_another_job_is_not_gone_on_from(
     newer = origin("b")
     claim_checkpoint(home, spec, newer)
     assert (folder / "count.json").exists()
-    assert "goes on with version 1, files bbbbbbbb from what version 1, files aaaaaaaa left" in capfd.readouterr().err
+    assert (
+        "resuming with version 1, files bbbbbbbb from a checkpoint of version 1, files aaaaaaaa"
+        in capfd.readouterr().err
+    )
     assert newer["earlier_code"] == [origin()["code"]]
     claim_checkpoint(home, spec, origin("b", set="2"))
     assert not (folder / "count.json").exists() and not staged.exists()
-    assert "the checkpoint here is of other inputs: it is removed" in capfd.readouterr().err
+    assert "the checkpoint is from other inputs: it is removed" in capfd.readouterr().err
     shutil.copytree(folder, home.job(other.id) / "checkpoint")
     durable.make_dir(home.staging("rehearsal", other.id))
     claim_checkpoint(home, other, origin("b", set="2"))
-    assert f"the checkpoint here is of the job {spec.id}" in capfd.readouterr().err
+    assert f"the checkpoint is from job {spec.id}" in capfd.readouterr().err
     assert not home.staging("rehearsal", other.id).exists()
 
 
@@ -288,7 +291,7 @@ def test_a_checkpoint_of_the_first_version_is_gone_on_from(home: Home, capfd: py
     (folder / "count.json").write_text('{"step": 1, "chain": "x"}')
     submit.submit(home, [spec], {})
     run(home, spec.id)
-    assert "an earlier version left this without naming its code" in capfd.readouterr().err
+    assert "checkpoint of an earlier version, without code" in capfd.readouterr().err
     steps = [
         event["step"]
         for event in durable.read_jsonl(home.job(spec.id) / "events.jsonl")[0]

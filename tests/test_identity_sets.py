@@ -59,7 +59,7 @@ def test_a_name_that_was_chosen_is_not_changed(home: Home, tmp_path: Path) -> No
     a, b = folder(tmp_path / "a" / "images"), folder(tmp_path / "b" / "images", 7)
     for name in (None, "mine"):
         make_set(home, str(a), 2, 1, split_seed=0, name=name, check="all")
-        with pytest.raises(UserError, match=r"stands for another set.*--name"):
+        with pytest.raises(UserError, match=r"is already used for another set.*--name"):
             make_set(home, str(b), 2, 1, split_seed=0, name=name, check="all")
     assert free_name(home, "mine", "f" * 16) == "mine-2"
     assert "a name that is taken" in " ".join(set_maker.look(home, Wish(str(b), 2, 1)).lines)
@@ -97,7 +97,7 @@ def test_a_place_that_can_not_be_read_is_said(home: Home, tmp_path: Path) -> Non
     for text in ("{", "[]", '{"path": 3}'):
         home.place(made.id).parent.mkdir(exist_ok=True)
         home.place(made.id).write_text(text)
-        with pytest.raises(UserError, match="where the set's folder lies can't be read"):
+        with pytest.raises(UserError, match="the place of the set's folder can't be read"):
             load_set(home, made.id)
 
 

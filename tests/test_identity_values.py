@@ -129,7 +129,7 @@ def test_one_part_alone_never_meets_the_miniatures_other_one(sd2: str, b16: str,
     assert rates(alone) == {"classify": PAPER_RATE}
     unused = methods("real-only", diffusion=sd2)
     assert rates(unused) == {"classify": MINI_RATE["classify"]}
-    assert unused.notes == ("none of these methods draws images, so --diffusion has no part in them",)
+    assert unused.notes == ("--diffusion is unused: none of these methods generates images",)
     # named together they are meant together
     mixed = methods(diffusion=mini.diffusion.location, clip=b16)
     assert rates(mixed) == {"adapt": MINI_RATE["adapt"], "classify": PAPER_RATE}
@@ -150,12 +150,12 @@ def test_what_nobody_can_tell_is_refused_until_a_backbone_says_it(mini: Backbone
             (folder / name).unlink() if content is None else (folder / name).write_text(content)
             backbone = load_backbone("mini", **{part: str(folder)})
             assert not {"adapt", "generate"} <= set(backbone.defaults) or "classify" not in backbone.defaults
-            with pytest.raises(UserError, match=r"not valid JSON|must hold a JSON object|is missing") as caught:
+            with pytest.raises(UserError, match=r"not valid JSON|not a JSON object|is missing") as caught:
                 methods("name-only", **{part: str(folder)})
             assert str((folder / name).parent) in str(caught.value)
             assert Path(name).name in str(caught.value)
         backbone = load_backbone("mini", **{part: "hf-hub:nobody/nothing" if part == "clip" else "nobody/nothing"})
-        with pytest.raises(UserError, match=f"can't tell what model --{part} is") as caught:
+        with pytest.raises(UserError, match=f"can't identify the model of --{part} is") as caught:
             check_fit(backbone, [part])
         assert "--backbone" in str(caught.value)
 
@@ -165,7 +165,7 @@ def test_what_a_model_reads_elsewhere_is_said(b16: str, sd2: str) -> None:
     content["model_cfg"]["text_cfg"]["hf_model_name"] = "roberta-base"
     (Path(b16) / "open_clip_config.json").write_text(json.dumps(content))
     said = methods(diffusion=sd2, clip=b16).notes[-1]
-    assert said == "--clip also reads roberta-base, which isn't part of its identity: it may change unnoticed"
+    assert said == "--clip also reads roberta-base, which is not part of its identity and may change unnoticed"
     config = zoo.config("xlm-roberta-base-ViT-B-32")
     assert config["text_cfg"]["hf_tokenizer_name"] == "xlm-roberta-base"
     kind = kind_of("clip", resolve("xlm-roberta-base-ViT-B-32:laion5b_s13b_b90k", "clip"))

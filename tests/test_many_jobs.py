@@ -42,7 +42,7 @@ def test_a_job_that_refuses_keeps_no_other_from_its_retry(cli: Cli, queue: Home)
     result = cli("job", "retry", done, failed, done_too)
     assert result.returncode == 2
     for job in (done, done_too):
-        assert f"the job {job[:8]} is done" in result.stderr
+        assert f"job {job[:8]} is done" in result.stderr
     until(lambda: state.attempts(queue.job(failed)) == 2)
 
 
@@ -61,7 +61,7 @@ def test_a_job_without_a_readable_spec_is_told_and_left_out(cli: Cli, queue: Hom
     write_settings(queue, QueueSettings(paused=True))
     torn, whole = submit.submit(queue, rehearsals(2), {})
     (queue.job(torn) / "spec.json").write_text("{")
-    said = f"the job {torn} has no readable spec.json"
+    said = f"job {torn} has no readable spec.json"
     shown = cli("queue", "show", "--json")
     assert json.loads(shown.stdout)["jobs"] == {"queued": 1}
     assert said in shown.stderr
@@ -79,7 +79,7 @@ def test_waiting_for_nothing_is_said(cli: Cli, queue: Home) -> None:
     until(lambda: not list(queue.queue.iterdir()))
     waited = cli("job", "wait")
     assert (waited.returncode, waited.stdout) == (0, "")
-    assert waited.stderr == "no job is open; see `datadream job ls`\n"
+    assert waited.stderr == "no open jobs; see `datadream job ls`\n"
 
 
 def test_waiting_names_the_job_that_can_not_start(cli: Cli, queue: Home, mini: Backbone, two_shots: ShotSet) -> None:
@@ -90,7 +90,7 @@ def test_waiting_names_the_job_that_can_not_start(cli: Cli, queue: Home, mini: B
     until(lambda: state.derive(queue, classify).hopeless)
     waited = cli("job", "wait")
     assert waited.returncode == 1
-    assert f"{classify[:8]} blocked: its synthetic {generate[:8]} was cancelled; it stays open" in waited.stderr
+    assert f"{classify[:8]} blocked: synthetic {generate[:8]} was cancelled; it stays open" in waited.stderr
     assert f"`datadream job cancel {classify[:8]}`" in waited.stderr
 
 
@@ -99,7 +99,7 @@ def test_json_of_one_page_of_several_says_so_beside_it(cli: Cli, queue: Home) ->
     submit.submit(queue, rehearsals(51), {})
     listed = cli("job", "ls", "--json")
     assert len(json.loads(listed.stdout)) == 50
-    assert listed.stderr == "1 to 50 of 51; the rest with --page 2\n"
+    assert listed.stderr == "1 to 50 of 51; next: --page 2\n"
     last = cli("job", "ls", "--json", "--page", 2)
     assert len(json.loads(last.stdout)) == 1
     assert last.stderr == "51 to 51 of 51\n"

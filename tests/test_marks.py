@@ -84,7 +84,7 @@ def test_the_pool_leaves_marked_images_out_and_refuses_an_empty_class(ran: Path,
     assert sum(less.real) == sum(whole.real)
     two = {f"two/0000{i}.png" for i in range(3)}
     assert len(make_pool(two_shots, "real+synth", folder, 3, two).labels) == len(whole.labels) - 3
-    with pytest.raises(UserError, match="every image of 'two' is marked"):
+    with pytest.raises(UserError, match="all images of 'two' are marked"):
         make_pool(two_shots, "synth", folder, 3, two)
 
 
@@ -125,7 +125,7 @@ def test_a_run_without_marked_images_is_another_run_of_equal_compute(ran_copy: P
     run_cli("synth", "mark", made.id[:8], "two", home=ran_copy)
     result = run_cli("run", *words, home=ran_copy)
     assert result.returncode == 2
-    assert "every image of 'two' is marked as bad" in result.stderr
+    assert "all images of 'two' are marked as bad" in result.stderr
 
 
 def test_marks_disturb_neither_registry_nor_gc(ran_copy: Path) -> None:
@@ -141,7 +141,7 @@ def test_marks_disturb_neither_registry_nor_gc(ran_copy: Path) -> None:
     assert not registry.problems()
     home.marks(made.id).write_text("[]")
     assert [(f.kind, f.what) for f in check(home, registry) if "marks" in f.path] == [
-        ("unreadable", "is no JSON object")
+        ("unreadable", "is not a JSON object")
     ]
     registry.close()
     home.marks(made.id).unlink()

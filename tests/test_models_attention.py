@@ -243,5 +243,5 @@ def test_an_adapter_without_a_gradient_is_refused_at_the_first_step(tmp_path: Pa
         {"a": used, "b": unused}, Schedule(2, 1e-3, 0), weight_decay=0, max_grad_norm=1, checkpoint=tmp_path,
         blame=lambda what, where: UserError(f"{what} {where}"),
     )  # fmt: skip
-    with pytest.raises(UserError, match="1 of 2 adapter tensors get no gradient, as b"):
+    with pytest.raises(UserError, match=r"1 of 2 adapter tensors get no gradient, e\.g\. b"):
         loop.update((used * 2).sum())

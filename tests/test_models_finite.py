@@ -112,7 +112,7 @@ def test_a_diverging_adaptation_names_step_class_and_setting(
         adapt(settings, mini.diffusion, two_shots, 1, out, checkpoint, events.append)
     text = str(caught.value)
     assert "adapt stopped: the loss is not finite at step 2 of " in text
-    assert "adapt.learning_rate is 1e+30, shipped as 0.0001 or 0.003" in text
+    assert "adapt.learning_rate is 1e+30, default 0.0001 or 0.003" in text
     assert "lower adapt.learning_rate" in text
     assert ("class 'zero'" in text) == (per == "class")
     assert not list(out.iterdir())
@@ -158,7 +158,7 @@ def test_latents_that_overflow_end_the_drawing(mini: Backbone, two_shots: ShotSe
     text = str(caught.value)
     assert "generate stopped: a latent is not finite at sampling step " in text
     assert "images 0 to 1 of class 'zero'" in text
-    assert "generate.guidance_scale is 1e+38, shipped as 2" in text
+    assert "generate.guidance_scale is 1e+38, default 2" in text
     assert not list(out.rglob("*.png"))
 
 
@@ -194,7 +194,7 @@ def test_prompts_and_shots_that_overflow_are_named(sd: Path, two_shots: ShotSet,
         ("ln_final.weight", 1e38, "the feature of the prompt 'a photo of a .* is not finite"),
         ("visual.ln_post.weight", 1e38, "the feature for the image 'digits/.* is not finite"),
         ("logit_scale", 100.0, "the answer for the image 'digits/.* is not finite"),
-        ("logit_scale", 12.0, r"an answer \(up to .*\) is not finite in float16"),
+        ("logit_scale", 12.0, r"a logit \(up to .*\) is not finite in float16"),
     ],
 )
 def test_answers_that_overflow_are_not_scored(
@@ -211,7 +211,7 @@ def test_answers_that_overflow_are_not_scored(
 
 def test_an_adapter_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
     tensors = {"unet.x.lora_A.weight": torch.ones(2, 4), "unet.x.lora_B.weight": torch.full((3, 2), NAN)}
-    with pytest.raises(UserError, match=r"not finite in 1 of 2 tensors, as unet\.x\.lora_B\.weight"):
+    with pytest.raises(UserError, match=r"not finite in 1 of 2 tensors, e.g. unet\.x\.lora_B\.weight"):
         save_adapter(tmp_path / "a.safetensors", Adapter(tensors, 2, 2.0), {})
     assert not list(tmp_path.iterdir())
 
@@ -316,6 +316,6 @@ def test_a_job_that_diverges_fails_as_the_users_to_mend_and_leaves_no_artifact(
     error = json.loads((folder / "error.json").read_text())
     assert error["kind"] == "user"
     assert "is not finite at step " in error["message"]
-    assert "; adapt.learning_rate is 1e+30, shipped as 0.0001 or 0.003: lower" in error["message"]
+    assert "; adapt.learning_rate is 1e+30, default 0.0001 or 0.003: lower" in error["message"]
     assert not home.has("adapter", spec.id)
     assert [event["kind"] for event in durable.read_jsonl(folder / "events.jsonl")[0]] == ["started"]

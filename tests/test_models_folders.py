@@ -104,7 +104,7 @@ OTHER_MAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "depth": (lambda sd: unet(sd, in_channels=5), "depth-to-image"),
     "pix2pix": (lambda sd: unet(sd, in_channels=8), "instruct-pix2pix"),
     "upscaler": (lambda sd: unet(sd, in_channels=7), "upscaler"),
-    "unknown channels": (lambda sd: unet(sd, in_channels=11), "parts that do not fit: the UNet takes 11"),
+    "unknown channels": (lambda sd: unet(sd, in_channels=11), "whose parts do not match: the UNet takes 11"),
     "sixteen latents": (lambda sd: vae(sd, latent_channels=16), "the VAE's latents have 16"),
     "xl": (lambda sd: index(sd, text_encoder_2=["transformers", "X"]), "Stable Diffusion XL"),
     "xl by name": (lambda sd: index(sd, _class_name="StableDiffusionXLPipeline"), "XL"),
@@ -119,7 +119,7 @@ OTHER_MAKES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda sd: index(
             sd, _class_name="DDPMPipeline", unet=["diffusers", "UNet2DModel"], vae=..., text_encoder=...
         ),
-        "DDPMPipeline, which draws without a prompt",
+        "DDPMPipeline, which takes no prompt",
     ),
     "controlnet": (lambda sd: index(sd, controlnet=["diffusers", "ControlNetModel"]), "a ControlNet"),
     "lcm": (lambda sd: unet(sd, time_cond_proj_dim=256), "latent consistency"),
@@ -136,16 +136,16 @@ OTHER_MAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "learned variance": (lambda sd: unet(sd, out_channels=8), "takes 4 channels and gives 8"),
     "channels by config only": (
         lambda sd: (unet(sd, in_channels=8, out_channels=8), vae(sd, latent_channels=8)),
-        "weights take 4 channels and its configuration says 8",
+        "weights take 4 channels; its configuration says 8",
     ),
     "no size": (lambda sd: unet(sd, sample_size=None), "no sample_size"),
     "size left out": (lambda sd: unet(sd, sample_size=...), "no sample_size"),
     "not square": (lambda sd: unet(sd, sample_size=[8, 16]), "only square"),
-    "size in words": (lambda sd: unet(sd, sample_size="eight"), "no size of latents"),
-    "negative size": (lambda sd: unet(sd, sample_size=-8), "no size of latents"),
-    "endless size": (lambda sd: unet(sd, sample_size=1e400), "no size of latents"),
-    "true size": (lambda sd: unet(sd, sample_size=True), "no size of latents"),
-    "no tokens": (lambda sd: text(sd, max_position_embeddings=0), "no number of tokens"),
+    "size in words": (lambda sd: unet(sd, sample_size="eight"), "not a latent size"),
+    "negative size": (lambda sd: unet(sd, sample_size=-8), "not a latent size"),
+    "endless size": (lambda sd: unet(sd, sample_size=1e400), "not a latent size"),
+    "true size": (lambda sd: unet(sd, sample_size=True), "not a latent size"),
+    "no tokens": (lambda sd: text(sd, max_position_embeddings=0), "not a number of tokens"),
     "odd scale": (lambda sd: vae(sd, scaling_factor="x"), "scaling_factor"),
     "no blocks": (lambda sd: vae(sd, block_out_channels=None), "block_out_channels"),
     "cut json": (lambda sd: (sd / "unet" / "config.json").write_text('{"in_chan'), "not valid JSON"),
@@ -225,8 +225,8 @@ def test_what_has_no_index_is_named(tmp_path: Path, sd: Path, clip: Path) -> Non
     assert "give it with --diffusion" in refusal(sd, describe_clip)
     assert "one part (UNet2DConditionModel) alone" in refusal(sd / "unet")
     for name, content, words in (
-        ("adapter_config.json", "{}", "a LoRA alone"),
-        ("pytorch_lora_weights.safetensors", "", "a LoRA alone"),
+        ("adapter_config.json", "{}", "a LoRA without its base model"),
+        ("pytorch_lora_weights.safetensors", "", "a LoRA without its base model"),
         ("config.json", '{"_class_name": "ControlNetModel"}', "a ControlNet alone"),
         ("config.json", '{"model_type": "clip"}', "transformers' CLIPModel"),
         ("v1-5-pruned.safetensors", "", "single-file checkpoint"),
@@ -240,7 +240,8 @@ def test_what_has_no_index_is_named(tmp_path: Path, sd: Path, clip: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("given", "said"), [("diffusion", "single-file checkpoint"), ("clip", "a single file doesn't say what model it is")]
+    ("given", "said"),
+    [("diffusion", "single-file checkpoint"), ("clip", "a weights file alone does not name its architecture")],
 )
 def test_a_file_in_place_of_a_folder_is_named(
     given: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -281,7 +282,7 @@ def test_a_shard_or_key_that_is_missing_is_named(sd: Path) -> None:
     shard.unlink()
     said = refusal(sd)
     assert "00002-of-00002.safetensors is missing" in said
-    assert "of 286 weights, as " in said
+    assert "of 286 weights, e.g. " in said
     (folder / "diffusion_pytorch_model.safetensors.index.json").write_text('{"weight_map": {"a": "../x.safetensors"}}')
     assert "names no shards" in refusal(sd)
 

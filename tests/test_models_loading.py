@@ -91,7 +91,7 @@ def test_missing_weights_are_refused_with_part_key_and_count(part: str, lost: st
     rename(sd / FILES[part], lambda key: None if lost in key else key)
     said = refusal(sd)
     total = {"unet": 286, "vae": 156, "text_encoder": 36}[part]
-    assert f"{NAMES[part]} lacks {count} of {total} weights, as " in said
+    assert f"{NAMES[part]} lacks {count} of {total} weights, e.g. " in said
     assert lost in said
 
 
@@ -124,7 +124,7 @@ def test_further_weights_show_another_model(sd: Path, clip: Path) -> None:
         kept = (sd / FILES[part]).read_bytes()
         edit(sd / FILES[part], ip_adapter__proj=torch.zeros(2))
         assert (
-            f"{NAMES[part]}'s configuration has no place for what its file holds, as ip_adapter.proj (1 in all)"
+            f"{NAMES[part]}'s file has weights unknown to its configuration, e.g. ip_adapter.proj (1 in all)"
             in refusal(sd)
         )
         (sd / FILES[part]).write_bytes(kept)
@@ -167,16 +167,16 @@ def test_weights_that_are_not_finite_are_refused(value: float, sd: Path, clip: P
     held = load_file(sd / FILES[part])
     held[name][1] = value
     save_file(held, sd / FILES[part], {"format": "pt"})
-    assert f"{NAMES[part]} holds NaN or infinity in 1 of {len(held)} weights, as {name}" in refusal(sd)
+    assert f"{NAMES[part]} holds NaN or infinity in 1 of {len(held)} weights, e.g. {name}" in refusal(sd)
     held = load_file(clip / "open_clip_model.safetensors")
     held["visual.conv1.weight"][0, 0, 0, 0] = value
     save_file(held, clip / "open_clip_model.safetensors")
-    assert "the CLIP holds NaN or infinity in 1 of 86 weights, as visual.conv1.weight" in refusal(clip, load_tower)
+    assert "the CLIP holds NaN or infinity in 1 of 86 weights, e.g. visual.conv1.weight" in refusal(clip, load_tower)
 
 
 def test_a_clip_with_weights_missing_is_refused(clip: Path) -> None:
     rename(clip / "open_clip_model.safetensors", lambda key: None if "resblocks.1" in key else key)
-    assert "the CLIP lacks 24 of 86 weights, as transformer.resblocks.1." in refusal(clip, load_tower)
+    assert "the CLIP lacks 24 of 86 weights, e.g. transformer.resblocks.1." in refusal(clip, load_tower)
 
 
 def test_a_clip_saved_in_parallel_loads_the_same(clip: Path, mini: Backbone) -> None:
@@ -252,6 +252,6 @@ def test_a_model_on_the_hub_is_looked_at_as_one_in_a_folder_is(
         load_diffusion(ModelRef(location="some/model"))
     unet(home / "snapshots" / commit, in_channels=4)
     assert load_diffusion(ModelRef(location="some/model")).resolution == 32
-    with pytest.raises(UserError, match="can't load the diffusion model: it is not in the cache, and HF_HUB_OFFLINE"):
+    with pytest.raises(UserError, match="can't load the diffusion model: it is not cached, and HF_HUB_OFFLINE"):
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         load_diffusion(ModelRef(location="other/model"))

@@ -107,7 +107,7 @@ def test_flux_gets_words_and_refuses_what_it_would_expand(home: Home, tmp_path: 
         assert words[-6:] == ["worker", "--home", f"/{part}", "--attempt", "1", "abc"]
         assert f"--output=/{part}/jobs/abc/launcher.txt" in words
         assert "--setattr=a b" in words
-    with pytest.raises(UserError, match="flux takes no job"):
+    with pytest.raises(UserError, match="flux rejects the job"):
         Cluster("flux", home).submit(Path("/a{{id}}"), "abc", 1, Resources(), "x")
 
 
@@ -152,5 +152,5 @@ def test_an_id_that_is_none_is_refused(said: str, home: Home, tmp_path: Path, mo
     if said == "Submitted batch job":
         assert Cluster("pbs", home).submit(home.path, "abc", 1, Resources(), "x") == "job"
         return
-    with pytest.raises(UserError, match="pbs takes no job"):
+    with pytest.raises(UserError, match="pbs rejected the job"):
         Cluster("pbs", home).submit(home.path, "abc", 1, Resources(), "x")

@@ -68,7 +68,7 @@ def test_layers_lie_over_each_other_in_the_documented_order(tmp_path: Path, mini
         ('extends = "datadream-dset"\n[adapt]\nranks = 3', "unknown key 'adapt.ranks'.*did you mean 'rank'"),
         ('extends = "datadream-dse"', "no recipe called.*did you mean 'datadream-dset'"),
         ('extends = "mine.toml"', "extends itself"),
-        ("[adapt", "isn't valid TOML"),
+        ("[adapt", "not valid TOML"),
         ('extends = "real-only"\n[classify]\nreal_weight = 1.5', "classify.real_weight.*less than or equal to 1"),
         ('extends = "real-only"\ndata = ["synth"]', r"needs a \[generate\] section"),
         ('extends = "real-only"\nabuot = "x"', "unknown key 'abuot'.*'about'"),
@@ -87,7 +87,7 @@ def test_a_bad_recipe_is_refused_in_one_sentence(tmp_path: Path, mini: Backbone,
     [
         ("generate.guidance=3", "did you mean 'guidance_scale'"),
         ("generat.guidance_scale=3", "did you mean 'generate'"),
-        ("guidance_scale", "write section.key=value"),
+        ("guidance_scale", "use section.key=value"),
         ("generate.guidance_scale=much", "valid number"),
     ],
 )

@@ -88,7 +88,7 @@ def test_other_settings_never_share_a_row() -> None:
 def test_a_run_on_part_of_the_images_is_left_out_and_named() -> None:
     found = rows([make_run(), make_run(seed=5), make_run(seed=7, correct="11", run_id="cut")])
     assert found.rows[0].seeds == [1, 5]
-    assert found.notes == ["Left out, not judged on all images: cut (2 of 4)."]
+    assert found.notes == ["Excluded, not evaluated on all images: cut (2 of 4)."]
 
 
 def table() -> list[Made]:

@@ -27,7 +27,7 @@ def test_wilson_narrows_with_more_images() -> None:
 
 @pytest.mark.parametrize(("correct", "n"), [(5, 4), (-1, 4), (0, 0), (math.nan, 4)])
 def test_what_is_no_proportion_has_no_interval(correct: float, n: int) -> None:
-    with pytest.raises(ValueError, match="no proportion"):
+    with pytest.raises(ValueError, match="not a proportion"):
         wilson(correct, n)
 
 

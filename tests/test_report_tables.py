@@ -133,7 +133,7 @@ def test_of_two_runs_of_one_seed_the_later_counts_and_that_is_said() -> None:
     runs = [make_run(correct="1111", run_id="again", created="2"), make_run(correct="0000", created="1")]
     found = rows(runs)
     assert [(row.accuracy, row.run_ids, row.replaced) for row in found.rows] == [([1.0], ["again"], 1)]
-    assert found.notes == ["1 number of runs that were repeated: the latest counts."]
+    assert found.notes == ["1 result of repeated runs: the latest counts."]
 
 
 def test_two_records_of_one_classifier_are_no_repetition() -> None:

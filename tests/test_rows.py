@@ -263,7 +263,7 @@ def test_asking_for_all_of_it_anew_says_that_numbers_were_replaced(home: Home, p
     done(home, request(pets, 1), request(pets, 1, force=True))
     table = compare_home(home)
     assert [row.seeds for row in table.rows] == [[1]]
-    assert table.warnings == ["1 number of runs that were repeated: the latest counts."]
+    assert table.warnings == ["1 result of repeated runs: the latest counts."]
 
 
 @pytest.mark.parametrize("source", ["jobs", "manifests"])
@@ -290,7 +290,7 @@ def test_one_record_that_cannot_be_read_costs_one_row(home: Home, pets: Path) ->
     table = compare_home(home)
     assert [row.method for row in table.rows] == ["real-only"]
     assert table.warnings == [
-        "Left out: 1 run whose record, set or results can't be read; see `datadream registry check`."
+        "Excluded: 1 run whose record, set or results can't be read; see `datadream registry check`."
     ]
 
 

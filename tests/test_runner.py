@@ -178,7 +178,7 @@ def test_bad_input_fails_at_once_and_says_why(queue: Home) -> None:
     wait_for_end(queue)
     status = state.derive(queue, job)
     assert (status.state, status.attempts) == ("failed", 1)
-    assert "told to fail at step 3: leave out --fail-at" in status.reason
+    assert "error at step 3, requested by --fail-at: omit --fail-at" in status.reason
     assert reasons(queue, job)[-1] == ("failed", status.reason)
 
 
@@ -206,9 +206,9 @@ def test_a_failed_parent_is_named_in_its_children_and_its_retry_lets_them_go_on(
     submit.submit(queue, list(run.jobs.values()), {})
     spawn.ensure_runner(queue)
     until(lambda: state.derive(queue, classify).hopeless)
-    assert "is damaged: set.json has other bytes" in state.derive(queue, adapt).reason
-    assert state.derive(queue, generate).reason == f"its adapter {adapt[:8]} has failed"
-    assert state.derive(queue, classify).reason == f"its adapter {adapt[:8]} has failed"
+    assert "is damaged: set.json was changed after" in state.derive(queue, adapt).reason
+    assert state.derive(queue, generate).reason == f"adapter {adapt[:8]} failed"
+    assert state.derive(queue, classify).reason == f"adapter {adapt[:8]} failed"
     assert state.derive(queue, classify).state == "blocked"
     file.write_bytes(whole)
     submit.retry(queue, adapt)
@@ -226,7 +226,7 @@ def test_a_job_whose_worker_always_dies_is_given_up(queue: Home) -> None:
         for worker in processes_of(queue):
             os.kill(worker.pid, signal.SIGKILL)
     status = wait_for(queue, job, "failed")
-    assert "gave up after 2 attempts: its worker is gone without a word" in status.reason
+    assert "failed after 2 attempts: its worker died without a message" in status.reason
     submit.retry(queue, job)
     until(lambda: state.attempts(queue.job(job)) == 3)
 
@@ -239,7 +239,7 @@ def test_a_killed_worker_resumes_and_the_history_tells(queue: Home) -> None:
         os.kill(worker.pid, signal.SIGKILL)
     wait_for_end(queue)
     assert [name for name, _ in reasons(queue, job)] == ["queued", "running", "lost", "queued", "running", "done"]
-    assert reasons(queue, job)[3][1] == "starts again from its checkpoint: its worker is gone without a word"
+    assert reasons(queue, job)[3][1] == "restarts from its checkpoint: its worker died without a message"
 
 
 def test_workers_are_adopted_when_their_runner_dies(queue: Home) -> None:
@@ -364,7 +364,7 @@ def test_shards_make_the_very_set_that_one_job_makes(
     parts = shards_of(spec, 3)
     ids = submit.submit(queue, [*parts, spec], {}, shards={spec.id: [part.id for part in parts]})
     assert ids == [*(part.id for part in parts), spec.id]
-    assert state.derive(queue, spec.id).reason == f"waits for its shard {sorted(ids[:3])[0][:8]}"
+    assert state.derive(queue, spec.id).reason == f"waiting for shard {sorted(ids[:3])[0][:8]}"
     wait_for_end(queue)
     alone = open_home(tmp_path / "alone")
     submit.submit(alone, [spec], {})
@@ -385,7 +385,7 @@ def test_a_silent_job_is_told_from_a_slow_one(queue: Home, monkeypatch: pytest.M
     clock += 85
     assert silence.judge(queue, status) == CLEAR
     clock += 10
-    assert "no word where one was promised within 1 min: it may hang" in silence.judge(queue, status).reason
+    assert "no event within the promised 1 min: it may hang" in silence.judge(queue, status).reason
     with (folder / "events.jsonl").open("a") as file:
         file.write('{"kind":"progress","seq":2,"next":600}\n')
     assert silence.judge(queue, status) == CLEAR

@@ -81,7 +81,7 @@ def before(mini: Backbone, *names: str) -> list[str]:
         (("cat", "dog"), ()),
         ((f"{LONG} cat", f"{LONG} dog"), ("are the same text", "reads 16 tokens", "2 prompts are longer")),
         (("cat", f"{LONG} dog"), ("1 prompt is longer than the 16 tokens",)),
-        (("Café", "cafe\u0301"), ("are the same text", "differ only in what it doesn't read")),
+        (("Café", "cafe\u0301"), ("are the same text", "differ only in what it ignores")),
         (("A  B".replace("  ", " "), "a b"), ("are the same text",)),
     ],
 )
@@ -100,7 +100,7 @@ def test_a_name_of_which_nothing_is_seen_is_named() -> None:
     assert tokens is not None
     assert tokens.limit == 77
     (text,) = said(tokens, "\x07", "dog")
-    assert text == "CLIP sees nothing of the name of '\\x07'; give another name in classes.csv"
+    assert text == "CLIP ignores the whole name of '\\x07'; give another name in classes.csv"
 
 
 def test_names_a_long_way_in_are_cut_for_true_models_too() -> None:

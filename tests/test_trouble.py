@@ -76,7 +76,7 @@ def test_a_python_that_is_gone_is_told_and_the_next_runner_mends_it(
         patched.setattr(sys, "executable", "/moved/venv/bin/python")
         assert until_it_leaves(home).left
     assert trouble.read(home).left
-    assert "the Python that this runner was started with is gone (/moved/venv/bin/python)" in reason(home, job)
+    assert "the Python of this runner no longer exists (/moved/venv/bin/python)" in reason(home, job)
     assert state.attempts(home.job(job)) == 0
     assert watch.look(home) == watch.Outlook(reason(home, job), stuck=True)
     (status,) = follow.follow(home, [job], lambda spec, event: None)
@@ -171,7 +171,7 @@ def test_processes_that_keep_a_slot_are_named_and_ended_when_asked(home: Home, c
     durable.make_dir(home.path / "slots")
     with frozen(f"flock:{home.slot('cpu:0')}") as process:
         runner = lead(home)
-        until(lambda: runner.tick() and "`datadream queue free cpu:0` ends that" in reason(home, job))
+        until(lambda: runner.tick() and "`datadream queue free cpu:0` ends them" in reason(home, job))
         assert f"(pid {process.pid} on " in reason(home, job)
         shown = cli("queue", "show")
         assert f"(pid {process.pid} on " in shown.stdout
@@ -179,15 +179,15 @@ def test_processes_that_keep_a_slot_are_named_and_ended_when_asked(home: Home, c
         asked = cli("queue", "free", "cpu:0")
         assert (asked.returncode, process.poll()) == (2, None)
         assert f"(pid {process.pid} on " in asked.stderr
-        assert "say --yes" in asked.stderr
+        assert "confirm with --yes" in asked.stderr
         freed = cli("queue", "free", "cpu:0", "--yes")
-        assert (freed.returncode, freed.stdout) == (0, "the slot cpu:0 is free: 1 ended\n")
+        assert (freed.returncode, freed.stdout) == (0, "slot cpu:0 is free: 1 ended\n")
         assert process.wait(10) == -signal.SIGTERM
         until(lambda: not runner.tick() or not (home.queue / job).exists())
         runner.close()
     assert state.derive(home, job).state == "done"
     assert not trouble.read(home)
-    assert cli("queue", "free", "cpu:0").stdout == "the slot cpu:0 is free\n"
+    assert cli("queue", "free", "cpu:0").stdout == "slot cpu:0 is free\n"
     assert cli("queue", "free", "cuda:7").returncode == 2
 
 
@@ -197,7 +197,7 @@ def test_a_slot_that_is_in_use_is_not_freed(home: Home, cli: Cli) -> None:
     until(lambda: steps_done(home, job) > 1)
     refused = cli("queue", "free", "cpu:0", "--yes")
     assert refused.returncode == 2
-    assert f"the job {job[:8]} runs there" in refused.stderr
+    assert f"job {job[:8]} runs there" in refused.stderr
     submit.cancel(home, job)
     wait_for(home, job, "cancelled")
     (job,) = submit.submit(home, rehearsals(1, 1, steps=1), {})
@@ -269,7 +269,7 @@ def test_a_slot_whose_file_is_none_is_named_and_the_others_are_used(
     spoil(home.slot("cpu:0"))
     (job,) = submit.submit(home, rehearsals(1, steps=1), {})
     assert until_it_leaves(home).left
-    assert reason(home, job).startswith("nothing starts: the slot cpu:0 can't be used (")
+    assert reason(home, job).startswith("no job can start: slot cpu:0 can't be used (")
     assert str(home.slot("cpu:0")) in reason(home, job)
     write_settings(home, FAST.model_copy(update={"slots": ("cpu:0", "cpu:1")}))
     assert not until_it_leaves(home).left
@@ -279,7 +279,7 @@ def test_a_slot_whose_file_is_none_is_named_and_the_others_are_used(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b'{"slots": ["banana"]}', "slots.0: 'banana' is no slot"),
+        (b'{"slots": ["banana"]}', "slots.0: 'banana' is not a slot"),
         (b'{"slots": 3}', "slots: "),
         (b'{"grace_seconds": -1}', "grace_seconds: "),
         (b"{torn", "can't be used"),
@@ -306,7 +306,7 @@ def test_settings_that_can_not_be_used_start_nothing_and_are_named(
         assert cli("job", "wait").returncode == 2
         assert said in cli("queue", "show").stdout
         mended = cli("queue", "set", "--slots", "auto", "--retry-seconds", "0")
-        assert "kept as queue.json.previous, and made anew" in mended.stderr
+        assert "kept as queue.json.previous and rewritten" in mended.stderr
         assert durable.previous(home.queue_settings).read_bytes() == content
         assert cli("job", "wait").returncode == 0
 
@@ -321,7 +321,7 @@ def monitored(home: Home, job: str) -> None:
 def test_no_slot_at_all_is_said(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     (job,) = submit.submit(home, rehearsals(1), {})
     monkeypatch.setattr(queue, "slots", lambda settings: ())
-    assert reason(home, job).startswith("nothing starts: there is no slot")
+    assert reason(home, job).startswith("no job can start: no slots")
     assert watch.look(home).stuck
 
 
@@ -329,7 +329,7 @@ def test_a_launcher_that_is_not_installed_is_the_jobs_own_reason(home: Home, mon
     monkeypatch.setitem(sys.modules, "datadream.jobs.cluster", None)
     (job,) = submit.submit(home, rehearsals(1), {}, launcher="slurm")
     runner = lead(home)
-    until(lambda: runner.tick() and state.history(home.job(job))[-1]["reason"].startswith("is submitted again"))
+    until(lambda: runner.tick() and state.history(home.job(job))[-1]["reason"].startswith("resubmitting"))
     runner.close()
     assert "slurm needs PSI/J: install it with `pip install 'datadream[cluster]'`" in reason(home, job)
 
@@ -351,7 +351,7 @@ def test_a_runner_that_ends_at_once_is_told_with_its_last_line(home: Home, cli: 
     for command in (("job", "wait"), ("job", "watch", job)):
         waited = cli(*command, PYTHONPATH=path)
         assert waited.returncode == 2
-        assert "the runner ends at once, with status 7: no licence for this runner" in waited.stderr
+        assert "the runner exits at once, with status 7: no licence for this runner" in waited.stderr
 
 
 def test_a_runner_that_ends_by_a_mistake_of_ours_tells_so(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,7 +359,7 @@ def test_a_runner_that_ends_by_a_mistake_of_ours_tells_so(home: Home, monkeypatc
     monkeypatch.setattr(Runner, "_look", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         module.run(home)
-    assert "the runner ended by ZeroDivisionError: division by zero; its log is " in reason(home, job)
+    assert "the runner crashed with ZeroDivisionError: division by zero; its log is " in reason(home, job)
     assert not leader.is_led(home)
 
 
@@ -386,7 +386,7 @@ def test_whoever_waits_hears_of_a_paused_queue_and_of_a_full_disk(
     from datadream.jobs import outlook
 
     monkeypatch.setattr(outlook, "ROOM_BYTES", 1 << 60)
-    assert reason(home, job).startswith("waits for disk space: ")
+    assert reason(home, job).startswith("waiting for disk space: ")
     assert not watch.look(home).stuck
 
 

@@ -105,7 +105,7 @@ def test_one_picture_in_two_classes_is_found_wherever_it_stands(split: Path) -> 
     assert set(found) == {"labels", "shots-shots"}
     assert (found["labels"].shots, found["labels"].tests) == (1, 0)
     said = sentence(found["labels"])
-    assert said.startswith("1 picture is in more than one class (train/cat/0.png = train/dog/0.png), 1 of them among")
+    assert said.startswith("1 image is in more than one class (train/cat/0.png = train/dog/0.png), 1 of them among")
     assert said.endswith("the classifier learns a wrong label")
 
 
@@ -127,7 +127,7 @@ def test_each_kind_is_counted(split: Path) -> None:
     found = kinds(split)
     assert {kind: twins.count for kind, twins in found.items()} == {"test-shots": 4, "test-test": 1}
     assert sentence(found["test-shots"]).startswith("4 test images are also among the shots (test/cat/")
-    assert "not that on unseen images" in sentence(found["test-shots"])
+    assert "not measured on unseen images" in sentence(found["test-shots"])
 
 
 def test_pixels_are_compared_whole_whatever_the_size(tmp_path: Path) -> None:
@@ -162,8 +162,8 @@ def test_every_door_warns(split: Path, cli: Cli) -> None:
     warning = "1 test image is also among the shots"
     made = cli("set", "make", split, "--shots", 4, "--name", "pets")
     assert f"warning: {warning}" in made.stderr
-    assert "warning: 1 picture is in more than one class" in made.stderr
-    assert "note: left out, as hidden or beside the class folders: .thumbs/" in made.stderr
+    assert "warning: 1 image is in more than one class" in made.stderr
+    assert "note: skipped, as hidden or outside the class folders: .thumbs/" in made.stderr
     assert any(warning in text for text in json.loads(cli("set", "show", "pets", "--json").stdout)["warnings"])
     dry = cli("run", "zero-shot", "--set", "pets", "--dry-run")
     assert warning in dry.stderr

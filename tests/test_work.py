@@ -178,12 +178,12 @@ def test_who_waits_for_a_job_is_looked_at_when_it_is_over_and_nobody_else(
     runner, clock = settled(home, monkeypatch)
     monkeypatch.setattr(runner._board, "sweep", lambda count: None)
     first, second = (spec.id for spec in pairs[7])
-    assert state.derive(home, second).reason == f"waits for its adapter {first[:8]}"
+    assert state.derive(home, second).reason == f"waiting for adapter {first[:8]}"
     submit.cancel(home, first)
     counted.clear()
     clock.now += module.TICK_SECONDS
     runner.tick()
-    assert state.last_change(home.job(second))["reason"] == f"its adapter {first[:8]} was cancelled"
+    assert state.last_change(home.job(second))["reason"] == f"adapter {first[:8]} was cancelled"
     assert counted["look"] <= 8
     submit.retry(home, first)
     finish(home, first)

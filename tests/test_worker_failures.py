@@ -63,7 +63,7 @@ def test_a_lack_of_memory_is_tried_again_wherever_it_strikes(
     for seed, deed in enumerate((shortage, lambda: load_diffusion(ELSEWHERE), lambda: load_clip(ON_HUB))):
         status = after(home, deed, seed)
         assert status.state == "lost"
-        assert status.reason == "out of memory: lower that stage's batch_size with -o"
+        assert status.reason == "out of memory: lower the stage's batch_size with -o"
 
 
 def test_a_mistake_is_not_tried_again(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

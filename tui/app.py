@@ -124,7 +124,7 @@ class DataDreamApp(Trouble):
         chosen = os.environ.get("TEXTUAL_THEME") or self.prefs.get("theme", themes.DEFAULT)
         self.theme = chosen if chosen in self.available_themes else themes.DEFAULT
         if self.theme != chosen:
-            self.say(f"there is no theme {chosen!r}; T goes through ours", "warning")
+            self.say(f"unknown theme {chosen!r}; T cycles the built-in ones", "warning")
         if self.prefs.trouble:
             self.say(self.prefs.trouble, "warning")
         self.set_class(glyphs.ASCII, "-ascii")
@@ -133,7 +133,7 @@ class DataDreamApp(Trouble):
         self.set_keymap({name: str(key) for name, key in keys.items() if name in known})
         unknown = sorted(set(keys) - known)
         if unknown:
-            self.say(f"tui.json remaps {unknown[0]!r}, which is no action; see docs/tui.md", "warning")
+            self.say(f"tui.json: unknown action {unknown[0]!r}; see docs/tui.md", "warning")
         loop = asyncio.get_running_loop()
         for number in (signal.SIGHUP, signal.SIGTERM):
             try:
@@ -197,7 +197,7 @@ class DataDreamApp(Trouble):
 
     def on_failed(self, message: Failed) -> None:
         """Each once: it may come back with every round."""
-        text = f"can't look at the home: {message.error}"
+        text = f"can't read the home: {message.error}"
         if text not in self._told:
             self._told.add(text)
             self.write_log(message.error)
@@ -319,7 +319,7 @@ class DataDreamApp(Trouble):
         elif self.current_mode != "dashboard":
             self.go("dashboard")
         else:
-            self.say("this is the first layer; q leaves, and jobs go on")
+            self.say("nothing to close; q quits, jobs keep running")
 
     def do_palette(self) -> None:
         """Every action by name."""
@@ -391,14 +391,14 @@ class DataDreamApp(Trouble):
         mode = NOTIFY[(NOTIFY.index(now) + 1) % len(NOTIFY)] if now in NOTIFY else "off"
         self.prefs.set("notify", mode)
         words = {"off": "silent", "bell": "a bell", "both": "a bell and a desktop notification"}
-        self.say(f"at the end of a job: {words[mode]}")
+        self.say(f"when a job ends: {words[mode]}")
 
     def do_runner(self) -> None:
         """Start the runner."""
         from datadream.jobs import spawn
 
         if self.snapshot is not None and self.snapshot.led:
-            self.say("the runner is alive", "warning")
+            self.say("the runner is running", "warning")
             return
 
         def done(_: object) -> None:
@@ -409,13 +409,15 @@ class DataDreamApp(Trouble):
 
     def action_help_quit(self) -> None:
         """Ctrl-C, which ends other programs."""
-        self.say("q leaves, and jobs go on", "warning")
+        self.say("q quits, jobs keep running", "warning")
 
     def do_quit(self) -> None:
         """Leave."""
         live = self.snapshot is not None and self.snapshot.open_jobs
         self.exit(
-            message=f"{live} jobs go on; datadream-tui or `datadream job watch` shows them again" if live else None
+            message=f"{live} jobs keep running; datadream-tui or `datadream job watch` shows them again"
+            if live
+            else None
         )
 
     def get_key_display(self, binding: Binding) -> str:

@@ -49,16 +49,16 @@ class TopBar(Lines):
         if snapshot is not None and snapshot.trouble:
             trouble = f"! {shown(snapshot.trouble)}"
         elif snapshot is not None and snapshot.needs_runner:
-            trouble = "! no runner hands out the waiting jobs: U starts one"
+            trouble = "! no runner for the waiting jobs: U starts one"
         status = ""
         if snapshot is not None:
             running = len(snapshot.running)
             parts = [f"{running} running", f"{snapshot.open_jobs - running} waiting"]
-            parts += ["queue paused"] * snapshot.paused + ["frozen, z goes on"] * frozen
+            parts += ["queue paused"] * snapshot.paused + ["frozen, z resumes"] * frozen
             status = f" {glyphs.DOT} ".join(parts)
         if not trouble and snapshot is not None and snapshot.problems:
             many = f"{snapshot.problems} files of this home" if snapshot.problems > 1 else "1 file of this home"
-            trouble = f"! {many} can't be read: `datadream registry check` says more"
+            trouble = f"! {many} can't be read: see `datadream registry check`"
         if (mode, crumb, status, trouble) != self._said:
             self._said = (mode, crumb, status, trouble)
             text = Text.assemble(
@@ -188,7 +188,7 @@ class HomeScreen(Screen[None]):
             failed(str(error))
         except Exception as error:  # noqa: BLE001 - becomes a panel with a way back
             if isinstance(error, OSError) and not self.home.path.is_dir():
-                self.dream.say("the home is gone", "error")
+                self.dream.say("the home no longer exists", "error")
             else:
                 self.dream.trouble(error)
 
@@ -217,7 +217,7 @@ class HomeScreen(Screen[None]):
         yield TopBar()
         with Container(id="body"):
             yield from self.body()
-        yield Static("this terminal is too small: 40 columns and 10 lines are needed", id="too-small", markup=False)
+        yield Static("terminal too small: 40 columns and 10 lines are needed", id="too-small", markup=False)
         yield KeyLine()
 
     def on_mount(self) -> None:
@@ -268,12 +268,12 @@ class HomeScreen(Screen[None]):
 
     def action_no_filter(self) -> None:
         """Slash, where there is nothing to filter: what is typed after it must not become keys."""
-        self._swallow("there is nothing to filter or to search on this screen")
+        self._swallow("nothing to filter or search on this screen")
 
     def _swallow(self, reason: str) -> None:
         from tui.screens.modals import AskText
 
-        self.dream.push_screen(AskText(reason, hint="what is typed here does nothing; enter or escape goes back"))
+        self.dream.push_screen(AskText(reason, hint="no text input here; enter or escape goes back"))
 
     async def _dispatch_message(self, message: Message) -> None:
         """Whatever goes wrong in a handler becomes a panel; the screen lives on."""

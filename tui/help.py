@@ -10,8 +10,8 @@ from rich.text import Text
 from tui.actions import SCREENS, Action, actions, key_names
 
 MOVES = (
-    ("arrows j k g G", "move; page keys and the mouse wheel too"),
-    ("tab shift+tab", "the next or previous part of the screen"),
+    ("arrows j k g G", "move; also page keys and mouse wheel"),
+    ("tab shift+tab", "next or previous part of the screen"),
     ("double click", "open"),
 )
 

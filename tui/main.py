@@ -18,15 +18,15 @@ def main() -> None:
         arguments = ["--home", arguments[0].removeprefix("--home="), *arguments[1:]]
     if arguments[:1] in (["-h"], ["--help"]):
         sys.stdout.write(
-            f"{USAGE}\nThe whole experiment in one terminal. Needs nothing but a terminal: over SSH, `ssh -t HOST "
-            "datadream-tui`.\nQuitting changes nothing: jobs go on.\n"
+            f"{USAGE}\nRun and compare experiments in a terminal. Over SSH: `ssh -t HOST "
+            "datadream-tui`.\nQuitting changes nothing; jobs keep running.\n"
         )
         return
     if arguments and (arguments[0] != "--home" or len(arguments) != 2):
         sys.stderr.write(USAGE)
         sys.exit(2)
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") in ("", "dumb", "unknown"):
-        _leave("this needs a terminal that can draw; `datadream job ls` and `datadream compare` say the same in lines")
+        _leave("needs an interactive terminal; `datadream job ls` and `datadream compare` print the same as text")
     from datadream.errors import UserError
     from datadream.jobs.home import open_home
 

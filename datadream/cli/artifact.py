@@ -27,11 +27,11 @@ KINDS = {"adapter": "adapter", "synth": "synthetic", "classifier": "classifier",
 def noun_app(noun: str, about: str, completion: complete.Complete, empty: str) -> typer.Typer:
     """`ls` and `show` of one noun."""
     app = typer.Typer(no_args_is_help=True, help=about)
-    argument = typer.Argument(metavar="ID", help="The start of an id.", autocompletion=completion)
+    argument = typer.Argument(metavar="ID", help="Id, or a unique prefix of it.", autocompletion=completion)
 
-    add_list(app, noun, SHOWN[noun], "List them, newest first.", empty)
+    add_list(app, noun, SHOWN[noun], "List, newest first.", empty)
 
-    @app.command(help="Show one: what it is, from what, and who uses it.")
+    @app.command(help="Show details, inputs and uses.")
     def show(
         id_: str = argument,
         json: JsonOption = False,
@@ -96,26 +96,26 @@ def _print(content: dict[str, Any]) -> None:
 
 adapters = noun_app(
     "adapter",
-    "Adapters: what was learnt from the shots.",
+    "Adapters: LoRA weights trained on the shots.",
     complete.adapters,
     "no adapters yet: `datadream run datadream-dset ...` makes one",
 )
 synthetics = noun_app(
     "synth",
-    "Synthetic sets: what was drawn.",
+    "Synthetic sets: generated images.",
     complete.synthetics,
     "no synthetic sets yet: `datadream run name-only ...` makes one",
 )
 add_marks(synthetics)
 classifiers = noun_app(
     "classifier",
-    "Classifier runs and their accuracy.",
+    "Classifiers and their accuracy.",
     complete.classifiers,
     "no classifiers yet: `datadream run real-only ...` makes one",
 )
 runs = noun_app(
     "run",
-    "The history of runs.",
+    "Runs: one accuracy each.",
     complete.runs,
     "no runs yet: `datadream run real-only --source digits --shots 4` makes one",
 )

@@ -19,17 +19,19 @@ if TYPE_CHECKING:
     from store.where import Condition
 
 FORMATS = ("table", "json", "csv", "md", "latex", "html", "png")
-NOTHING = "nothing to compare yet: run something first, as `datadream run real-only --source digits --shots 4`"
+NOTHING = "nothing to compare yet: start with `datadream run real-only --source digits --shots 4`"
 
 
 def compare(
     format_: Annotated[str, typer.Option("--format", "-f", help="table, json, csv, md, latex, html or png.")] = "table",
-    sets: Annotated[list[str] | None, typer.Option("--set", help="Only runs on this set. Repeatable.")] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="Only runs on this set (name or id). Repeatable.")
+    ] = None,
     where: WhereOption = None,
     split: Annotated[
         str | None,
         typer.Option(
-            help="test, or val for runs made with -o classify.evaluate=val; without it test, unless --where names one."
+            help="test, or val for runs made with -o classify.evaluate=val. Default: test, unless --where names one."
         ),
     ] = None,
     pivot: Annotated[
@@ -37,15 +39,16 @@ def compare(
         typer.Option(
             "--pivot",
             metavar="ROWS,COLUMNS",
-            help="Turn the table, as method+data,shots; of method, data, shots, source, backbone, split.",
+            help="Rows and columns, e.g. method+data,shots; of method, data, shots, source, backbone, split.",
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", parser=read_path, metavar="PATH", help="Write a file; png needs one.")
+        Path | None,
+        typer.Option("--output", parser=read_path, metavar="PATH", help="Write to this file; required for png."),
     ] = None,
     home: HomeOption = None,
 ) -> None:
-    """Compare methods: mean and deviation over seeds, with intervals."""
+    """Compare methods: mean and standard deviation over seeds, with intervals."""
     from datadream.jobs.home import open_home
     from datadream.jobs.plan import read_records
     from datadream.jobs.sets import find_set
@@ -73,7 +76,7 @@ def compare(
         print_table(opened, only, format_, split, nothing, doubtful)
         return
     if format_ == "png" and output is None:
-        raise UserError("a picture can't be printed here", hint="say where it goes, as --output table.png")
+        raise UserError("--format png needs --output", hint="e.g. --output table.png")
     content = turned_table(opened, only, format_, split, pivot, nothing, doubtful)
     if output is None:
         typer.echo(content.decode(), nl=False)

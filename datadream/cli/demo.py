@@ -21,10 +21,11 @@ PER_CLASS = 4  # images a cell of the picture
 
 
 def demo(
-    shots: Annotated[str, typer.Option(help="Real images a class, as 1,4,16.")] = "4",
-    seeds: Annotated[str, typer.Option(help="Draws, as 1,5,10.")] = "1",
+    shots: Annotated[str, typer.Option(help="Shots per class, e.g. 1,4,16.")] = "4",
+    seeds: Annotated[str, typer.Option(help="Seeds, e.g. 1,5,10.")] = "1",
     json: Annotated[
-        Path | None, typer.Option("--json", parser=read_path, metavar="PATH", help="Write the rows to this file.")
+        Path | None,
+        typer.Option("--json", parser=read_path, metavar="PATH", help="Write the rows to this file as JSON."),
     ] = None,
     quiet: QuietOption = False,
     home: HomeOption = None,
@@ -38,7 +39,7 @@ def demo(
 
     request = ask.demo_request(numbers(shots, "--shots", 1), numbers(seeds, "--seeds", 0))
     if json is not None and not json.absolute().parent.is_dir():
-        raise UserError("no folder for --json", at=json, hint="make the folder first, or choose another place")
+        raise UserError("--json: no such folder", at=json, hint="create the folder first, or choose another path")
     opened = open_home(home)
     planned = ask.plan(opened, request)
     runs = planned.runs
@@ -55,7 +56,7 @@ def demo(
         typer.echo(shown(f"rows: {json}"))
     typer.echo(shown(f"picture: {picture}  (real shots above what each generator drew, by class)"))
     typer.echo("next:")
-    typer.echo("  datadream demo --shots 1,4,16 --seeds 1,5,10     more shots and draws, with deviations")
+    typer.echo("  datadream demo --shots 1,4,16 --seeds 1,5,10     more shots and seeds, with deviations")
     typer.echo("  datadream set make FOLDER --shots 4 --name mine  freeze shots of your own images")
     typer.echo(
         "  datadream run real-only datadream-dset --set mine --backbone sd2.1-base   on a GPU, at the paper's size"

@@ -17,19 +17,17 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Experiments: named grids of runs.")
 NameArgument = Annotated[
     str,
-    typer.Argument(
-        metavar="NAME", help="An experiment's name, or the start of its id.", autocompletion=complete.experiments
-    ),
+    typer.Argument(metavar="NAME", help="Experiment: name, or id prefix.", autocompletion=complete.experiments),
 ]
-NewName = Annotated[str, typer.Argument(metavar="NAME", help="An experiment's name.")]
+NewName = Annotated[str, typer.Argument(metavar="NAME", help="Experiment name.")]
 RunsArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[RUN...]", help="Starts of runs' ids.", autocompletion=complete.runs)
+    list[str] | None, typer.Argument(metavar="[RUN...]", help="Runs, by id prefix.", autocompletion=complete.runs)
 ]
 
 
 @app.command()
 def make(name: NewName, runs: RunsArgument = None, home: HomeOption = None) -> None:
-    """Make an experiment, with runs in it if you name some."""
+    """Create an experiment, optionally with runs."""
     from datadream.jobs.experiments import add_runs
     from datadream.jobs.home import open_home
 
@@ -67,7 +65,7 @@ def show(name: NameArgument, json: JsonOption = False, home: HomeOption = None) 
 
 @app.command()
 def add(name: NameArgument, runs: RunsArgument = None, home: HomeOption = None) -> None:
-    """Put runs into an experiment."""
+    """Add runs to an experiment."""
     from datadream.jobs.experiments import add_runs
     from datadream.jobs.home import open_home
 
@@ -77,7 +75,7 @@ def add(name: NameArgument, runs: RunsArgument = None, home: HomeOption = None) 
 
 @app.command()
 def drop(name: NameArgument, runs: RunsArgument = None, home: HomeOption = None) -> None:
-    """Take runs out of an experiment; the runs stay."""
+    """Remove runs from an experiment; the runs are kept."""
     from datadream.jobs.experiments import add_runs
     from datadream.jobs.home import open_home
 
@@ -87,7 +85,7 @@ def drop(name: NameArgument, runs: RunsArgument = None, home: HomeOption = None)
 
 @app.command("rm")
 def remove(name: NameArgument, home: HomeOption = None) -> None:
-    """Forget an experiment; its runs stay."""
+    """Delete an experiment; its runs are kept."""
     from datadream.jobs.experiments import remove_experiment
     from datadream.jobs.home import open_home
 

@@ -20,24 +20,23 @@ UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def gc(
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Move it to the trash; without this, it is only listed.")
-    ] = False,
-    jobs: Annotated[bool, typer.Option("--jobs", help="The folders of jobs that are over, too.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Move to the trash; the default is to list only.")] = False,
+    jobs: Annotated[bool, typer.Option("--jobs", help="Include folders of finished jobs.")] = False,
     grace: Annotated[
-        str, typer.Option("--grace", metavar="TIME", help="Keep what changed within this time, e.g. 30m, 1h, 2d or 0.")
+        str,
+        typer.Option("--grace", metavar="TIME", help="Keep anything changed within this time, e.g. 30m, 1h, 2d or 0."),
     ] = "1h",
-    trash: Annotated[bool, typer.Option("--trash", help="List what is in the trash.")] = False,
+    trash: Annotated[bool, typer.Option("--trash", help="List the trash.")] = False,
     restore: Annotated[
-        str | None, typer.Option("--restore", metavar="ID", help="Move something out of the trash, back where it was.")
+        str | None, typer.Option("--restore", metavar="ID", help="Restore an entry of the trash to its place.")
     ] = None,
     empty_trash: Annotated[
-        bool, typer.Option("--empty-trash", help="Delete what is in the trash; with --apply, everything at once.")
+        bool, typer.Option("--empty-trash", help="Empty the trash; with --apply, delete without using the trash.")
     ] = False,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """List what nothing needs: leftovers, and artifacts that no run, name, tag, note or mark keeps."""
+    """List garbage: leftovers, and artifacts that no run, name, tag, note or mark keeps."""
     from datadream.jobs import trash as library_trash
     from datadream.jobs.home import open_home
     from datadream.text import shown
@@ -83,15 +82,15 @@ def _collect(home: Home, apply: bool, jobs: bool, grace: float, json: bool, quie
         typer.echo(f"{size(item.size):>10}  {shown(item.path)}: {shown(item.why)}")
     if found and apply:
         typer.echo(
-            f"{size(total)} moved to the trash, where it stays for {KEPT.days} days: `datadream gc --restore ID` "
-            "brings something back, `datadream gc --empty-trash` frees the space now"
+            f"{size(total)} moved to the trash, kept {KEPT.days} days: `datadream gc --restore ID` "
+            "restores an entry, `datadream gc --empty-trash` frees the space now"
         )
     elif found:
-        typer.echo(f"{size(total)} can be freed; --apply does it")
+        typer.echo(f"{size(total)} can be freed with --apply")
     else:
-        typer.echo("nothing can go")
+        typer.echo("nothing to remove")
     if young:
-        typer.echo(f"{young} more changed within the grace time and stay: see --grace", err=True)
+        typer.echo(f"{young} more kept: changed within the grace time (--grace)", err=True)
 
 
 def _list_trash(entries: Sequence[Entry], json: bool) -> None:
@@ -122,11 +121,11 @@ def _report_emptied(gone: Sequence[Entry], json: bool) -> None:
     if json:
         typer.echo(json_text({"emptied": [entry.origin for entry in gone]}, indent=2))
     else:
-        typer.echo(f"the trash is empty; {len(gone)} thing{'s were' if len(gone) != 1 else ' was'} deleted")
+        typer.echo(f"trash emptied: {len(gone)} entr{'ies' if len(gone) != 1 else 'y'} deleted")
 
 
 def _seconds(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
     if found is None:
-        raise UserError(f"--grace {text!r} is no time", hint="write it as 30m, 1h, 2d, or 0")
+        raise UserError(f"invalid --grace {text!r}", hint="e.g. 30m, 1h, 2d or 0")
     return float(found[1]) * UNITS[found[2]]

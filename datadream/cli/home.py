@@ -9,12 +9,12 @@ import typer
 from datadream.cli.options import HomeOption, JsonOption
 from datadream.text import shown
 
-app = typer.Typer(no_args_is_help=True, help="The home: the folder everything is in.")
+app = typer.Typer(no_args_is_help=True, help="The home: the folder that holds everything.")
 
 
 @app.command()
 def show(json: JsonOption = False, home: HomeOption = None) -> None:
-    """Show its path, rights and size, and what its file system can do."""
+    """Show path, permissions, size and file system features."""
     import shutil
     import stat
     from dataclasses import asdict
@@ -40,7 +40,7 @@ def show(json: JsonOption = False, home: HomeOption = None) -> None:
     typer.echo(f"{shown(str(opened.path))}  {mode}  {size(free)} free")
     for name, count in parts.items():
         typer.echo(f"{name:<10} {size(count)}")
-    why = f" ({shown(found.locks)})" if found.locks else "" if locks == "kernel" else " (as another host found)"
+    why = f" ({shown(found.locks)})" if found.locks else "" if locks == "kernel" else " (found by another host)"
     missing = [word for word, there in (("hard links", found.links), ("fsync", found.fsync)) if not there]
     lacks = f", without {' and '.join(missing)}" if missing else ""
     typer.echo(
@@ -50,10 +50,10 @@ def show(json: JsonOption = False, home: HomeOption = None) -> None:
 
 @app.command()
 def init(
-    shared: Annotated[bool, typer.Option("--shared", help="For everybody in its group, not for you alone.")] = False,
+    shared: Annotated[bool, typer.Option("--shared", help="Share it with its group.")] = False,
     home: HomeOption = None,
 ) -> None:
-    """Make a home: private (0700), or shared with its group."""
+    """Create a home: private (0700), or shared with its group."""
     from datadream.jobs.home import init_home
 
     made = init_home(home, shared)

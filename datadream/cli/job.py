@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from datadream.jobs.home import Home
     from datadream.jobs.state import Status
 
-app = typer.Typer(no_args_is_help=True, help="Jobs: each one stage of a run, in a folder of its own.")
+app = typer.Typer(no_args_is_help=True, help="Jobs: one stage of a run each, in a folder of its own.")
 EXIT_TIME = 124
-NONE_OPEN = "no job is open; see `datadream job ls`"
+NONE_OPEN = "no open jobs; see `datadream job ls`"
 
 
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID...]", help="Jobs, by the start of their id.", autocompletion=complete.jobs),
+    typer.Argument(metavar="[ID...]", help="Job ids, or unique prefixes of them.", autocompletion=complete.jobs),
 ]
 OneId = Annotated[
-    str, typer.Argument(metavar="ID", help="A job, by the start of its id.", autocompletion=complete.jobs)
+    str, typer.Argument(metavar="ID", help="Job id, or a unique prefix of it.", autocompletion=complete.jobs)
 ]
-AllOption = Annotated[bool, typer.Option("--all", help="Every job that isn't over.")]
+AllOption = Annotated[bool, typer.Option("--all", help="All open jobs.")]
 
 
 add_list(
@@ -38,13 +38,13 @@ add_list(
     "job",
     ("id", "state", "stage", "progress", "attempts", "slot", "title", "reason"),
     "List jobs, newest first.",
-    "no jobs yet: `datadream run ...` makes some",
+    "no jobs yet: `datadream run ...` queues some",
 )
 
 
 @app.command()
 def show(job: OneId, json: JsonOption = False, home: HomeOption = None) -> None:
-    """Show a job: what it does, how it came to where it is, and the end of its log."""
+    """Show a job: state, inputs, history and the end of its log."""
     from datadream.jobs import follow, state, variables
     from datadream.jobs.home import open_home
     from datadream.text import json_text, shown
@@ -67,7 +67,7 @@ def show(job: OneId, json: JsonOption = False, home: HomeOption = None) -> None:
     typer.echo(f"{job_id}  {shown(status.title)}")
     typer.echo(f"{status.state}{': ' + shown(status.reason) if status.reason else ''}")
     if asked.environment or asked.noted:
-        typer.echo(f"asked with {shown(variables.in_words(asked.environment or {}, asked.noted))}")
+        typer.echo(f"settings {shown(variables.in_words(asked.environment or {}, asked.noted))}")
     progress = shown(f"{status.done}/{status.total} {status.unit}")
     typer.echo(f"makes {status.kind} {spec.id}; {progress}, attempt {status.attempts}")
     for role, parent in sorted(spec.inputs.items()):
@@ -83,11 +83,11 @@ def show(job: OneId, json: JsonOption = False, home: HomeOption = None) -> None:
 @app.command()
 def log(
     job: OneId,
-    following: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is over.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Only the last so many; 0 for all.")] = 0,
+    following: Annotated[bool, typer.Option("--follow", "-f", help="Follow until the job ends.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Print the last N lines; 0: all.")] = 0,
     home: HomeOption = None,
 ) -> None:
-    """Print what a job said: its log, and its events in a line each."""
+    """Print a job's log and events."""
     import time
 
     from datadream.jobs import state
@@ -109,7 +109,7 @@ def log(
 
 @app.command()
 def watch(jobs: Ids = None, quiet: QuietOption = False, home: HomeOption = None) -> None:
-    """Follow jobs live, all that are open unless some are named; Ctrl-C looks away, the jobs go on."""
+    """Follow jobs live (default: all open jobs). Ctrl-C detaches; jobs keep running."""
     from datadream.cli.run import follow_jobs
     from datadream.jobs.home import open_home
 
@@ -124,17 +124,17 @@ def watch(jobs: Ids = None, quiet: QuietOption = False, home: HomeOption = None)
 @app.command()
 def wait(
     jobs: Ids = None,
-    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Give up after this many seconds.")] = None,
     home: HomeOption = None,
 ) -> None:
-    """Wait until jobs are over: 0 all done, 1 one failed, was cancelled or can't start, 2 none can, 124 time over."""
+    """Wait for jobs. Exit code: 0 done, 1 any failed, was cancelled or can't start, 2 none can start, 124 timed out."""
     from datadream.cli.progress import tell_notice
     from datadream.jobs.follow import follow
     from datadream.jobs.home import open_home
     from datadream.text import shown
 
     if timeout is not None and math.isnan(timeout):
-        raise UserError("--timeout nan would never end", hint="say how many seconds")
+        raise UserError("--timeout nan never ends", hint="give a number of seconds")
     opened = open_home(home)
     found = _chosen(opened, jobs)
     if not found:  # a job that has failed already isn't open either: silence would pass for success
@@ -143,7 +143,7 @@ def wait(
     statuses = follow(opened, found, lambda spec, event: tell_notice(event), timeout=timeout)
     for status in statuses:
         if status.hopeless:
-            stays = f"it stays open until that is mended, or `datadream job cancel {status.id[:8]}`"
+            stays = f"it stays open until that is fixed, or until `datadream job cancel {status.id[:8]}`"
             typer.echo(f"{status.id[:8]} {status.state}: {shown(status.reason)}; {stays}", err=True)
         elif status.state != "done":
             typer.echo(f"{status.id[:8]} {status.state}: {shown(status.reason)}", err=True)
@@ -155,7 +155,7 @@ def wait(
 
 @app.command()
 def cancel(jobs: Ids = None, all_: AllOption = False, home: HomeOption = None) -> None:
-    """Stop jobs; each keeps its checkpoint, for `datadream job retry`."""
+    """Cancel jobs; checkpoints are kept for `datadream job retry`."""
     from datadream.jobs.submit import cancel as act
 
     _each(home, jobs, all_, lambda opened, job_id: act(opened, job_id))
@@ -163,7 +163,7 @@ def cancel(jobs: Ids = None, all_: AllOption = False, home: HomeOption = None) -
 
 @app.command()
 def retry(jobs: Ids = None, home: HomeOption = None) -> None:
-    """Try failed or cancelled jobs again, from their checkpoints, with the settings of this shell."""
+    """Retry failed or cancelled jobs from their checkpoints, with the settings of this shell."""
     from datadream.cli.run import begin
     from datadream.jobs.home import open_home
     from datadream.jobs.submit import retry as act
@@ -175,7 +175,7 @@ def retry(jobs: Ids = None, home: HomeOption = None) -> None:
 
 @app.command()
 def pause(jobs: Ids = None, all_: AllOption = False, home: HomeOption = None) -> None:
-    """Let jobs stop at their next checkpoint and wait for `resume`."""
+    """Pause jobs at their next checkpoint until `resume`."""
     from datadream.jobs.submit import pause as act
 
     _each(home, jobs, all_, lambda opened, job_id: act(opened, job_id))
@@ -183,7 +183,7 @@ def pause(jobs: Ids = None, all_: AllOption = False, home: HomeOption = None) ->
 
 @app.command()
 def resume(jobs: Ids = None, all_: AllOption = False, home: HomeOption = None) -> None:
-    """Let paused jobs go on."""
+    """Resume paused jobs."""
     from datadream.jobs.submit import resume as act
 
     _each(home, jobs, all_, act)
@@ -192,10 +192,10 @@ def resume(jobs: Ids = None, all_: AllOption = False, home: HomeOption = None) -
 @app.command()
 def priority(
     job: OneId,
-    value: Annotated[int, typer.Argument(min=-MOST_PRIORITY, max=MOST_PRIORITY, help="Higher goes first.")],
+    value: Annotated[int, typer.Argument(min=-MOST_PRIORITY, max=MOST_PRIORITY, help="Higher runs first.")],
     home: HomeOption = None,
 ) -> None:
-    """Set how urgent a job is."""
+    """Set the priority of a job."""
     from datadream.jobs.submit import set_priority
 
     _each(home, [job], False, lambda opened, job_id: set_priority(opened, job_id, value))
@@ -203,7 +203,7 @@ def priority(
 
 @app.command("rm")
 def remove(jobs: Ids = None, home: HomeOption = None) -> None:
-    """Remove the folders of jobs that are over: log, history and checkpoint. What they made stays."""
+    """Remove folders of finished jobs: log, history and checkpoint. Results are kept."""
     from datadream.jobs.submit import remove as act
 
     _each(home, jobs, False, act)
@@ -248,7 +248,7 @@ def _each(home: Any, jobs: list[str] | None, all_: bool, act: Callable[[Home, st
     from datadream.text import shown
 
     if not jobs and not all_:
-        raise UserError("which jobs?", hint="give the start of their ids, see `datadream job ls`")
+        raise UserError("no jobs given", hint="give id prefixes, see `datadream job ls`")
     opened = open_home(home)
     refused: dict[str, UserError] = {}
     chosen = _chosen(opened, jobs)

@@ -19,7 +19,7 @@ NOUNS = ("run", "classifier", "synth", "adapter", "set", "job", "experiment")
 IdArgument = Annotated[
     str,
     typer.Argument(
-        metavar="ID", help="The start of an id, or a set's or experiment's name.", autocompletion=complete.anything
+        metavar="ID", help="Id prefix, or the name of a set or experiment.", autocompletion=complete.anything
     ),
 ]
 
@@ -28,7 +28,7 @@ IdArgument = Annotated[
 def add(
     id_: IdArgument, words: Annotated[list[str], typer.Argument(metavar="TAG...")], home: HomeOption = None
 ) -> None:
-    """Put tags on something."""
+    """Add tags."""
     from datadream.jobs.labels import tag
 
     opened, subject = subject_of(home, id_)
@@ -39,7 +39,7 @@ def add(
 def remove(
     id_: IdArgument, words: Annotated[list[str], typer.Argument(metavar="TAG...")], home: HomeOption = None
 ) -> None:
-    """Take tags off."""
+    """Remove tags."""
     from datadream.jobs.labels import tag
 
     opened, subject = subject_of(home, id_)
@@ -48,7 +48,7 @@ def remove(
 
 @app.command("ls")
 def list_(json: JsonOption = False, home: HomeOption = None) -> None:
-    """List all tags, and what has them."""
+    """List all tags and what carries them."""
     from datadream.cli.listing import registry_of
     from datadream.jobs.home import open_home
     from datadream.text import json_text, shown
@@ -63,16 +63,16 @@ def list_(json: JsonOption = False, home: HomeOption = None) -> None:
     for label, subjects in found.items():
         typer.echo(shown(f"{label}  {' '.join(subjects)}"))
     if not found:
-        typer.echo("no tags yet: `datadream tag add ID WORD` puts one")
+        typer.echo("no tags yet: `datadream tag add ID WORD` adds one")
 
 
 def note(
     id_: IdArgument,
-    text: Annotated[str | None, typer.Argument(help="The note; without it, the one there is printed.")] = None,
+    text: Annotated[str | None, typer.Argument(help="Text of the note; omit it to print the note.")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Remove the note.")] = False,
     home: HomeOption = None,
 ) -> None:
-    """Write a sentence on anything with an id, or read it."""
+    """Write or print a note on anything with an id."""
     from datadream.jobs import labels
     from datadream.text import shown
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from datadream.jobs.home import Home
     from store.registry import Registry
 
-WhereOption = Annotated[str | None, typer.Option("--where", "-w", help=f'Filter, as "{EXAMPLES["run"]}".')]
+WhereOption = Annotated[str | None, typer.Option("--where", "-w", help=f'Filter, e.g. "{EXAMPLES["run"]}".')]
 LIMIT_MAX, PAGE_MAX = 100_000, 1_000_000_000
-SortOption = Annotated[str, typer.Option("--sort", help="Column to sort by; -NAME for descending.")]
-ColumnsOption = Annotated[str | None, typer.Option("--columns", help="Columns to show, as id,state,title.")]
-LimitOption = Annotated[int, typer.Option("--limit", min=1, max=LIMIT_MAX, help="Rows a page.")]
-PageOption = Annotated[int, typer.Option("--page", min=1, max=PAGE_MAX, help="Which page.")]
+SortOption = Annotated[str, typer.Option("--sort", help="Column to sort by; -NAME: descending.")]
+ColumnsOption = Annotated[str | None, typer.Option("--columns", help="Columns to show, e.g. id,state,title.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=LIMIT_MAX, help="Rows per page.")]
+PageOption = Annotated[int, typer.Option("--page", min=1, max=PAGE_MAX, help="Page number.")]
 
 
 def registry_of(home: Home) -> Registry:
@@ -43,13 +43,13 @@ def registry_of(home: Home) -> Registry:
         if not durable.is_storage(error):
             raise
         what = f"{error.message} ({error.at})" if isinstance(error, UserError) else str(error)
-        say(f"datadream: read from the folders, as the registry can't be written: {what}")
+        say(f"datadream: reading the folders instead, as the registry can't be written: {what}")
         return open_in_memory(home)
 
 
 def add_list(app: typer.Typer, noun: str, shown: Sequence[str], about: str, empty: str, by: str = "") -> None:
     """Give `app` an `ls` of `noun`: `shown` are the columns nobody asked for, `empty` is said when there is nothing."""
-    filter_ = typer.Option(None, "--where", "-w", help=f'Filter, as "{EXAMPLES[noun]}".')
+    filter_ = typer.Option(None, "--where", "-w", help=f'Filter, e.g. "{EXAMPLES[noun]}".')
 
     @app.command("ls", help=about)
     def list_(
@@ -96,24 +96,22 @@ def _list(
     chosen = [name.strip() for name in columns.split(",") if name.strip()] if columns else list(shown)
     unknown = [name for name in chosen if name not in nouns.columns(noun)]
     if unknown:
-        raise UserError(
-            f"{nouns.a(noun)} has no column {unknown[0]!r}", hint=f"it has {', '.join(nouns.columns(noun))}"
-        )
+        raise UserError(f"unknown column {unknown[0]!r}; columns: {', '.join(nouns.columns(noun))}")
     if json:
         listed = [{name: row[name] for name in chosen} for row in rows] if columns else rows
         typer.echo(json_text(listed, indent=2))
     elif rows:
         print_rows(rows, chosen)
     elif total:
-        typer.echo(f"there is no page {page} of {total} rows, {limit} a page", err=True)
+        typer.echo(f"no page {page}: {total} rows, {limit} per page", err=True)
     else:
-        typer.echo(f"no {noun} matches" if where else empty)
+        typer.echo(f"no matching {noun}" if where else empty)
     if odd:
         what = f"{odd} files or folders" if odd > 1 else "1 file or folder"
         typer.echo(f"{what} of this home can't be read: see `datadream registry check`", err=True)
     if rows and total > len(rows):
         last = (page - 1) * limit + len(rows)
-        rest = f"; the rest with --page {page + 1}" if last < total else ""
+        rest = f"; next: --page {page + 1}" if last < total else ""
         typer.echo(f"{last - len(rows) + 1} to {last} of {total}{rest}", err=True)
 
 

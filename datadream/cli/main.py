@@ -1,6 +1,6 @@
 """The entry point: commands, and the edge where errors become one sentence.
 
-Exit codes: 0 done; 1 a programming error or a failed worker (details in a log); 2 something you can mend;
+Exit codes: 0 done; 1 a programming error or a failed worker (details in a log); 2 usage or input error;
 130 interrupted. Nothing heavy is imported before a command needs it.
 """
 
@@ -47,7 +47,8 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="datadream",
     help="From a handful of labelled photos to a better image classifier.",
-    epilog="Exit codes: 0 done, 1 unexpected error (see the log), 2 something you can mend, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 unexpected error (see the log), "
+    "2 usage or input error (the message says how to fix it), 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -85,7 +86,7 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks. Works anywhere on the line.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere on the line.")] = False,
 ) -> None:
     """Options of every command."""
 
@@ -108,14 +109,14 @@ def main() -> None:
             raise
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this exit code
-            _say("datadream: interrupted; jobs that were queued go on, see `datadream job ls`")
+            _say("datadream: interrupted; queued jobs keep running, see `datadream job ls`")
         raise
     except run.Detached:
-        _say("datadream: interrupted; the jobs go on: run the same command again to resume, or see `datadream job`")
+        _say("datadream: interrupted; jobs keep running: the same command again follows them, see also `datadream job`")
         sys.exit(INTERRUPTED)
     except run.Cancelled:
-        again = "the same run again, or `datadream job retry`, goes on from there"
-        _say(f"datadream: interrupted; the jobs are cancelled and keep their checkpoints: {again}")
+        again = "run the same command again, or `datadream job retry`, to resume"
+        _say(f"datadream: interrupted; jobs cancelled, checkpoints kept: {again}")
         sys.exit(INTERRUPTED)
     except UserError as error:
         if debug:
@@ -153,10 +154,10 @@ def _of_system(error: OSError) -> str:
         return str(durable.no_space(error.filename or "standard output, or the disk"))
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in durable.NO_READ | durable.NO_WRITE:
-        return f"{error.strerror}{where}: get the right to it, or choose another home with --home or DATADREAM_HOME"
+        return f"{error.strerror}{where}: fix its permissions, or choose another home with --home or DATADREAM_HOME"
     if error.errno == errno.ENOENT and not error.filename:
-        return "the folder you are in is gone: change to another"
-    return f"{error.strerror or error}{where}: see that it is what it should be, then run the same command again"
+        return "the current directory no longer exists: cd to another"
+    return f"{error.strerror or error}{where}: check that path, then run the same command again"
 
 
 def _forget_odd_sizes() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datadream.jobs.home import Home
 
 SynthArgument = Annotated[
-    str, typer.Argument(metavar="ID", help="The start of an id.", autocompletion=complete.synthetics)
+    str, typer.Argument(metavar="ID", help="Id, or a unique prefix of it.", autocompletion=complete.synthetics)
 ]
 
 
@@ -28,12 +28,12 @@ def add_marks(app: typer.Typer) -> None:
 
 def mark(
     id_: SynthArgument,
-    images: Annotated[list[str], typer.Argument(metavar="CLASS[/INDEX]...", help="Whole classes, or single images.")],
-    undo: Annotated[bool, typer.Option("--undo", help="Take the marks away.")] = False,
+    images: Annotated[list[str], typer.Argument(metavar="CLASS[/INDEX]...", help="Classes, or images as CLASS/INDEX.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Remove the marks.")] = False,
     reason: Annotated[str, typer.Option(help="Why.")] = "",
     home: HomeOption = None,
 ) -> None:
-    """Call images or classes bad; `run --without-marked` trains without them."""
+    """Mark images or classes as bad; `run --without-marked` trains without them."""
     from datadream.jobs import marks as library
     from datadream.text import shown
 
@@ -42,12 +42,12 @@ def mark(
     left = library.unmark(opened, synth_id, names) if undo else library.mark(opened, synth_id, names, reason)
     typer.echo(
         f"{'unmarked' if undo else 'marked'} {shown(', '.join(names))}: "
-        f"{len(left.images)} images and {len(left.classes)} classes are marked"
+        f"{len(left.images)} images and {len(left.classes)} classes marked"
     )
 
 
 def marks(id_: SynthArgument, json: JsonOption = False, home: HomeOption = None) -> None:
-    """List what is marked as bad, and why."""
+    """List marks and their reasons."""
     from datadream.jobs.marks import read_marks
     from datadream.text import json_text, shown
 
@@ -61,7 +61,7 @@ def marks(id_: SynthArgument, json: JsonOption = False, home: HomeOption = None)
         for name, why in sorted(entries.items()):
             typer.echo(f"{what}  {shown(name)}  {shown(why)}".rstrip())
     if not found:
-        typer.echo("nothing is marked: `datadream synth mark ID CLASS/INDEX` marks an image")
+        typer.echo("no marks: `datadream synth mark ID CLASS/INDEX` marks an image")
 
 
 def _ordered(reasons: dict[str, str]) -> dict[str, str]:

@@ -23,31 +23,34 @@ HomeOption = Annotated[
         "--home",
         parser=read_path,
         metavar="PATH",
-        help="Folder for everything made. [default: $DATADREAM_HOME or ~/.local/share/datadream]",
+        help="Home folder. [default: $DATADREAM_HOME or ~/.local/share/datadream]",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only, no progress.")]
 OverrideOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--override", "-o", metavar="SECTION.KEY=VALUE", help="Change a setting, as generate.guidance_scale=3."
+        "--override",
+        "-o",
+        metavar="SECTION.KEY=VALUE",
+        help="Override a setting, e.g. generate.guidance_scale=3. Repeatable.",
     ),
 ]
 BackboneOption = Annotated[
     str, typer.Option("--backbone", help="mini (built in, 32 px, CPU) or sd2.1-base (the paper's, GPU).")
 ]
 DiffusionOption = Annotated[
-    str | None, typer.Option("--diffusion", help="Another Stable Diffusion: a diffusers folder or a hub id.")
+    str | None, typer.Option("--diffusion", help="Other Stable Diffusion model: a diffusers folder or a hub id.")
 ]
 ClipOption = Annotated[
-    str | None, typer.Option("--clip", help="Another CLIP: an open_clip folder, hf-hub:ORG/NAME, or NAME:WEIGHTS.")
+    str | None, typer.Option("--clip", help="Other CLIP model: an open_clip folder, hf-hub:ORG/NAME, or NAME:WEIGHTS.")
 ]
 
 
 MOST_SEED = 2**63 - 1  # what a column of the registry, and torch, can hold
 MOST_PRIORITY = 1_000_000
-PriorityOption = Annotated[int, typer.Option(min=-MOST_PRIORITY, max=MOST_PRIORITY, help="Higher goes first.")]
+PriorityOption = Annotated[int, typer.Option(min=-MOST_PRIORITY, max=MOST_PRIORITY, help="Higher runs first.")]
 
 
 def numbers(text: str, option: str, least: int) -> list[int]:
@@ -57,9 +60,9 @@ def numbers(text: str, option: str, least: int) -> list[int]:
     except ValueError:
         found = []
     if found and max(found) > MOST_SEED:
-        raise UserError(f"{option} takes numbers up to {MOST_SEED}", hint=f"write {option} 1,5,10")
+        raise UserError(f"{option} allows numbers up to {MOST_SEED}", hint=f"e.g. {option} 1,5,10")
     if not found or min(found) < least:
-        raise UserError(f"{option} needs whole numbers from {least}, not {text!r}", hint=f"write {option} 1,5,10")
+        raise UserError(f"{option} expects integers >= {least}, not {text!r}", hint=f"e.g. {option} 1,5,10")
     return list(dict.fromkeys(found))
 
 
@@ -69,7 +72,7 @@ def words(text: str, option: str, known: Sequence[str]) -> list[str]:
     for word in found:
         if word not in known:
             raise UserError(
-                f"{option} doesn't know {word!r}", hint=f"use any of {', '.join(known)}, separated by commas"
+                f"unknown {option} value {word!r}", hint=f"use any of {', '.join(known)}, separated by commas"
             )
     if not found:
         raise UserError(f"{option} is empty", hint=f"use any of {', '.join(known)}")

@@ -76,7 +76,7 @@ def _bars(console: Console, titles: Mapping[str, str], warning: Callable[[Event]
         def follow(spec: JobSpec, event: Event) -> None:
             kind = event.get("kind")
             if kind == "notice":
-                progress.console.print(f"[yellow]nothing starts[/] {escape(shown(str(event['text'])))}")
+                progress.console.print(f"[yellow]no job can start[/] {escape(shown(str(event['text'])))}")
                 return
             if spec.id not in tasks:
                 tasks[spec.id] = progress.add_task(escape(titles[spec.id]), total=None, note="")

@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="The queue: device slots, pause and
 
 @app.command()
 def show(json: JsonOption = False, home: HomeOption = None) -> None:
-    """Show slots, what has them, and what waits."""
+    """Show slots, their jobs, and what waits."""
     from datadream.jobs import devices, leader, orphans, queue, watch
     from datadream.jobs.home import open_home
     from datadream.text import json_text, shown
@@ -39,9 +39,9 @@ def show(json: JsonOption = False, home: HomeOption = None) -> None:
         kept = {**settings.model_dump(mode="json"), "slots": slots, "jobs": counts, "reason": why}
         typer.echo(json_text({"runner": leader.is_led(opened), **kept}, indent=2))
         return
-    away = "away, `datadream job watch` starts it" if statuses and not settings.paused else "not needed"
-    open_ = "not usable" if wrong else "paused" if settings.paused else "open"
-    typer.echo(f"runner {'alive' if leader.is_led(opened) else away}; queue {open_}")
+    at_rest = "stopped (`datadream job watch` starts it)" if statuses and not settings.paused else "idle"
+    open_ = "unusable" if wrong else "paused" if settings.paused else "open"
+    typer.echo(f"runner {'running' if leader.is_led(opened) else at_rest}; queue {open_}")
     if why and not (settings.paused and not wrong):
         typer.echo(shown(why))
     for slot in slots:
@@ -65,11 +65,11 @@ def _is_taken(home: Home, slot: str) -> bool:
 
 @app.command()
 def free(
-    slot: Annotated[str, typer.Argument(help="A slot, as `datadream queue show` names it.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    slot: Annotated[str, typer.Argument(help="Slot, as `datadream queue show` names it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask for confirmation.")] = False,
     home: HomeOption = None,
 ) -> None:
-    """End processes that keep a slot though no job of theirs runs."""
+    """End processes that hold a slot without a running job."""
     import sys
 
     from datadream import locks
@@ -80,35 +80,35 @@ def free(
     opened = open_home(home)
     settings = queue.read_settings(opened)
     if not opened.slot(slot).exists():
-        raise UserError(f"no process has ever had a slot {slot!r}", hint="see `datadream queue show`")
+        raise UserError(f"no such slot: {slot!r}", hint="see `datadream queue show`")
     found = orphans.keepers(opened, slot)
     if not found:
-        taken = "is taken by a process that this user can't see" if _is_taken(opened, slot) else "is free"
-        typer.echo(f"the slot {slot} {taken}")
+        taken = "is held by a process that this user can't see" if _is_taken(opened, slot) else "is free"
+        typer.echo(f"slot {slot} {taken}")
         raise typer.Exit(int(taken != "is free"))
     orphans.check_unneeded(opened, slot, found)
     for process in found:
         typer.echo(f"{locks.process(process.pid)}", err=True)
     if not yes:
         if not sys.stdin.isatty():
-            raise UserError("these would be ended", hint="say --yes")
+            raise UserError("these processes would be ended", hint="confirm with --yes")
         typer.confirm(f"End {'it' if len(found) == 1 else 'them'}?", abort=True, err=True)
     ended = orphans.free(opened, slot, found, settings.grace_seconds)
     if len(ended) < len(found) or _is_taken(opened, slot):
-        left = ", ".join(str(process.pid) for process in found if process not in ended) or "somebody new"
-        raise UserError(f"the slot {slot} is still taken, by {left}", hint="see `datadream queue show`")
-    typer.echo(f"the slot {slot} is free: {len(ended)} ended")
+        left = ", ".join(str(process.pid) for process in found if process not in ended) or "a new process"
+        raise UserError(f"slot {slot} is still held by {left}", hint="see `datadream queue show`")
+    typer.echo(f"slot {slot} is free: {len(ended)} ended")
 
 
 @app.command()
 def pause(home: HomeOption = None) -> None:
-    """Start no more jobs; running ones go on."""
+    """Stop starting jobs; running ones continue."""
     _change(home, paused=True)
 
 
 @app.command()
 def resume(home: HomeOption = None) -> None:
-    """Start jobs again."""
+    """Resume starting jobs."""
     from datadream.jobs import spawn
 
     spawn.ensure_runner(_change(home, paused=False))
@@ -116,7 +116,7 @@ def resume(home: HomeOption = None) -> None:
 
 @app.command()
 def restart(home: HomeOption = None) -> None:
-    """Start the runner again with the tokens and proxies of this shell; running jobs go on."""
+    """Restart the runner with the tokens and proxies of this shell; running jobs continue."""
     from datadream.jobs import spawn
     from datadream.jobs.home import open_home
 
@@ -126,11 +126,17 @@ def restart(home: HomeOption = None) -> None:
 @app.command("set")
 def set_(
     slots: Annotated[
-        str | None, typer.Option(help="As cuda:0,cuda:1; cuda:0/0,cuda:0/1 for two jobs on one GPU; auto.")
+        str | None, typer.Option(help="e.g. cuda:0,cuda:1; cuda:0/0,cuda:0/1 for two jobs on one GPU; auto.")
     ] = None,
-    reboot: Annotated[str | None, typer.Option(help="After a reboot: hold jobs older than an hour, or resume.")] = None,
-    grace_seconds: Annotated[float | None, typer.Option(help="Between asking a worker to stop and ending it.")] = None,
-    retry_seconds: Annotated[float | None, typer.Option(help="Before the second try; doubles each time.")] = None,
+    reboot: Annotated[
+        str | None, typer.Option(help="After a reboot: hold (jobs silent for over an hour) or resume.")
+    ] = None,
+    grace_seconds: Annotated[
+        float | None, typer.Option(help="Seconds from SIGTERM to SIGKILL when a job is cancelled.")
+    ] = None,
+    retry_seconds: Annotated[
+        float | None, typer.Option(help="Seconds before the first retry; doubles each time.")
+    ] = None,
     home: HomeOption = None,
 ) -> None:
     """Change the queue's settings."""
@@ -149,5 +155,5 @@ def _change(home: Path | None, **changes: Any) -> Home:
     wrong = queue.look(opened)[1]
     queue.change(opened, **changes)
     if wrong:
-        typer.echo(f"datadream: {wrong.partition(': ')[0]}: kept as queue.json.previous, and made anew", err=True)
+        typer.echo(f"datadream: {wrong.partition(': ')[0]}: kept as queue.json.previous and rewritten", err=True)
     return opened

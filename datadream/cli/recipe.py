@@ -31,14 +31,14 @@ def list_(json: JsonOption = False, backbone: BackboneOption = "mini") -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A recipe's name, or a .toml file.")],
+    name: Annotated[str, typer.Argument(help="Recipe: name, or a .toml file.")],
     backbone: BackboneOption = "mini",
     diffusion: DiffusionOption = None,
     clip: ClipOption = None,
     override: OverrideOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show every value a recipe runs with, for a backbone."""
+    """Show all settings of a recipe for a backbone."""
     from datadream.models.presets import load_backbone
     from datadream.recipes.recipe import SECTIONS, check_overrides, load_recipe
     from datadream.text import json_text

@@ -15,11 +15,11 @@ app = typer.Typer(no_args_is_help=True, help="The registry: an index of the home
 
 @app.command()
 def check(
-    shallow: Annotated[bool, typer.Option("--shallow", help="Compare sizes, not hashes.")] = False,
+    shallow: Annotated[bool, typer.Option("--shallow", help="Compare sizes only, not hashes.")] = False,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Find missing, extra, changed and unreadable files, and say what to do. Exit code 1 when there are any."""
+    """Find missing, extra, changed and unreadable files, with advice. Exit code 1 if there are any."""
     from dataclasses import asdict
 
     from datadream.jobs.check import check as find
@@ -35,14 +35,16 @@ def check(
     else:
         for entry in found:
             typer.echo(shown(f"{entry.kind}  {entry.path}: {entry.what}; {entry.advice}"))
-        typer.echo(f"{len(found)} finding{'s' * (len(found) > 1)}" if found else "everything is as it was made")
+        typer.echo(
+            f"{len(found)} finding{'s' * (len(found) > 1)}" if found else "no findings: all files match their records"
+        )
     if found:
         raise typer.Exit(1)
 
 
 @app.command()
 def rebuild(home: HomeOption = None) -> None:
-    """Make the registry anew from the folders alone."""
+    """Rebuild the registry from the folders."""
     from datadream.jobs.home import open_home
     from datadream.jobs.index import rebuild as make
     from datadream.text import shown
@@ -54,15 +56,17 @@ def rebuild(home: HomeOption = None) -> None:
     problems = queries.problems(registry)
     registry.close()
     for path, what in problems:
-        typer.echo(shown(f"left aside: {path}: {what}"), err=True)
+        typer.echo(shown(f"skipped: {path}: {what}"), err=True)
 
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(parser=read_path, metavar="FILE", help="Where to; replaced if it is there.")],
+    file: Annotated[
+        Path, typer.Argument(parser=read_path, metavar="FILE", help="Target file; overwritten if it exists.")
+    ],
     home: HomeOption = None,
 ) -> None:
-    """Copy the registry consistently, while others write."""
+    """Copy the registry; safe while others write."""
     from datadream.jobs.home import open_home
     from datadream.text import shown
 

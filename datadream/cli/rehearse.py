@@ -10,24 +10,26 @@ from datadream.cli.options import MOST_SEED, HomeOption, JsonOption, PriorityOpt
 
 
 def rehearse(
-    jobs: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of each.")] = 100,
-    step_seconds: Annotated[float, typer.Option(min=0, help="Seconds a step.")] = 0.01,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of jobs.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps per job.")] = 100,
+    step_seconds: Annotated[float, typer.Option(min=0, help="Seconds per step.")] = 0.01,
     checkpoint_steps: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 1,
-    size: Annotated[int, typer.Option(min=0, help="Bytes each leaves.")] = 0,
-    children: Annotated[int, typer.Option(min=0, help="Child processes each holds, as a data loader does.")] = 0,
-    fail_at: Annotated[int, typer.Option(help="A step to fail at; -1: none.")] = -1,
-    seed: Annotated[int, typer.Option(max=MOST_SEED, help="Another seed, other jobs.")] = 1,
-    experiment: Annotated[str, typer.Option(help="Name of the experiment they belong to.")] = "",
+    size: Annotated[int, typer.Option(min=0, help="Bytes each job writes.")] = 0,
+    children: Annotated[int, typer.Option(min=0, help="Child processes per job, like a data loader's.")] = 0,
+    fail_at: Annotated[int, typer.Option(help="Step to fail at; -1: none.")] = -1,
+    seed: Annotated[int, typer.Option(max=MOST_SEED, help="Seed; another seed makes other jobs.")] = 1,
+    experiment: Annotated[str, typer.Option(help="Experiment to add the jobs to.")] = "",
     priority: PriorityOption = 0,
-    max_attempts: Annotated[int, typer.Option(min=1, help="Tries in a row that may come to nothing.")] = 3,
-    launcher: Annotated[str, typer.Option(help="local, or slurm, pbs, lsf with datadream[cluster].")] = "local",
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Queue the jobs and return at once.")] = False,
+    max_attempts: Annotated[
+        int, typer.Option(min=1, help="Attempts in a row without progress before a job fails.")
+    ] = 3,
+    launcher: Annotated[str, typer.Option(help="local; slurm, pbs or lsf need datadream[cluster].")] = "local",
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Queue the jobs and return immediately.")] = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Queue jobs that only count: they go through slots, checkpoints and retries as real ones do."""
+    """Queue dummy jobs that only count; slots, checkpoints and retries work as in real ones."""
     from datadream.cli.run import begin, follow_jobs
     from datadream.jobs.home import open_home
     from datadream.jobs.launchers import check_launcher

@@ -42,34 +42,34 @@ def run(
         typer.Option("--set", help="A few-shot set, by name or id. Repeatable.", autocompletion=complete.sets),
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help="Instead of --set: digits or a folder; makes the sets it needs.")
+        str | None, typer.Option(help="Instead of --set: digits or a folder; draws the sets it needs.")
     ] = None,
-    shots: Annotated[str, typer.Option(help="With --source: shots, as 1,4,16.")] = "16",
-    seeds: Annotated[
-        str | None, typer.Option(help="Draws of the set, each also the seed of every training, as 1,5,10.")
+    shots: Annotated[str, typer.Option(help="With --source: shots per class, e.g. 1,4,16.")] = "16",
+    seeds: Annotated[str | None, typer.Option(help="Seeds of the draw and of all training, e.g. 1,5,10.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Training data of methods with synthetic images: synth,real+synth.")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Mixes of methods with synthetic images: synth,real+synth.")] = None,
     backbone: BackboneOption = "mini",
     diffusion: DiffusionOption = None,
     clip: ClipOption = None,
     override: OverrideOption = None,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Queue the jobs and return at once.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Queue the jobs and return immediately.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would run, how long and on how much disk.")
+        bool, typer.Option("--dry-run", help="Print what would run, its time and its disk space; start nothing.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Make everything anew, beside what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Recompute everything; existing results are kept.")] = False,
     without_marked: Annotated[
-        bool, typer.Option("--without-marked", help="Leave out synthetic images that are marked as bad.")
+        bool, typer.Option("--without-marked", help="Exclude synthetic images marked as bad.")
     ] = False,
-    experiment: Annotated[str, typer.Option(help="Name of the experiment these runs belong to.")] = "",
+    experiment: Annotated[str, typer.Option(help="Experiment to add the runs to.")] = "",
     priority: PriorityOption = 0,
-    launcher: Annotated[str, typer.Option(help="local, or slurm, pbs, lsf with datadream[cluster].")] = "local",
-    shards: Annotated[int, typer.Option(min=1, help="Draw each synthetic set in this many jobs.")] = 1,
+    launcher: Annotated[str, typer.Option(help="local; slurm, pbs or lsf need datadream[cluster].")] = "local",
+    shards: Annotated[int, typer.Option(min=1, help="Split each synthetic set into this many jobs.")] = 1,
     json: JsonOption = False,
     quiet: QuietOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Run methods on few-shot sets: executes what is missing, reuses what exists, then prints the table."""
+    """Run methods on few-shot sets: compute missing results, reuse existing ones, print the table."""
     from datadream.jobs import ask
     from datadream.jobs.home import open_home
     from datadream.recipes.recipe import DATA
@@ -109,16 +109,16 @@ def run(
         if json:
             typer.echo(json_text({"jobs": jobs, "runs": [entry.id for entry in runs]}))
         elif jobs:
-            typer.echo(f"{len(jobs)} jobs queued; follow them with `datadream job watch`")
+            typer.echo(f"{len(jobs)} jobs queued; `datadream job watch` follows them")
         else:
-            typer.echo("nothing to do: everything is there; see `datadream compare`")
+            typer.echo("nothing to do: all results already exist; see `datadream compare`")
         return
     follow_jobs(opened, jobs, quiet or json, watch=watch, told=told)
     if json:
         typer.echo(json_text({"jobs": jobs, "runs": [entry.id for entry in runs]}))
         return
     if not quiet:
-        typer.echo(f"{len(jobs)} jobs run, the rest reused", err=True)
+        typer.echo(f"{len(jobs)} jobs finished; other results reused", err=True)
     from datadream.cli.compare import print_table
 
     print_table(opened, {entry.id for entry in runs}, "table")
@@ -234,7 +234,7 @@ def _ask() -> str:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return "detach"
     while True:
-        sys.stderr.write("\nThe jobs run on by themselves. [d]etach, [c]ancel them, or [f]ollow on? ")
+        sys.stderr.write("\nJobs keep running after detach. [d]etach, [c]ancel jobs, or [f]ollow? ")
         sys.stderr.flush()
         try:
             answer = sys.stdin.readline().strip().lower() or "d"

@@ -11,9 +11,9 @@ from datadream.cli.options import HomeOption
 
 def runner(
     home: HomeOption = None,
-    idle_seconds: Annotated[float, typer.Option(help="Leave after this long with nothing to do.")] = 5.0,
+    idle_seconds: Annotated[float, typer.Option(help="Exit after this many idle seconds.")] = 5.0,
 ) -> None:
-    """Work on the queue until it is empty; leaves at once when another runner does."""
+    """Run the queue until it is empty; exit if another runner is active."""
     import sys
 
     from datadream.jobs.home import open_home

@@ -14,7 +14,7 @@ from datadream.text import json_text, shown
 if TYPE_CHECKING:
     from datadream.jobs.sets import NamedSet
 
-app = typer.Typer(no_args_is_help=True, help="Few-shot sets: which images a method may see, frozen.")
+app = typer.Typer(no_args_is_help=True, help="Few-shot sets: the frozen images that a method may see.")
 
 
 @app.command()
@@ -22,20 +22,20 @@ def make(
     source: Annotated[
         str, typer.Argument(help="digits, or a folder of images: ROOT/<class>/* or ROOT/{train,val,test}/<class>/*.")
     ],
-    shots: Annotated[int, typer.Option(help="Real images a class.")] = 16,
-    seed: Annotated[int, typer.Option(max=MOST_SEED, help="Draw of the shots.")] = 1,
+    shots: Annotated[int, typer.Option(help="Shots (real images) per class.")] = 16,
+    seed: Annotated[int, typer.Option(max=MOST_SEED, help="Seed of the draw.")] = 1,
     split_seed: Annotated[
-        int, typer.Option(max=MOST_SEED, help="Split of a folder that has none; the same for every draw.")
+        int, typer.Option(max=MOST_SEED, help="Seed of the split, for a folder without one; the same for all draws.")
     ] = 0,
-    name: Annotated[str | None, typer.Option(help="A name to call it by.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the set.")] = None,
     check_all: Annotated[
         bool,
-        typer.Option("--check-all/--check-used", help="Decode every image of the source, or the frozen ones only."),
+        typer.Option("--check-all/--check-used", help="Decode all images of the source, or only those in the set."),
     ] = True,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Draw a few-shot set and freeze it."""
+    """Draw and freeze a few-shot set."""
     from datadream.jobs.home import open_home
     from datadream.jobs.sets import Check, make_set, told_of, warnings_of
 
@@ -54,19 +54,19 @@ add_list(
     app,
     "set",
     ("name", "source", "shots", "seed", "classes", "train", "val", "test", "id", "tags"),
-    "List the sets.",
-    "no sets yet: make one with `datadream set make digits --shots 4 --seed 1`",
+    "List few-shot sets.",
+    "no sets yet: `datadream set make digits --shots 4 --seed 1` makes one",
     by="name",
 )
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A set's name, or the start of its id.", autocompletion=complete.sets)],
+    name: Annotated[str, typer.Argument(help="Set: name, or id prefix.", autocompletion=complete.sets)],
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Show what a set froze: classes, prompts, images."""
+    """Show a set: classes, prompts, images."""
     from datadream.jobs.home import open_home
     from datadream.jobs.sets import find_set, warnings_of
 

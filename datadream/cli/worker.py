@@ -11,17 +11,13 @@ from datadream.cli.options import read_path
 
 
 def worker(
-    jobs: Annotated[
-        list[str] | None, typer.Argument(help="Job ids (or job folders), inputs before their users.")
-    ] = None,
-    home: Annotated[
-        Path | None, typer.Option("--home", parser=read_path, metavar="PATH", help="The home they lie in.")
-    ] = None,
-    attempt: Annotated[int | None, typer.Option(help="The attempt a runner has claimed for it.")] = None,
+    jobs: Annotated[list[str] | None, typer.Argument(help="Job ids or folders, inputs first.")] = None,
+    home: Annotated[Path | None, typer.Option("--home", parser=read_path, metavar="PATH", help="Home folder.")] = None,
+    attempt: Annotated[int | None, typer.Option(help="Attempt claimed by the runner.")] = None,
     feed: Annotated[bool, typer.Option("--feed", help="Read `JOB ATTEMPT` lines from standard input.")] = False,
-    told: Annotated[int | None, typer.Option(help="Descriptor to tell `JOB STATUS` to.")] = None,
+    told: Annotated[int | None, typer.Option(help="File descriptor to report `JOB STATUS` on.")] = None,
 ) -> None:
-    """Run jobs whose folders exist; leaves at the first failure."""
+    """Run existing jobs; exit at the first failure."""
     from datadream.errors import UserError
     from datadream.jobs.home import open_home
     from datadream.jobs.worker import Turn, Worker, fed
@@ -29,9 +25,11 @@ def worker(
     opened = open_home(home)
     ids = [Path(job).name for job in jobs or []]
     if bool(ids) == feed:
-        raise UserError("which jobs?", hint="give job ids, or --feed and a line `JOB ATTEMPT` each on standard input")
+        raise UserError(
+            "no jobs given", hint="give job ids, or --feed with one `JOB ATTEMPT` line each on standard input"
+        )
     for job_id in ids:
         if not (opened.job(job_id) / "spec.json").is_file():
-            raise UserError(f"no job {job_id}", at=opened.path / "jobs", hint="give the name of a folder in there")
+            raise UserError(f"no job {job_id}", at=opened.path / "jobs", hint="give the name of a folder there")
     turns = fed() if feed else [Turn(job_id, attempt) for job_id in ids]
     raise typer.Exit(Worker(opened, told).work(turns))

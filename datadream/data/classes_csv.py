@@ -36,7 +36,7 @@ def name_classes(root: Path, folders: Sequence[str], skipped: Sequence[str] = ()
         hidden = [name for name in unknown if f"{name}/" in {_same(place) for place in skipped}]
         if hidden:
             raise UserError(
-                f"classes.csv names folders that are hidden, and so are no classes: {some(hidden)}",
+                f"classes.csv names hidden folders, which are not classes: {some(hidden)}",
                 at=path,
                 hint="rename these folders, or remove the rows",
             )
@@ -60,7 +60,7 @@ def _class(root: Path, folder: str, row: dict[str, str]) -> ClassInfo:
     name = row.get("name") or class_name(_same(folder))
     if not name.split():
         raise UserError(
-            f"the folder {folder!r} has no visible character to call its class by",
+            f"folder name {folder!r} has no visible character for a class name",
             at=root,
             hint="rename it, or name the class in classes.csv (columns folder,name)",
         )
@@ -90,7 +90,9 @@ def _read(path: Path) -> dict[str, dict[str, str]]:
             )
         row = dict(zip(columns, (cell.strip() for cell in line), strict=True))
         if not row["folder"]:
-            raise UserError(f"row {number} of classes.csv names no folder", at=path, hint="fill it in, or remove it")
+            raise UserError(
+                f"row {number} of classes.csv names no folder", at=path, hint="fill in the folder, or remove the row"
+            )
         if rows.setdefault(_same(row["folder"]), row) is not row:
             raise UserError(f"classes.csv names folder {row['folder']!r} twice", at=path, hint="remove one of the rows")
     return rows
@@ -105,7 +107,7 @@ def _lines(path: Path) -> list[list[str]]:
             f"classes.csv can't be read: {error.strerror}", at=path, hint="check its permissions"
         ) from error
     if data is None:
-        raise UserError(f"classes.csv is larger than {MAX_BYTES:,} bytes", at=path, hint="keep a row for each class")
+        raise UserError(f"classes.csv is larger than {MAX_BYTES:,} bytes", at=path, hint="keep one row per class")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
         raise UserError("classes.csv is UTF-16, not UTF-8", at=path, hint="save it as CSV UTF-8")
     try:
@@ -127,7 +129,7 @@ def _lines(path: Path) -> list[list[str]]:
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
     """Raise UserError unless these are columns of ours, each once, and folder and name are among them."""
     if not any(columns):
-        raise UserError("classes.csv has no first line", at=path, hint=HINT)
+        raise UserError("classes.csv is empty: no header line", at=path, hint=HINT)
     if len(columns) == 1:
         for mark, word in SEPARATORS.items():
             if mark in columns[0]:
@@ -138,7 +140,7 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
             raise UserError(
                 f"column {number} of classes.csv has no name",
                 at=path,
-                hint=f"remove the comma {place} its first line, and that cell of every row, or name the column",
+                hint=f"remove the comma {place} its first line and that cell of every row, or name the column",
             )
         if column not in COLUMNS:
             near = difflib.get_close_matches(column.casefold(), COLUMNS, n=1)

@@ -41,8 +41,8 @@ def handling(name: str) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        hint = "free some memory, or replace it by a smaller one"
-        raise BadImage("there isn't enough memory for this image", at=name, hint=hint) from error
+        hint = "free some memory, or use a smaller image"
+        raise BadImage("not enough memory for this image", at=name, hint=hint) from error
 
 
 def decode(data: bytes, name: str) -> Image.Image:

@@ -54,7 +54,7 @@ def read_digit(key: str) -> bytes:
     """The digit `key` as a binary PGM with 16 as white; raises UserError when there is no such digit."""
     pixels, labels = _digits()
     if not re.fullmatch(r"digits/[0-9]{4}", key) or int(key[-4:]) >= len(labels):
-        raise UserError(f"there is no digit {key!r}", hint=f"keys go from digits/0000 to digits/{len(labels) - 1}")
+        raise UserError(f"no digit {key!r}", hint=f"keys go from digits/0000 to digits/{len(labels) - 1}")
     raw: bytes = pixels[int(key[-4:])].tobytes()
     return b"P5\n8 8\n16\n" + raw
 
@@ -67,7 +67,7 @@ def _digits() -> tuple[np.ndarray, list[int]]:
     # scikit-learn's own file, without importing scikit-learn: that takes a second, and screens show digits too
     found = importlib.util.find_spec("sklearn")
     if found is None or found.origin is None:
-        raise UserError("scikit-learn, which brings the digits, is not installed", hint="pip install scikit-learn")
+        raise UserError("the digits need scikit-learn, which is not installed", hint="pip install scikit-learn")
     with gzip.open(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
     return table[:, :-1].reshape(-1, 8, 8), [int(label) for label in table[:, -1]]

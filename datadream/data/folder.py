@@ -13,7 +13,7 @@ from datadream.errors import UserError
 
 Files = dict[str, list[str]]  # image file names by class folder
 
-LAYOUTS = "make it ROOT/<class>/<images>, or ROOT/train/<class>/<images> and ROOT/test/<class>/<images>"
+LAYOUTS = "expected ROOT/<class>/<images>, or ROOT/train/<class>/<images> and ROOT/test/<class>/<images>"
 
 
 class FolderSource(Source):
@@ -45,7 +45,7 @@ class FolderSource(Source):
             classes = folders
             _refuse_empty(root, self._flat, least=2)
         if len(classes) < 2:
-            raise UserError(f"a source needs at least two classes, this has {len(classes)}", at=root, hint=LAYOUTS)
+            raise UserError(f"a source needs at least two classes; this one has {len(classes)}", at=root, hint=LAYOUTS)
         self.spec = {"kind": "folder", "path": str(root), "layout": "split" if special else "flat"}
         self.skipped = tuple(skipped)
         self.classes = name_classes(root, classes, self.skipped)
@@ -71,9 +71,9 @@ class FolderSource(Source):
 def check_root(root: Path) -> None:
     """Raise UserError unless `root` is a folder."""
     if not root.exists():
-        raise UserError("there is no such folder", at=root, hint="check the path, or restore the folder")
+        raise UserError("no such folder", at=root, hint="check the path, or restore the folder")
     if not root.is_dir():
-        raise UserError("this is a file, not a folder of images", at=root, hint=LAYOUTS)
+        raise UserError("a file, not a folder of images", at=root, hint=LAYOUTS)
 
 
 def read_file(root: Path, key: str) -> bytes:
@@ -85,11 +85,11 @@ def read_file(root: Path, key: str) -> bytes:
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
-            what = f"{found.st_size:,} bytes long" if stat.S_ISREG(found.st_mode) else "no plain file"
+            what = f"{found.st_size:,} bytes long" if stat.S_ISREG(found.st_mode) else "not a regular file"
             raise BadImage(f"it is {what}", at=path, hint="replace or remove it, then make the set again")
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise UserError("the image is gone", at=path, hint="restore the file, or make the set again") from error
+        raise UserError("the image is missing", at=path, hint="restore the file, or make the set again") from error
     except OSError as error:
         raise UserError(f"the image can't be read ({error.strerror})", at=path, hint="check its permissions") from error
 
@@ -183,7 +183,7 @@ def _refuse_empty(at: Path, files: Files, *, least: int) -> None:
         raise UserError(
             f"classes with a single image: {some(few)}",
             at=at,
-            hint="one must be for training and one for testing: add images",
+            hint="each class needs one image for training and one for testing: add images",
         )
 
 

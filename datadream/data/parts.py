@@ -65,7 +65,7 @@ class Source(Protocol):
 
 def left_out(source: Source) -> str:
     """What a source skipped, in words; "" when that is nothing."""
-    return f"left out, as hidden or beside the class folders: {some(source.skipped)}" if source.skipped else ""
+    return f"skipped, as hidden or outside the class folders: {some(source.skipped)}" if source.skipped else ""
 
 
 def part_sizes(count: int) -> dict[Part, int]:

@@ -24,7 +24,7 @@ class ClassInfo(BaseModel):
     @classmethod
     def _one_folder(cls, folder: str) -> str:
         if folder in ("", ".", "..") or "/" in folder or "\0" in folder:
-            raise ValueError(f"{folder!r} is no name of one folder")
+            raise ValueError(f"{folder!r} is not a folder name")
         return folder
 
     @field_validator("name")

@@ -34,15 +34,15 @@ def remarks(who: str, limit: int, read: Read, classes: Sequence[ClassInfo], prom
         if len(labels) > 1:
             names = some([repr(classes[label].name) for label in labels])
             if any(seen[label].cut for label in labels):
-                why = f"it reads {limit} tokens of a prompt, and these differ only after that"
+                why = f"it reads {limit} tokens of a prompt, and these differ only beyond"
             else:
-                why = "they differ only in what it doesn't read, as case, spaces or signs"
+                why = "they differ only in what it ignores, e.g. case, spaces or symbols"
             found.append(f"{names} are the same text for {who}: {why}; give them other names in classes.csv")
     nameless = [repr(classes[label].name) for label, text in enumerate(seen) if text.tokens == bare[label]]
     if nameless:
-        found.append(f"{who} sees nothing of the name of {some(nameless)}; give another name in classes.csv")
+        found.append(f"{who} ignores the whole name of {some(nameless)}; give another name in classes.csv")
     cut = [repr(class_.name) for class_, text in zip(classes, seen, strict=True) if text.cut]
     if cut:
         count = f"{len(cut):,} prompts are" if len(cut) > 1 else "1 prompt is"
-        found.append(f"{count} longer than the {limit} tokens that {who} reads, and cut: of {some(cut)}")
+        found.append(f"{count} longer than the {limit} tokens that {who} reads, and truncated: of {some(cut)}")
     return found

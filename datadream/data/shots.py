@@ -65,7 +65,7 @@ class ShotSet(BaseModel):
         refs = [ref for part in PARTS for ref in self.part(part)]
         labels = range(len(self.classes))
         if len(self.prompts) != len(self.classes):
-            raise ValueError("there must be one prompt a class")
+            raise ValueError("there must be one prompt per class")
         if any(ref.label not in labels for ref in refs):
             raise ValueError("a label has no class")
         if Counter(ref.label for ref in self.train) != Counter(dict.fromkeys(labels, self.shots)):
@@ -106,7 +106,7 @@ class ShotSet(BaseModel):
             problem = error.errors()[0]
             where = "".join(f"{step}: " for step in problem["loc"])
             raise UserError(
-                f"this is not a few-shot set that this version can read ({where}{problem['msg']})",
+                f"not a few-shot set that this version can read ({where}{problem['msg']})",
                 hint="make the set again",
             ) from error
 
@@ -152,11 +152,11 @@ def draw_shot_set(
     for all images that can't be decoded.
     """
     if shots < 1:
-        raise UserError(f"{shots} shots were asked", hint="use --shots 1 or more")
+        raise UserError(f"{shots} shots requested", hint="use --shots 1 or more")
     if seed < 0 or split_seed < 0:
         raise UserError(f"seed {min(seed, split_seed)} is negative", hint="use 0 or more")
     if sampler not in SAMPLERS:
-        raise UserError(f"there is no sampler {sampler!r}", hint=f"use one of {', '.join(SAMPLERS)}")
+        raise UserError(f"unknown sampler {sampler!r}", hint=f"use one of {', '.join(SAMPLERS)}")
     parts = source.parts(split_seed)
     pools: list[list[Entry]] = [[] for _ in source.classes]
     for entry in parts["train"]:
@@ -206,7 +206,7 @@ def image_reader(shot_set: ShotSet) -> Callable[[ImageRef], Image.Image]:
         data = read(ref.key)
         if hashlib.sha256(data).hexdigest() != ref.sha256:
             raise UserError(
-                f"the image {ref.key} has changed since the set was made",
+                f"image {ref.key} changed after the set was made",
                 at=root,
                 hint="restore the file, or make the set again",
             )
@@ -225,7 +225,7 @@ def _refuse_small(source: Source, pools: Sequence[Sequence[Entry]], shots: int) 
         hint += " (an unsplit folder keeps about 40% of each class for testing and 20% for validation)"
     if len(small) == 1:
         images = "image" if fewest == 1 else "images"
-        message = f"class {class_.folder!r} has {fewest} training {images}, {shots} shots were asked"
+        message = f"class {class_.folder!r} has {fewest} training {images}, {shots} shots requested"
     else:
         listed = some([f"{c.folder!r} ({count})" for c, count in small])
         message = f"{len(small)} classes have fewer than {shots} training images: {listed}"
@@ -255,6 +255,8 @@ def _fingerprints(source: Source, keys: Sequence[str]) -> dict[str, Fingerprint]
     if bad:
         count = "1 image" if len(bad) == 1 else f"{len(bad)} images"
         raise BadImage(
-            f"{count} can't be used: {some(bad)}", at=source.spec.get("path"), hint="replace or remove, then run again"
+            f"{count} can't be used: {some(bad)}",
+            at=source.spec.get("path"),
+            hint="replace or remove them, then run again",
         )
     return found

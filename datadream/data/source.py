@@ -31,15 +31,15 @@ def open_source(spec: str) -> Source:
         str(root).encode()  # a set is kept as JSON, which is UTF-8
         missing = not spec.strip() or not root.exists()
     except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"not a path of a folder: {error}", at=repr(spec)) from error
+        raise UserError(f"not a folder path: {error}", at=repr(spec)) from error
     if missing:
         close = difflib.get_close_matches(spec.strip().lower(), BUILTIN, n=1)
         hint = (
             f"did you mean {close[0]}?"
             if close
-            else f"give a folder of images, or a built-in set: {', '.join(BUILTIN)}"
+            else f"give a folder of images, or a built-in source: {', '.join(BUILTIN)}"
         )
-        raise UserError(f"there is no source {spec!r}", hint=hint)
+        raise UserError(f"no source {spec!r}", hint=hint)
     return FolderSource(root)
 
 

@@ -25,15 +25,15 @@ SPARE = "spare"  # training images that were not drawn
 LABELS = "labels"  # the kind of pictures that stand in several classes
 ORDER = ("test", "train", "val", SPARE)
 NOUNS = {"train": "shot", "val": "val image", "test": "test image", SPARE: "undrawn training image"}
-DRAWN_LATER = "another seed, or more shots, may draw them"
+DRAWN_LATER = "another seed or more shots may draw them"
 # kind: the images counted, what they are found in, and what that does
 PAIRS = {
-    "test-shots": ("test", "train", "the accuracy is not that on unseen images, and likely too high"),
-    "val-shots": ("val", "train", "settings chosen on val favour what was memorised"),
+    "test-shots": ("test", "train", "accuracy is not measured on unseen images, and likely too high"),
+    "val-shots": ("val", "train", "settings chosen on val favour memorisation"),
     "test-val": ("test", "val", "settings chosen on val are chosen on test images"),
-    "test-test": ("test", "test", "these pictures count more than once in the accuracy"),
-    "val-val": ("val", "val", "these pictures count more than once in the accuracy on val"),
-    "shots-shots": ("train", "train", "there are fewer different shots than were asked for"),
+    "test-test": ("test", "test", "these images count more than once in the accuracy"),
+    "val-val": ("val", "val", "these images count more than once in the accuracy on val"),
+    "shots-shots": ("train", "train", "there are fewer distinct shots than requested"),
     "test-spare": ("test", SPARE, DRAWN_LATER),
     "val-spare": ("val", SPARE, DRAWN_LATER),
 }
@@ -160,8 +160,8 @@ def _sentence_of_labels(twins: Twins, pair: str) -> str:
         effects.append("the classifier learns a wrong label")
     if twins.tests:
         places.append(f"{twins.tests:,} of them among the test images")
-        effects.append("a test image with a wrong label can't be counted right")
-    counted = f"{twins.count:,} {'picture is' if twins.count == 1 else 'pictures are'} in more than one class {pair}"
+        effects.append("a test image with a wrong label can't be counted as correct")
+    counted = f"{twins.count:,} {'image is' if twins.count == 1 else 'images are'} in more than one class {pair}"
     said = ", ".join([counted, *places]) if places else f"{counted}, none of them among shots or test images"
     return f"{said}: {' and '.join(effects)}" if effects else said
 

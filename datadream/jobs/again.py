@@ -73,14 +73,14 @@ def _recipe(recipe: Mapping[str, Any]) -> str:
     name, file = str(recipe["name"]), str(recipe.get("file") or "")
     if file or name in built_in_names():
         return file or name
-    raise UserError(f"the file of the recipe {name!r} isn't recorded", hint="run your recipe's file with those seeds")
+    raise UserError(f"the file of recipe {name!r} is not recorded", hint="run your recipe file with those seeds")
 
 
 def _models(backbone: str, stages: Mapping[str, Any]) -> tuple[Backbone, dict[str, Any]]:
     """The preset, and the options that ask for it and for the models that aren't its own."""
     preset = backbone.partition("+")[0]  # `load_backbone` adds the name of each model that replaces one
     if preset not in names():
-        raise UserError(f"no backbone called {preset!r}", hint=f"one of {', '.join(names())}")
+        raise UserError(f"unknown backbone {preset!r}", hint=f"one of {', '.join(names())}")
     shipped = _shipped(preset)
     options: dict[str, Any] = {"backbone": preset}
     for part, own in (("clip", shipped.clip), ("diffusion", shipped.diffusion)):
@@ -104,7 +104,7 @@ def _overrides(recipe: Record, now: Recipe) -> dict[str, Any]:
         if before == value:
             continue
         if before is None:
-            raise UserError(f"{name} was not set, and no override unsets it", hint="restore the recipe as it was")
+            raise UserError(f"{name} was not set, and overrides can't unset it", hint="restore the recipe as it was")
         found[name] = before
     return found
 
@@ -118,7 +118,7 @@ def _source(home: Home, set_id: str) -> str:
     shots = load_set(home, set_id)
     if shots.split_seed or shots.sampler != SAMPLER:
         raise UserError(
-            f"the set {set_id[:8]} was split with seed {shots.split_seed} and drawn by {shots.sampler}",
-            hint="make sets of the other seeds like it with `datadream set make`, then run with --set",
+            f"set {set_id[:8]} was split with seed {shots.split_seed} and drawn by {shots.sampler}",
+            hint="make such sets for the other seeds with `datadream set make`, then run with --set",
         )
     return str(shots.source.get("path") or shots.source["kind"])

@@ -17,7 +17,7 @@ from datadream.jobs.whole import content_of, manifest_digest, what_is_wrong
 from datadream.records import Unreadable
 
 Manifest = whole.Manifest
-AGAIN = "remove that folder, then run the same command again to make it"
+AGAIN = "remove that folder, then run the same command again"
 AGAIN_SET = "remove that folder, then make the set again with `datadream set make`"
 
 
@@ -42,7 +42,7 @@ def publish(
     def aside(ruin: Path) -> None:
         why = whole.fault(ruin, kind, artifact_id)
         entry = trash.discard(home, ruin)
-        sys.stderr.write(f"{ruin} was no whole {kind} ({why}): it is in the trash now, as {entry.path}\n")
+        sys.stderr.write(f"{ruin} was an incomplete {kind} ({why}): moved to the trash as {entry.path}\n")
 
     files = {
         path.relative_to(staged).as_posix(): {"sha256": sha256_file(path), "size": path.stat().st_size}
@@ -115,8 +115,8 @@ def check_file(home: Home, kind: Kind, artifact_id: str, name: str, entry: dict[
     folder = home.artifact(kind, artifact_id)
     path, what = folder / name, ""
     if not path.is_file() or path.stat().st_size != entry["size"]:
-        what = "is gone or has another size"
+        what = "is missing or has another size"
     elif sha256_known(path) != entry["sha256"]:
-        what = "has other bytes than when it was made"
+        what = "was changed after it was made"
     if what:
         raise UserError(f"the {kind} {artifact_id} is damaged: {name} {what}", at=folder, hint=again(kind))

@@ -111,13 +111,13 @@ def check(request: Request, *, dry: bool = False) -> Methods:
     With `dry` a hub model whose commit can't be learned is no error yet, but noted.
     """
     if not request.recipes:
-        raise UserError("say which methods to run", hint="give at least one recipe, as datadream-dset")
+        raise UserError("no methods given", hint="give at least one recipe, e.g. datadream-dset")
     if bool(request.sets) == bool(request.source):
-        raise UserError("say which images to use", hint="give either --set NAME or --source digits (or a folder)")
+        raise UserError("no images given", hint="give either --set NAME or --source digits (or a folder)")
     mixes = tuple(word for word in DATA if word in request.data)
     unknown = [word for word in request.data if word not in DATA]
     if unknown:
-        raise UserError(f"there is no mix of data {unknown[0]!r}", hint=f"use any of {', '.join(DATA)}")
+        raise UserError(f"unknown --data value {unknown[0]!r}", hint=f"use any of {', '.join(DATA)}")
     check_launcher(request.launcher)
     asked = tuple(dict.fromkeys(request.recipes))
     backbone = load_backbone(request.backbone, request.diffusion, request.clip)
@@ -142,14 +142,14 @@ def settled(
     parts: list[Part] = ["diffusion", "clip"] if draws else ["clip"]
     notes = []
     if "diffusion" in backbone.given and not draws:
-        notes.append("none of these methods draws images, so --diffusion has no part in them")
+        notes.append("--diffusion is unused: none of these methods generates images")
     try:
         backbone, notes_of_hub = pinned(backbone, parts)
         notes += notes_of_hub
     except UserError as error:
         if not dry:
             raise
-        return backbone, [*notes, f"this can't run as it is: {error}"]
+        return backbone, [*notes, f"can't run this: {error}"]
     return backbone, [*notes, *check_fit(backbone, parts)]
 
 
@@ -337,14 +337,14 @@ def _named(home: Home, names: Sequence[str], seeds: Sequence[int]) -> list[Named
     for entry in found:
         if seeds and entry.shots.seed not in seeds:
             raise UserError(
-                f"the set {entry.name!r} was drawn with seed {entry.shots.seed}, and serves that seed only",
-                hint="leave out --seeds, or use --source and --shots to make a set for each seed",
+                f"the set {entry.name!r} was drawn with seed {entry.shots.seed} and serves only that seed",
+                hint="omit --seeds, or use --source and --shots to draw a set for each seed",
             )
     missing = sorted(set(seeds) - {entry.shots.seed for entry in found})
     if missing:
         raise UserError(
             f"no given set has seed {missing[0]}",
-            hint="add --set for it, or use --source and --shots to make a set for each seed",
+            hint="add --set for it, or use --source and --shots to draw a set for each seed",
         )
     return found
 
@@ -358,8 +358,8 @@ def _refuse_another(shown: Plan, now: Plan) -> None:
     before, after = ([(run.recipe, run.backbone, run.data) for run in entry.runs] for entry in (shown, now))
     if before != after:
         raise UserError(
-            "a recipe or a model has changed since this plan was made",
-            hint="look at the plan again, then start it",
+            "a recipe or model changed after this plan was made",
+            hint="review the plan again, then start it",
         )
 
 

@@ -21,9 +21,9 @@ from store.registry import Registry
 from store.tables import KINDS
 
 Trouble = Literal["missing", "extra", "changed", "unreadable", "unfinished", "stale"]
-AGAIN = "remove that folder, then ask for the same run again"
+AGAIN = "remove that folder, then run the same command again"
 MADE_AGAIN = "remove it, or make it again"
-READ_AGAIN = "get the right to read it, or its disk back; nothing need be removed"
+READ_AGAIN = "fix its permissions, or bring its disk back; nothing needs to be removed"
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ def check(home: Home, registry: Registry, deep: bool = True) -> list[Finding]:
             elif state.is_id(path.name):
                 found += _artifact(home, kind, path, deep)
             elif not path.name.startswith("."):
-                found.append(_finding(home, path, "extra", "is nothing of ours", "move it elsewhere"))
+                found.append(_finding(home, path, "extra", "is not an artifact", "move it elsewhere"))
     _records(home, found)
     _jobs(home, found)
     found += [_flaw(home, error) for error in flaws.of_home(home)]
     found += [
-        Finding("registry.db", "changed", what, "make it anew with `datadream registry rebuild`")
+        Finding("registry.db", "changed", what, "rebuild it with `datadream registry rebuild`")
         for what in registry.problems()
     ]
     named = {finding.path for finding in found}
@@ -80,7 +80,7 @@ def _listed(home: Home, folder: Path, found: list[Finding]) -> list[Path]:
 
 def _flaw(home: Home, error: Unreadable) -> Finding:
     """A file without which the job, or the home, is still of use, by its defaults."""
-    return _unreadable(home, error.path, error, error.reason, "remove that file: its defaults are used already")
+    return _unreadable(home, error.path, error, error.reason, "remove that file: defaults are already in use")
 
 
 def _unreadable(home: Home, path: Path, error: Exception, what: str, advice: str) -> Finding:
@@ -97,7 +97,7 @@ def _artifact(home: Home, kind: str, folder: Path, deep: bool) -> Iterator[Findi
     try:
         manifest = read_manifest(folder)
         if manifest is None:
-            raise ValueError("there is none")
+            raise ValueError("missing")
         if wrong := what_is_wrong(manifest, kind, folder.name):
             raise ValueError(f"it {wrong}")
     except Unreadable as error:  # for want of rights or its disk, nothing is known of the whole artifact
@@ -116,20 +116,20 @@ def _artifact(home: Home, kind: str, folder: Path, deep: bool) -> Iterator[Findi
                 yield _finding(home, path, "missing", "is gone", again)
             elif path.stat().st_size != size or (deep and sha256_file(path) != sha256):
                 whole = False
-                yield _finding(home, path, "changed", "has other bytes than when it was made", again)
+                yield _finding(home, path, "changed", "was changed after it was made", again)
         except OSError as error:
             whole = False
             yield _unreadable(home, path, error, str(error), again)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if not path.is_dir() and name not in expected and name != "manifest.json":
-            yield _finding(home, path, "extra", "wasn't there when it was made", "move it elsewhere")
+            yield _finding(home, path, "extra", "was added after it was made", "move it elsewhere")
     for role, parent in sorted((manifest["spec"].get("inputs") or {}).items()):
         source = {"set": "set", "adapter": "adapter", "synthetic": "synthetic"}.get(role, role)
         if not (home.path / "artifacts" / source / str(parent) / "manifest.json").is_file():
             whole = False
-            what = f"was made from the {role} {parent}, which is gone"
-            yield _finding(home, folder, "missing", what, "nothing, unless you need that input: its run makes it again")
+            what = f"was made from {role} {parent}, which is missing"
+            yield _finding(home, folder, "missing", what, "nothing, unless you need that input: run its command again")
     if not whole:
         return
     try:
@@ -137,14 +137,14 @@ def _artifact(home: Home, kind: str, folder: Path, deep: bool) -> Iterator[Findi
         if kind == "classifier" and deep:
             check_logits(home, folder.name)
     except Exception as error:  # noqa: BLE001 - it may hold anything
-        yield _unreadable(home, folder, error, f"can't be believed: {error}", again)
+        yield _unreadable(home, folder, error, f"is inconsistent: {error}", again)
 
 
 def _staging(home: Home, folder: Path) -> Iterator[Finding]:
     job_id = folder.name.removeprefix(".staging-")
     if (home.queue / job_id).exists() or is_held(home.job(job_id) / "lease"):
         return
-    yield _finding(home, folder, "unfinished", "was left by a job that is over", "`datadream gc --apply` removes it")
+    yield _finding(home, folder, "unfinished", "was left by a finished job", "`datadream gc --apply` removes it")
 
 
 def _records(home: Home, found: list[Finding]) -> None:
@@ -170,7 +170,7 @@ def _jobs(home: Home, found: list[Finding]) -> None:
         if path.name.startswith("."):
             continue
         if not state.is_id(path.name):
-            found.append(_finding(home, path, "extra", "is no job's folder", "move it elsewhere"))
+            found.append(_finding(home, path, "extra", "is not a job folder", "move it elsewhere"))
             continue
         try:
             status = state.derive(home, path.name)
@@ -183,8 +183,8 @@ def _jobs(home: Home, found: list[Finding]) -> None:
         found += [_flaw(home, error) for error in flaws.of_job(home, path.name)]
         ruin = (home.path / "artifacts" / status.kind / status.id).exists()  # named above, with what it lacks
         if status.state == "done" and status.reason and not ruin:
-            advice = "nothing, unless you need it: its run makes it again"
+            advice = "nothing, unless you need it: run its command again"
             found.append(_finding(home, path, "missing", status.reason, advice))
     for path in _listed(home, home.queue, found):
         if not (home.job(path.name) / "spec.json").is_file():
-            found.append(_finding(home, path, "stale", "marks a job that isn't there", "remove that file"))
+            found.append(_finding(home, path, "stale", "refers to a job that does not exist", "remove that file"))

@@ -23,17 +23,17 @@ def claim_checkpoint(home: Home, spec: JobSpec, origin: dict[str, Any]) -> Path:
     old = read_owner(folder)
     mine = {"spec": spec.id, "inputs": origin["inputs"], "code": origin["code"]}
     if old and {"spec": old.get("spec"), "inputs": old.get("inputs")} != {"spec": spec.id, "inputs": origin["inputs"]}:
-        whose = "of other inputs" if old.get("spec") == spec.id else f"of the job {old.get('spec')}"
-        _say(f"the checkpoint here is {whose}: it is removed, and the job starts again")
+        whose = "from other inputs" if old.get("spec") == spec.id else f"from job {old.get('spec')}"
+        _say(f"the checkpoint is {whose}: it is removed, and the job starts from the beginning")
         durable.remove_dir(folder)
         durable.remove_dir(staged)
         old = {}
     earlier = [code for code in _codes(old) if code != origin["code"]]
     if earlier:
-        _say(f"goes on with {name_of(origin['code'])} from what {name_of(earlier[-1])} left")
+        _say(f"resuming with {name_of(origin['code'])} from a checkpoint of {name_of(earlier[-1])}")
         origin["earlier_code"] = mine["earlier_code"] = earlier
     elif not old and (folder.is_dir() or staged.is_dir()):
-        _say("an earlier version left this without naming its code and inputs; what has no checksum is made again")
+        _say("checkpoint of an earlier version, without code and inputs; parts without a checksum are recomputed")
     durable.write_json(durable.make_dir(folder) / OWNER, mine)
     return folder
 

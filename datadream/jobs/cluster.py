@@ -62,7 +62,7 @@ class Cluster:
         job = Job(describe(self._name, home, job_id, attempt, resources, title))
         if self._name == "flux" and "{{" in str(home):
             hint = "choose another --home"
-            raise UserError("flux takes no job: it reads {{ in the path of an output as its own", at=home, hint=hint)
+            raise UserError("flux rejects the job: it expands {{ in output paths", at=home, hint=hint)
         os.environ.update(REQUEUE)
         path = self._folder / f"{job_id}.job"
         durable.write_text(path, self.script(job))
@@ -75,10 +75,10 @@ class Cluster:
             found = SLURM_SAID.search(out) if self._name == "slurm" else None
             native = found[1] if found else str(self._executor.job_id_from_submit_output(out))
             if native.startswith("-") or not quoting.is_word(native):
-                raise SubmitException(f"it said {said!r}, in which there is no id")
+                raise SubmitException(f"no job id in its output {said!r}")
         except (SubmitException, IndexError) as error:
-            hint = f"see that {self._name}'s commands work here, and docs/cluster.md"
-            raise UserError(f"{self._name} takes no job: {said or f'exit code {status}'}", hint=hint) from error
+            hint = f"check that {self._name}'s commands work here; see docs/cluster.md"
+            raise UserError(f"{self._name} rejected the job: {said or f'exit code {status}'}", hint=hint) from error
         return native
 
     def script(self, job: Job) -> str:
@@ -118,7 +118,9 @@ class Cluster:
         try:
             found = self._executor.parse_status_output(status, said)
         except Exception as error:  # PSI/J raises what it likes on output it doesn't know
-            raise UserError(f"{self._name} doesn't answer: {said.strip()[:200]}", hint="it is asked again") from error
+            raise UserError(
+                f"{self._name} does not answer: {said.strip()[:200]}", hint="it will be asked again"
+            ) from error
         return {native: _state(found[native].state) if native in found else "gone" for native in native_ids}
 
     def cancel(self, native_id: str) -> None:

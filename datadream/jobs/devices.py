@@ -73,7 +73,7 @@ class Devices:
         environment = variables.asked_with(None if asked is None else dict(asked))
         told = variables.in_words({name: environment[name] for name in (VISIBLE, DEVICE) if name in environment})
         slots = ", ".join(settings.slots or self.slots(settings)[:-1]) or "none"
-        said = f"waits for a device: it was asked for with {told}, which fits none of the slots {slots}"
+        said = f"waiting for a device: requested with {told}, which matches none of the slots {slots}"
         return Why(said, Cause.NO_DEVICE)
 
     def _learn(self, seen: tuple[str, ...]) -> None:

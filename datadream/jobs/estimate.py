@@ -82,22 +82,22 @@ class Estimate:
         """A line for people."""
         jobs = sum(self.stages.values())
         if not jobs:
-            return "none: everything is there"
+            return "none: all results already exist"
         where = f"on {self.slots} slot{'s' if self.slots > 1 else ''}"
         if self.seconds is not None:
-            return f"about {_duration(self.seconds)} {where}, by past jobs of this home"
+            return f"about {_duration(self.seconds)} {where}, from past jobs of this home"
         if self.unknown == jobs:
-            return "unknown: no past job of this home is like these"
-        return f"unknown for {self.unknown} of {jobs} jobs; the others about {_duration(self.known)} {where}"
+            return "unknown: no similar past jobs in this home"
+        return f"unknown for {self.unknown} of {jobs} jobs; others about {_duration(self.known)} {where}"
 
     def disk_text(self) -> str:
         """A line for people."""
         if not sum(self.stages.values()):
             return "none"
         if self.unsized == sum(self.stages.values()):
-            return "unknown: no past job of this home is like these"
+            return "unknown: no similar past jobs in this home"
         text = f"{'at most' if self.at_most else 'about'} {size_text(self.bytes)}"
-        return text + (f", without {self.unsized} jobs of unknown size" if self.unsized else "")
+        return text + (f", excluding {self.unsized} jobs of unknown size" if self.unsized else "")
 
 
 def estimate(home: Home, plan: Plan) -> Estimate:

@@ -29,8 +29,8 @@ LOGITS = "logits.safetensors"
 FILES = (PREDICTIONS, SCORES)
 CACHED_SETS = 16
 MARKED = re.compile(r" ?without [\d,]+ marked")
-AGAIN = "remove that folder, then run the same command again to make it"
-RECORD = "run the same command again, which writes it anew"
+AGAIN = "remove that folder, then run the same command again"
+RECORD = "run the same command again to rewrite it"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def check_record(record: Any, run_id: str) -> None:
     except (KeyError, TypeError, ValueError, AttributeError):
         wrong = True
     if wrong:
-        raise UserError(f"the record of the run {run_id} was changed: its content does not fit its id", hint=RECORD)
+        raise UserError(f"the record of run {run_id} was changed: its content does not match its id", hint=RECORD)
 
 
 def check_run(home: Home, record: dict[str, Any]) -> Answers:
@@ -107,7 +107,7 @@ def check_links(home: Home, record: dict[str, Any]) -> None:
         and all(record["recipe"].get(stage) == found["settings"] for stage, found in chain.items())
     )
     if not fits:
-        what = f"the record of the run {record['id']} names other inputs or settings than its jobs had"
+        what = f"the record of run {record['id']} names inputs or settings that its jobs did not have"
         raise UserError(what, hint=RECORD)
 
 
@@ -121,7 +121,7 @@ def check_classifier(home: Home, classifier_id: str) -> Answers:
     spec: dict[str, Any] = manifest["spec"]
     for name in FILES:
         if name not in manifest["files"]:
-            raise UserError(f"the classifier {classifier_id} has no {name}", at=folder, hint=AGAIN)
+            raise UserError(f"classifier {classifier_id} has no {name}", at=folder, hint=AGAIN)
         check_file(home, "classifier", classifier_id, name, manifest["files"][name])
     shots = _set(home, spec["inputs"]["set"])
     try:
@@ -130,16 +130,16 @@ def check_classifier(home: Home, classifier_id: str) -> Answers:
         said = [(row["key"], int(row["prediction"])) for row in _rows(folder)]
         counted = (scores["split"], scores["correct"], scores["n"])
     except (KeyError, TypeError, ValueError, RecursionError, csv.Error) as error:
-        what = f"the answers of the classifier {classifier_id} can't be read"
+        what = f"the predictions of classifier {classifier_id} can't be read"
         raise UserError(what, at=folder, hint=AGAIN) from error
     keys = tuple(key for key, _ in said)
     if keys != tuple(ref.key for ref in refs):
-        what = "was judged on other images than its set holds"
-        raise UserError(f"the classifier {classifier_id} {what}", at=folder, hint=AGAIN)
+        what = "was evaluated on images that are not in its set"
+        raise UserError(f"classifier {classifier_id} {what}", at=folder, hint=AGAIN)
     correct = tuple(prediction == ref.label for (_, prediction), ref in zip(said, refs, strict=True))
     if counted != (spec["settings"]["evaluate"], sum(correct), len(keys)):
-        what = f"says {counted[1]} of {counted[2]} are right, and its answers say {sum(correct)} of {len(keys)}"
-        raise UserError(f"the classifier {classifier_id} {what}", at=folder, hint=AGAIN)
+        what = f"records {counted[1]} of {counted[2]} correct, but its predictions give {sum(correct)} of {len(keys)}"
+        raise UserError(f"classifier {classifier_id} {what}", at=folder, hint=AGAIN)
     return Answers(keys, correct, scores)
 
 
@@ -151,7 +151,7 @@ def check_logits(home: Home, classifier_id: str) -> None:
     logits = load_file(folder / LOGITS)["logits"]
     said = [int(row["prediction"]) for row in _rows(folder)]
     if len(said) != len(logits) or any(row[answer] != row.max() for row, answer in zip(logits, said, strict=True)):
-        raise UserError(f"the answers of the classifier {classifier_id} are not what its logits say", hint=AGAIN)
+        raise UserError(f"the predictions of classifier {classifier_id} do not match its logits", hint=AGAIN)
 
 
 def _rows(folder: Path) -> Iterator[dict[str, str]]:
@@ -182,7 +182,9 @@ def _set(home: Home, set_id: str) -> ShotSet:
     try:
         return _read_set(home, set_id, stamp(path))
     except OSError as error:
-        raise UserError(f"the set {set_id} it was judged on is gone", at=path, hint="make that set again") from error
+        raise UserError(
+            f"set {set_id}, on which it was evaluated, is missing", at=path, hint="make that set again"
+        ) from error
 
 
 @functools.lru_cache(maxsize=CACHED_SETS)

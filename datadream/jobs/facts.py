@@ -200,7 +200,7 @@ def _spec(home: Home, stage: str, job_id: str) -> dict[str, Any]:
         kind = KINDS[stage]  # type: ignore[index]
         found = read_manifest(home, kind, job_id).get("spec")
     if not isinstance(found, dict):
-        raise UserError(f"the spec of the {stage} job {job_id} is gone", at=home.job(job_id), hint="run it again")
+        raise UserError(f"the spec of {stage} job {job_id} is missing", at=home.job(job_id), hint="run it again")
     return found
 
 

@@ -89,7 +89,7 @@ def _lines(path: Path, is_one: Callable[[dict[str, Any]], bool]) -> None:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError:
         if path.is_symlink():
-            raise Unreadable(path, "is a link to nothing") from None
+            raise Unreadable(path, "is a dangling link") from None
         return
     except OSError as error:
         raise Unreadable(path, f"can't be opened: {error.strerror}") from error
@@ -99,6 +99,6 @@ def _lines(path: Path, is_one: Callable[[dict[str, Any]], bool]) -> None:
     try:
         found = parse_json(first)
     except ValueError as error:
-        raise Unreadable(path, f"begins with a line that {error}") from error
+        raise Unreadable(path, f"starts with a line that {error}") from error
     if not isinstance(found, dict) or not is_one(found):
-        raise Unreadable(path, "begins with a line that is none of its kind")
+        raise Unreadable(path, "starts with a line of another kind")

@@ -21,7 +21,7 @@ POLL_SECONDS = 0.1
 SHARE = 10.0  # a look at thousands of jobs takes a while: it is followed by a pause as many times as long
 CHECKED_AT_ONCE = 50  # jobs that are looked at though nothing tells that they have changed
 CHECK_SECONDS = 3.0
-AGAIN = "the same command again"  # a job that waits for what failed can't be retried by itself
+AGAIN = "running the same command again"  # a job that waits for what failed can't be retried by itself
 OnEvent = Callable[[JobSpec, Event], None]
 
 

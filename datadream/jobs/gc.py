@@ -76,9 +76,9 @@ def plan(home: Home, jobs: bool = False, grace: float = 0.0) -> list[Removable]:
             if path.name.startswith(".staging-"):
                 job_id = path.name.removeprefix(".staging-")
                 if job_id in going or _leaves(home, path, job_id):
-                    add(path, "staging", job_id, "left by a job that is over")
+                    add(path, "staging", job_id, "left by a finished job")
             elif state.is_id(path.name) and path.name not in kept:
-                why = "no job needs its images any more" if kind == "shard" else "no run, name, tag or note keeps it"
+                why = "no job needs its images" if kind == "shard" else "no run, name, tag or note keeps it"
                 add(path, kind, path.name, why)
     for job_id, found_state in sorted(states.items()):
         checkpoint = home.job(job_id) / "checkpoint"
@@ -190,7 +190,7 @@ def _state(home: Home, job_id: str) -> str:
 
 
 def _why(found: str) -> str:
-    return "it was never asked for in full" if found == "begun" else f"it is {found}"
+    return "it was never fully submitted" if found == "begun" else f"it is {found}"
 
 
 def _kept(home: Home, jobs: Iterable[str], states: dict[str, str]) -> set[str]:
@@ -284,9 +284,9 @@ def _sure(read: Callable[..., T], *arguments: Any) -> T:
         return read(*arguments)
     except UserError as error:
         raise UserError(
-            "nothing is removed while it can't be read what this keeps",
+            "nothing is removed: this file can't be read, and may keep artifacts",
             at=error.at,
-            hint="restore it, or move it out of the home; `datadream registry check` lists all that is damaged",
+            hint="restore it, or move it out of the home; `datadream registry check` lists all damaged files",
         ) from error
 
 
@@ -301,7 +301,7 @@ def _leftovers(home: Home) -> list[Removable]:
         with suppress(OSError):
             for path in folder.iterdir():
                 if durable.is_leftover(path.name):
-                    found.append(_weighed(home, path, "leftover", path.name, "a write or removal was cut short"))
+                    found.append(_weighed(home, path, "leftover", path.name, "an interrupted write or removal"))
     return [item for item in found if item.age >= GRACE_SECONDS]
 
 

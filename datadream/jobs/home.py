@@ -44,7 +44,7 @@ Kind = Literal["set", "adapter", "synthetic", "shard", "classifier", "rehearsal"
 SPARE_BYTES = 64 << 20
 
 
-OWN_HOME = "set DATADREAM_HOME, or use --home, to say where everything is kept"
+OWN_HOME = "set DATADREAM_HOME or use --home"
 
 
 def default_home() -> Path:
@@ -164,9 +164,9 @@ class Home:
         free = shutil.disk_usage(at or self.path).free
         if free < size + SPARE_BYTES:
             raise UserError(
-                f"{what} may need {text.size(size + SPARE_BYTES)} and {text.size(free)} is free",
+                f"{what} needs {text.size(size + SPARE_BYTES)}; {text.size(free)} free",
                 at=at or self.path,
-                hint="ask for fewer images, free some space, or choose another --home",
+                hint="request fewer images, free some space, or choose another --home",
             )
 
 
@@ -186,18 +186,16 @@ def open_home(path: Path | str | None) -> Home:
     found = home.path.stat()
     shared = found.st_mode & durable.SHARED == durable.SHARED
     if found.st_mode & stat.S_IWGRP and not shared and not _is_own_group(found.st_gid):
-        hint = f"take that right away with `chmod g-w {home.path}`, or share it: `chmod g+s {home.path}`"
-        raise UserError("a whole group may write in this home, which isn't shared with it", at=home.path, hint=hint)
+        hint = f"revoke it with `chmod g-w {home.path}`, or share the home: `chmod g+s {home.path}`"
+        raise UserError("this home is writable by its group but not shared with it", at=home.path, hint=hint)
     if found.st_mode & stat.S_IWOTH:
-        hint = f"take that right away with `chmod o-w {home.path}`, or choose another --home"
-        raise UserError("anybody may write in this home", at=home.path, hint=hint)
+        hint = f"revoke it with `chmod o-w {home.path}`, or choose another --home"
+        raise UserError("this home is writable by everyone", at=home.path, hint=hint)
     if found.st_uid != os.geteuid() and not shared:
-        hint = "choose a --home of your own, or let them share it with `datadream home init --shared`"
+        hint = "choose your own --home, or have the owner share it with `datadream home init --shared`"
         raise UserError("this home belongs to another user", at=home.path, hint=hint)
     if not os.access(home.path, os.W_OK | os.X_OK):
-        raise UserError(
-            "can't write", at=home.path, hint="choose a folder you may write to with --home or DATADREAM_HOME"
-        )
+        raise UserError("can't write", at=home.path, hint="choose a writable folder with --home or DATADREAM_HOME")
     with suppress(UserError, OSError):  # a full disk: what is there can be looked at all the same
         for name in ("hosts", "trash"):
             durable.make_dir(home.path / name)
@@ -221,7 +219,7 @@ def _unreadable(path: Path) -> str:
         os.fsencode(path).decode()
     except UnicodeDecodeError:
         return "the home's path is not UTF-8"
-    return "the locale can't spell the home's path; with LC_ALL=C.UTF-8 it can"
+    return "the locale can't encode the home's path; set LC_ALL=C.UTF-8"
 
 
 def _is_own_group(gid: int) -> bool:

@@ -67,7 +67,7 @@ def open_registry(
     try:
         registry = connect(home, notices, patience)
     except locks.LockHeld as error:
-        notices(f"{error}; meanwhile the folders are read")
+        notices(f"{error}; reading the folders instead")
         return _aside(home, seconds)
     try:
         sync(home, registry, seconds)
@@ -75,9 +75,9 @@ def open_registry(
     except locks.LockHeld as error:
         if not _can_be_read(registry):
             registry.close()
-            notices(f"{error}; meanwhile the folders are read")
+            notices(f"{error}; reading the folders instead")
             return _aside(home, seconds)
-        notices(f"{error}; what is shown may be older")
+        notices(f"{error}; the view may be out of date")
     return registry
 
 
@@ -339,7 +339,7 @@ def _take(session: Session, place: str, change: Callable[[], None]) -> bool:
         with session.begin_nested():
             change()
     except (IntegrityError, DataError) as error:
-        what = f"doesn't fit the registry: {error.orig}"
+        what = f"does not fit the registry: {error.orig}"
     except DBAPIError:
         raise
     except KeyError as error:

@@ -71,11 +71,11 @@ def _alone(home: Home) -> AbstractContextManager[None]:
 
 def _check(text: str, what: str) -> None:
     if not text.strip() or len(text) > LENGTH_MAX:
-        raise UserError(f"a {what} needs 1 to {LENGTH_MAX} characters, one of them visible")
+        raise UserError(f"a {what} needs 1 to {LENGTH_MAX} characters, at least one visible")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise UserError(f"the {what} is no valid text", hint="write it in UTF-8") from error
+        raise UserError(f"the {what} is not valid text", hint="use UTF-8") from error
 
 
 def _write(home: Home, subject: str, labels: Labels) -> Labels:

@@ -31,10 +31,10 @@ class Resources(BaseModel):
     gpus: int = Field(1, ge=0)
     cpus: int = Field(4, ge=1)
     memory_gb: float | None = Field(None, gt=0)
-    minutes: int = Field(24 * 60, ge=1, description="wall time; a job that reaches it goes on in its next attempt")
+    minutes: int = Field(24 * 60, ge=1, description="wall time; a job that reaches it resumes in its next attempt")
     queue: str | None = Field(None, description="partition or queue")
     account: str | None = None
-    extra: dict[str, str] = Field({}, description="the scheduler's own options, as qos = 'low' for --qos=low")
+    extra: dict[str, str] = Field({}, description="scheduler options, e.g. qos = 'low' for --qos=low")
 
     @field_validator("queue", "account")
     @classmethod
@@ -48,10 +48,10 @@ class Resources(BaseModel):
     def _options(cls, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():
             if not quoting.is_option(name):
-                raise ValueError(f"{name!r} is no name of an option")
+                raise ValueError(f"{name!r} is not an option name")
             if not quoting.is_directive_value(text):
                 raise ValueError(
-                    f"the value of {name} must not be empty, nor hold double quotes, backslashes or controls"
+                    f"the value of {name} must not be empty or contain double quotes, backslashes or control characters"
                 )
         return value
 
@@ -73,7 +73,7 @@ def launcher(name: str, home: Home) -> Remote:
     """The cluster called `name`. Raises UserError when it is unknown or the extra isn't installed."""
     check_launcher(name)
     if name == "local":
-        raise UserError("local is no cluster", hint=f"use any of {', '.join(CLUSTERS)}")
+        raise UserError("local is not a cluster", hint=f"use any of {', '.join(CLUSTERS)}")
     from datadream.jobs.cluster import Cluster
 
     return Cluster(name, home)
@@ -82,7 +82,7 @@ def launcher(name: str, home: Home) -> Remote:
 def check_launcher(name: str) -> None:
     """Raise UserError unless `name` is known and what it needs is installed."""
     if name not in LAUNCHERS:
-        raise UserError(f"no launcher {name!r}", hint=f"use any of {', '.join(LAUNCHERS)}")
+        raise UserError(f"unknown launcher {name!r}", hint=f"use any of {', '.join(LAUNCHERS)}")
     if name == "local":
         return
     try:
@@ -93,7 +93,7 @@ def check_launcher(name: str) -> None:
     except RuntimeError as error:  # while it is imported it asks for a home directory, to keep its own files in
         if user_home() is not None:
             raise
-        raise UserError(f"{name} needs PSI/J, and that a home directory: {no_home()}", hint="set HOME") from error
+        raise UserError(f"{name} needs PSI/J, which needs a home directory: {no_home()}", hint="set HOME") from error
 
 
 def resources_for(home: Home, name: str, stage: str, asked: Mapping[str, Any]) -> Resources:
@@ -121,7 +121,7 @@ def read_cluster(home: Home) -> dict[str, Any]:
     except FileNotFoundError:
         if not path.is_symlink():
             return {}
-        raise Unreadable(path, "is a link to nothing", hint) from None
+        raise Unreadable(path, "is a dangling link", hint) from None
     except RecursionError:
         raise Unreadable(path, "is nested too deeply", hint) from None
     except OSError as error:

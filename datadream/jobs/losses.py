@@ -20,7 +20,7 @@ def losses(home: Home, job_ids: Sequence[str]) -> list[str]:
     if job_ids and missing and leader.is_led(home):
         be, it = ("is", "it") if len(missing) == 1 else ("are", "them")
         found.append(
-            f"{', '.join(missing)} {be} set here, but the runner was started without {it}, and so are its jobs: "
+            f"{', '.join(missing)} {be} set here, but not in the runner or its jobs: "
             f"`datadream queue restart` passes {it} on"
         )
     ours = variables.kept()
@@ -32,7 +32,7 @@ def losses(home: Home, job_ids: Sequence[str]) -> list[str]:
     if others:
         listed = "; ".join(f"{job_id[:8]} {told}" for job_id, told in list(others.items())[:LISTED])
         more = f" and {len(others) - LISTED} more" if len(others) > LISTED else ""
-        found.append(f"queued before with other settings, which stay: {listed}{more}")
+        found.append(f"already queued with other settings, which are kept: {listed}{more}")
     return found
 
 

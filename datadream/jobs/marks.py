@@ -64,11 +64,11 @@ def mark_class(home: Home, synth_id: str, folder: str, reason: str = "") -> Mark
 def mark(home: Home, synth_id: str, names: Iterable[str], reason: str = "") -> Marks:
     """Mark images (`<class folder>/<file>`) and classes (their folders). Raises UserError for a reason that is none."""
     if len(reason) > REASON_MAX:
-        raise UserError(f"a reason has at most {REASON_MAX} characters", hint="say it shorter, or write a note")
+        raise UserError(f"reason too long: at most {REASON_MAX} characters", hint="shorten it, or write a note")
     try:
         reason.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise UserError("the reason is no valid text", hint="write it in UTF-8") from error
+        raise UserError("the reason is not valid text", hint="use UTF-8") from error
     added = dict.fromkeys(names, reason)
 
     def change(old: Marks) -> Marks:
@@ -107,13 +107,13 @@ def names_of(home: Home, synth_id: str, words: Sequence[str]) -> list[str]:
         if class_ not in known:
             near = difflib.get_close_matches(class_ or word, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(list(known)[:5])}"
-            raise UserError(f"the synthetic set {synth_id} has no class {class_ or word!r}", hint=hint)
+            raise UserError(f"synthetic set {synth_id} has no class {class_ or word!r}", hint=hint)
         if not slash:
             found.append(known[class_])
             continue
         number = index.removesuffix(".png")
         if not (number.isascii() and number.isdecimal()) or int(number) >= count:
-            raise UserError(f"no image {index!r} of {class_!r}", hint=f"write {class_}/0 to {class_}/{count - 1}")
+            raise UserError(f"no image {index!r} of {class_!r}", hint=f"use {class_}/0 to {class_}/{count - 1}")
         found.append(f"{known[class_]}/{image_name(int(number))}")
     return list(dict.fromkeys(found))
 

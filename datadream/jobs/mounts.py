@@ -23,7 +23,7 @@ from datadream.storage import Mount, mount_of
 
 T = TypeVar("T")
 FOLDER = "hosts"
-NO_ANSWER = "asking for a lock gets no answer"
+NO_ANSWER = "lock requests hang"
 # Whose locks may stay on one host. NFS and Lustre say so in their options, see `_reach`.
 ONE_HOST = {"9p", "virtiofs", "cifs", "smb3", "smbfs", "beegfs", "beegfs_nodev", "afs", "ncpfs", "coda", "vboxsf"}
 LOCAL_FUSE = {"fuse.fuse-overlayfs", "fuse.mergerfs", "fuse.gocryptfs", "fuse.encfs", "fuse.ntfs-3g", "fuse.unionfs"}
@@ -58,7 +58,7 @@ def features(path: Path) -> Features:
     if found is None:
         found = _known[key] = _recorded(path) or _tried(path)
     if found.refused:
-        what = f"no home can be kept on this file system ({found.kind or 'of unknown kind'}): {found.refused}"
+        what = f"this file system can't hold a home ({found.kind or 'unknown type'}): {found.refused}"
         raise UserError(what, at=path.parent, hint="choose another --home, on a local disk or on NFS")
     return found
 
@@ -174,7 +174,7 @@ def _reach(mount: Mount) -> str:
     local = bool(options & {"nolock", "local_lock=all", "local_lock=posix", "local_lock=flock", "localflock"})
     fuse = mount.kind.startswith("fuse.") and mount.kind not in LOCAL_FUSE
     lustre = mount.kind == "lustre" and "flock" not in options
-    return f"{mount.kind}'s may not reach other hosts" if local or fuse or lustre or mount.kind in ONE_HOST else ""
+    return f"{mount.kind} locks may not reach other hosts" if local or fuse or lustre or mount.kind in ONE_HOST else ""
 
 
 def _answer(ask: Callable[[], T], otherwise: T) -> T:

@@ -27,20 +27,18 @@ def in_words(home: Home, slot: str, led: bool = False) -> str:
     """Who has a slot without a job, and what ends that; a worker may do so for a while where a runner has the home."""
     found = keepers(home, slot)
     if not found:
-        return f"the slot {slot} is taken by a process that can't be seen from here: of another user, host or container"
+        return f"slot {slot} is held by a process that can't be seen from here: of another user, host or container"
     if led and _needed(home, slot, {process.pid for process in found}):
         return "kept warm by a worker"
     listed = ", ".join(str(locks.process(process.pid)) for process in found[:SHOWN])
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return (
-        f"the slot {slot} is kept by {listed}{more}, though no job runs there: `datadream queue free {slot}` ends that"
-    )
+    return f"slot {slot} is held by {listed}{more} without a running job: `datadream queue free {slot}` ends them"
 
 
 def check_unneeded(home: Home, slot: str, found: Sequence[Process]) -> None:
     """Raise UserError when a job runs on the slot, or the runner has a worker there."""
     if why := _needed(home, slot, {process.pid for process in found}):
-        raise UserError(f"the slot {slot} is in use: {why}", hint="see `datadream queue show`")
+        raise UserError(f"slot {slot} is in use: {why}", hint="see `datadream queue show`")
 
 
 def free(home: Home, slot: str, found: Sequence[Process], grace: float) -> list[Process]:
@@ -66,7 +64,7 @@ def _signal(process: Process, number: signal.Signals) -> None:
     except ProcessLookupError:
         pass
     except PermissionError as error:
-        raise UserError(f"the process {process.pid} is another user's", hint="ask them to end it") from error
+        raise UserError(f"process {process.pid} belongs to another user", hint="ask them to end it") from error
 
 
 def _needed(home: Home, slot: str, pids: set[int]) -> str:
@@ -74,10 +72,10 @@ def _needed(home: Home, slot: str, pids: set[int]) -> str:
     for job in durable.names(home.queue):
         path = home.job(job) / "lease"
         if path.is_file() and lease.is_held(path) and lease.read_note(path).get("pid") in pids:
-            return f"the job {job[:8]} runs there, `datadream job cancel {job[:8]}` ends it"
+            return f"job {job[:8]} runs there, `datadream job cancel {job[:8]}` ends it"
     runner = leader.who_leads(home)
     if runner is not None and any(_is_worker_of(runner, pid) for pid in pids):
-        return f"the runner (pid {runner.pid}) has a worker there, which leaves when it isn't needed"
+        return f"the runner (pid {runner.pid}) has a worker there, which exits when it isn't needed"
     return ""
 
 

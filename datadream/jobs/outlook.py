@@ -38,8 +38,8 @@ def no_room(home: Home, kind: Kind, model: ModelRef | None) -> Why:
 
 
 def _nothing_starts(what: str) -> Why:
-    return Why(f"nothing starts: {what}", Cause.NO_RUNNER)
+    return Why(f"no job can start: {what}", Cause.NO_RUNNER)
 
 
 def _waits_for_room(size: int, at: str = "") -> Why:
-    return Why(f"waits for disk space: {size >> 20} MiB are free{at}", Cause.NO_ROOM)
+    return Why(f"waiting for disk space: {size >> 20} MiB free{at}", Cause.NO_ROOM)

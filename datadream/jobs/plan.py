@@ -126,7 +126,7 @@ def plan(
         plugs=plugs.used(_dump(recipe.classify)),
     )
     if recipe.classify.evaluate == "val" and not shots.val:
-        raise UserError(f"the set {set_.name!r} has no validation images", hint="leave out classify.evaluate=val")
+        raise UserError(f"the set {set_.name!r} has no validation images", hint="omit classify.evaluate=val")
     return Run(recipe, set_, backbone, data, jobs)
 
 
@@ -144,7 +144,7 @@ def plan_all(
         for recipe in recipes:
             mixes = [data for data in recipe.data if asked is None or data in asked or "synth" not in data]
             if not mixes:
-                raise UserError(f"{recipe.name} has none of these data", hint=f"it has {', '.join(recipe.data)}")
+                raise UserError(f"{recipe.name} has none of these data", hint=f"use any of {', '.join(recipe.data)}")
             runs += [plan(recipe, set_, backbone, data, repeat, excluded) for data in mixes]
     return runs
 
@@ -156,7 +156,7 @@ def titles_of(runs: Sequence[Run]) -> dict[str, str]:
         where = f"{run.set.shots.shots} shots, seed {run.set.shots.seed}"
         for stage, spec in run.jobs.items():
             detail = f" {run.data}" if stage == "classify" else ""
-            detail += f", {len(spec.excluded)} marked left out" if spec.excluded else ""
+            detail += f", {len(spec.excluded)} marked excluded" if spec.excluded else ""
             titles.setdefault(spec.id, f"{run.recipe.name}: {stage}{detail} ({where})")
     return titles
 
@@ -205,11 +205,11 @@ def read_record(path: Path) -> dict[str, Any]:
         records.check(recipe, {**dict.fromkeys(parts, dict), "classify": dict})
         records.check(jobs, dict.fromkeys({"classify", *jobs}, str))
         if found["data"] not in DATA or set(jobs) - set(parts):
-            raise ValueError("names a mix of data or a stage that is none")
+            raise ValueError("names an unknown data value or stage")
         if found["id"] != path.stem:
-            raise ValueError("is called by another id than it holds")
+            raise ValueError("is named by another id than it holds")
         if not all(map(is_id, (found["set"], *jobs.values()))):
-            raise ValueError("names something by what is no id")
+            raise ValueError("refers to something by an invalid id")
     except ValueError as error:
         raise records.Unreadable(path, str(error)) from error
     return found

@@ -51,7 +51,7 @@ def after_loss(home: Home, status: Status, settings: QueueSettings) -> list[Verd
     lines = state.history(folder)
     rebooted, stopped = _rebooted(folder, status), _was_stopped(last, lines, status)
     asked = str(last.get("reason") or "its worker was asked to stop")
-    cause = "the machine was restarted" if rebooted else asked if stopped else status.reason
+    cause = "the machine rebooted" if rebooted else asked if stopped else status.reason
     excused = rebooted or stopped
     line = {"state": "lost", "done": status.done, "excused": excused, "retries": retries}
     strikes = _strikes([*lines, line], retries)
@@ -59,9 +59,9 @@ def after_loss(home: Home, status: Status, settings: QueueSettings) -> list[Verd
     if rebooted and settings.reboot == "hold" and _is_old(last):
         return [lost, Verdict("queued", *state.held(HELD), hold=HELD, more={"retries": retries})]
     if strikes >= state.read_request(home, status.id).max_attempts:
-        reason = f"gave up after {status.attempts} attempts: {cause} (see `datadream job log {status.id[:8]}`)"
+        reason = f"failed after {status.attempts} attempts: {cause} (see `datadream job log {status.id[:8]}`)"
         return [lost, Verdict("failed", reason, more={"retries": retries})]
-    again = "starts again from its checkpoint" if status.done else "starts again"
+    again = "restarts from its checkpoint" if status.done else "restarts"
     return [
         lost,
         Verdict("queued", f"{again}: {cause}", Cause.AGAIN, backoff(settings, strikes), more={"retries": retries}),
@@ -79,7 +79,7 @@ def after_refusal(home: Home, status: Status, settings: QueueSettings) -> list[V
     lost = Verdict("lost", status.reason, more=more)
     if strikes >= state.read_request(home, status.id).max_attempts:
         return [lost, Verdict("failed", status.reason, more={"retries": retries})]
-    again = f"is submitted again: {status.reason}"
+    again = f"resubmitting: {status.reason}"
     return [
         lost,
         Verdict("queued", again, Cause.AGAIN, REFUSED * backoff(settings, strikes), more={"retries": retries}),
@@ -89,10 +89,10 @@ def after_refusal(home: Home, status: Status, settings: QueueSettings) -> list[V
 def out_of_reach(status: Status, why: str) -> str:
     """What is said of a job whose worker was asked to stop, hasn't, and can't be ended by this runner."""
     asked = state.STOP_REQUESTED if status.state == "cancelling" else state.PAUSE_REQUESTED
-    return f"{asked}; its worker ({why}) can't be ended from here: it stops at its next step, or end it there"
+    return f"{asked}; its worker ({why}) can't be signalled from here: it stops at its next step, or end it there"
 
 
-HELD = "held after a restart of the machine"
+HELD = "held after a reboot"
 
 
 def _strikes(lines: list[dict[str, Any]], retries: int) -> int:
@@ -137,7 +137,7 @@ class Silence:
         folder, key, now = home.job(status.id), (status.id, status.attempts), time.monotonic()
         worker = identity.parse(read_note(folder / "lease"))
         if worker is not None and worker.host == socket.gethostname() and locks.is_stopped(worker.pid):
-            said = f"its worker (pid {worker.pid}) is stopped: `kill -CONT {worker.pid}` lets it go on"
+            said = f"its worker (pid {worker.pid}) is stopped: `kill -CONT {worker.pid}` resumes it"
             return Why(said, Cause.FROZEN)
         try:
             size = (folder / "events.jsonl").stat().st_size
@@ -151,6 +151,6 @@ class Silence:
             self._heard[key] = before
         _, since, promise = before
         if now - since > LATE * promise:
-            said = f"no word where one was promised within {promise / 60:.0f} min: it may hang, see its log"
+            said = f"no event within the promised {promise / 60:.0f} min: it may hang, see its log"
             return Why(said, Cause.SILENT)
         return CLEAR

@@ -95,7 +95,7 @@ def refused(folder: Path) -> str:
     with _scratch(folder) as path, _scratch(folder) as other:
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
-            return "a file that is there can be made again (O_EXCL)"
+            return "O_EXCL does not work: an existing file can be created again"
         except FileExistsError:
             pass
         try:
@@ -107,10 +107,10 @@ def refused(folder: Path) -> str:
             for fd in (*ends, *ends):
                 os.write(fd, b"x")
             if os.fstat(ends[0]).st_size != 4:
-                return "two who append to a file overwrite one another"
+                return "two processes that append to a file overwrite each other"
         except OSError as error:
             if error.errno not in durable.NO_SPACE:
-                return f"nothing can be appended to a file ({error.strerror})"
+                return f"files can't be appended to ({error.strerror})"
         finally:
             for fd in ends:
                 os.close(fd)
@@ -127,7 +127,7 @@ def _same_process(path: Path) -> str:
             fcntl.fcntl(two, fcntl.F_OFD_SETLK, asked)
         except OSError as error:
             return "" if error.errno in HELD or error.errno == errno.EINVAL else _refusal(error)
-        return "they keep nobody out"
+        return "locks have no effect"
     except OSError as error:
         return _refusal(error)
     finally:
@@ -149,7 +149,7 @@ def _other_process(path: Path) -> str:
         assert child.stdout is not None
         ready, _, _ = select.select([child.stdout], [], [], SECONDS)
         if not ready:
-            return "asking for a lock gets no answer"
+            return "lock requests hang"
         said = child.stdout.readline().strip()
         if not said.isdigit():
             return ""  # the child didn't come so far
@@ -157,13 +157,13 @@ def _other_process(path: Path) -> str:
             return _refusal(OSError(int(said), os.strerror(int(said))))
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         if not is_locked(fd):
-            return "they don't keep out another process"
+            return "locks don't exclude other processes"
         with suppress(BlockingIOError, PermissionError):
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return "they don't keep out another process"
+            return "locks don't exclude other processes"
         child.kill()
         child.wait(SECONDS)
-        return "they outlive their holder" if is_locked(fd) else ""
+        return "locks outlive their holder" if is_locked(fd) else ""
     except OSError as error:
         return _refusal(error)
     finally:

@@ -19,7 +19,7 @@ from datadream.locks import openers
 from datadream.models.gpus import DRIVER, Gpu, own_visible, read_gpus
 from datadream.records import Unreadable
 
-NO_SLOTS = "there is no slot: set some with `datadream queue set --slots cuda:0` or `--slots cpu:0`"
+NO_SLOTS = "no slots: set some with `datadream queue set --slots cuda:0` or `--slots cpu:0`"
 NVIDIA = DRIVER
 Slot = Annotated[str, Field(pattern=r"^(cpu|cuda:\d{1,4}|cpu:\d{1,4})(/\d{1,4})?$")]
 
@@ -50,7 +50,7 @@ def look(home: Home) -> tuple[QueueSettings, str]:
         what = error.strerror or "can't be read"
     except ValueError as error:
         what = str(error)
-    again = "mend it, or write it anew with `datadream queue set --slots auto`"
+    again = "fix it, or rewrite it with `datadream queue set --slots auto`"
     return QueueSettings(paused=True), f"{home.queue_settings} can't be used ({what}): {again}"
 
 
@@ -92,7 +92,7 @@ def _may_go(path: Path) -> None:
     except Unreadable as error:
         if isinstance(error.__cause__, OSError):
             what = f"the queue's settings can't be read: the file {error.reason}"
-            raise UserError(what, at=path, hint="see that you may read it") from error
+            raise UserError(what, at=path, hint="check its permissions") from error
 
 
 def in_words(error: ValidationError) -> str:
@@ -100,7 +100,7 @@ def in_words(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     if first["type"] == "string_pattern_mismatch":
-        return f"{where}: {str(first['input'])[:40]!r} is no slot, as cpu:0, cuda:0 or cuda:0/1"
+        return f"{where}: {str(first['input'])[:40]!r} is not a slot; e.g. cpu:0, cuda:0 or cuda:0/1"
     return f"{where}: {first['msg']}" if where else str(first["msg"])
 
 

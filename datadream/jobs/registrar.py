@@ -81,7 +81,7 @@ class Registrar:
                 self._round(last)
                 pause = SECONDS
             except Exception as error:  # noqa: BLE001 - an index that lags stops nothing; a runner that is dead does
-                self._say(f"the registry waits: {error}")
+                self._say(f"the registry is delayed: {error}")
                 self._let_go()
                 pause = RETRY_SECONDS
             if last:

@@ -81,7 +81,7 @@ class Remotes:
             fresh = state.derive(self._home, status.id, held=CLEAR)  # it may have ended since
             if fresh.state == "queued" and fresh.native == status.native:
                 line.forget(status.native)
-                why = Why(f"{status.launcher} no longer knows its job {status.native}")
+                why = Why(f"{status.launcher} no longer lists job {status.native}")
                 return state.because(replace(fresh, state="lost"), why)
             return fresh
         return status
@@ -139,7 +139,7 @@ def _submit(home: Home, remote: Remote, status: Status, epoch: int) -> None:
     durable.write_json(home.job(status.id) / NATIVE, written)
     # Else a refusal, said before, would be the reason for as long as it waits.
     retries = state.read_control(home, status.id).retries
-    state.write_history(home, status.id, "queued", f"waits in {status.launcher} as {native}", number, retries=retries)
+    state.write_history(home, status.id, "queued", f"pending in {status.launcher} as {native}", number, retries=retries)
 
 
 class _Line:
@@ -186,7 +186,7 @@ class _Line:
         """Why nothing is heard of it, or ""."""
         doing = self._doing
         if doing is not None and time.monotonic() - doing[1] > SILENT_SECONDS:
-            return f"{self._name} has not answered to `{doing[0]}` for {10 * int((time.monotonic() - doing[1]) / 10)} s"
+            return f"{self._name} has not answered `{doing[0]}` for {10 * int((time.monotonic() - doing[1]) / 10)} s"
         return self._refused
 
     def close(self) -> None:

@@ -99,7 +99,7 @@ class Runner:
         if not self._staff.report(self._remote.silent()) and not self._board.live:
             return False
         if self._is_outdated():
-            self._say("the code changed on the disk since this runner started: a new one takes over")
+            self._say("the code on disk changed since this runner started: a new runner takes over")
             return False
         return now - self._busy_at < self._idle_seconds
 

@@ -49,12 +49,12 @@ def add_set(
     """
     name = name or default_name(shots)
     if not name.strip() or not _is_text(name):
-        raise UserError(f"{name!r} can't be a set's name", hint="use at least one visible character, in UTF-8")
+        raise UserError(f"invalid set name {name!r}", hint="use at least one visible character, in UTF-8")
     with lock(durable.make_dir(home.path / "artifacts" / "set") / ".lease"):
         name = free_name(home, name, shots.id) if free else name
         path = home.set_name(short_id(name))
         if _held(home, name) not in ("", shots.id):
-            raise UserError(f"the name {name!r} stands for another set", at=path, hint="choose another --name")
+            raise UserError(f"the name {name!r} is already used for another set", at=path, hint="choose another --name")
         if not home.has("set", shots.id):
             staged = home.staging("set", shots.id)
             durable.remove_dir(staged)
@@ -163,8 +163,11 @@ def load_set(home: Home, set_id: str) -> ShotSet:
     folder = home.artifact("set", set_id)
     shots = read_set(folder)
     if shots.id != set_id or (manifest["spec"].get("shots"), manifest["spec"].get("seed")) != (shots.shots, shots.seed):
-        raise UserError(f"the set {set_id} was changed: its hash is not its id", at=folder, hint=AGAIN_SET)
-    what, hint = "where the set's folder lies", "remove that file, and make the set again from where its folder lies"
+        raise UserError(f"set {set_id} was changed: its hash is not its id", at=folder, hint=AGAIN_SET)
+    what, hint = (
+        "the place of the set's folder",
+        "remove that file, and make the set again from the folder's current place",
+    )
     place = records.read(home.place(set_id), {"path": str}, what=what, hint=hint)
     return shots.moved_to(Path(place["path"])) if place else shots
 
@@ -192,7 +195,7 @@ def list_sets(home: Home, unreadable: list[records.Unreadable] | None = None) ->
             lost.append(error)
             continue
         except UserError:
-            lost.append(records.Unreadable(path, "names a set that is gone"))
+            lost.append(records.Unreadable(path, "names a set that does not exist"))
             continue
         found += [entry] if entry is not None else []
     return sorted(found, key=lambda entry: entry.name)
@@ -200,10 +203,10 @@ def list_sets(home: Home, unreadable: list[records.Unreadable] | None = None) ->
 
 def read_name(path: Path) -> dict[str, Any] | None:
     """What a name's file holds; None when there is none. Raises Unreadable."""
-    what, hint = "this name of a set", "restore that file, or remove it and make the set again"
+    what, hint = "this set name", "restore that file, or remove it and make the set again"
     found = records.read(path, {"name": str, "id": str}, what=what, hint=hint)
     if found is not None and (short_id(found["name"]) != path.stem or not is_id(found["id"])):
-        raise records.Unreadable(path, "holds another name, or none of a set", hint, what)
+        raise records.Unreadable(path, "holds another name, or none", hint, what)
     return found
 
 
@@ -216,7 +219,7 @@ def _named(home: Home, path: Path) -> NamedSet | None:
 def find_set(home: Home, name: str) -> NamedSet:
     """The set called `name`, or whose id begins with it. Raises UserError naming the nearest."""
     if not _is_text(name):
-        raise UserError(f"no set called {name!r}", at=home.path, hint="see `datadream set ls`")
+        raise UserError(f"no set {name!r}", at=home.path, hint="see `datadream set ls`")
     named = _named(home, home.set_name(short_id(name)))
     if named is not None:
         return named
@@ -228,4 +231,4 @@ def find_set(home: Home, name: str) -> NamedSet:
     near = difflib.get_close_matches(name, [entry.name for entry in sets], n=1)
     hint = f"did you mean {near[0]!r}?" if near else "make one with `datadream set make`, or see `datadream set ls`"
     lost = records.left_out(unreadable)
-    raise UserError(f"no set called {name!r}", at=home.path, hint=f"{hint}; {lost}" if lost else hint)
+    raise UserError(f"no set {name!r}", at=home.path, hint=f"{hint}; {lost}" if lost else hint)

@@ -77,7 +77,7 @@ def restart_runner(home: Home) -> None:
     """
     if leader.is_led(home) and not _end_runner(home):
         who = leader.note(home)
-        hint = f"end it there, with `kill {who.get('pid')}`, and run the same command again"
+        hint = f"run `kill {who.get('pid')}` there, then the same command again"
         raise UserError(f"can't end the runner (pid {who.get('pid')} on {who.get('host')})", at=home.path, hint=hint)
     ensure_runner(home)
 

@@ -144,7 +144,7 @@ class Staff:
         for text in (what, *self._slots.values(), *launchers.values()):
             if text:
                 self._say(text)
-        what += ": it is tried again" if self._why and not self.left else ""
+        what += ": retrying" if self._why and not self.left else ""
         found = Trouble(what, self.left, dict(self._slots), launchers)
         if found or self._proved:
             self._desk.tell(found)
@@ -152,7 +152,7 @@ class Staff:
 
     def crashed(self, error: Exception) -> None:
         """Say that the runner ends for a mistake of ours."""
-        what = f"the runner ended by {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        what = f"the runner crashed with {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         self._desk.tell(Trouble(f"{what}; its log is {self._home.runner / 'runner.log'}", left=True))
 
     def close(self) -> None:
@@ -167,8 +167,8 @@ class Staff:
         now = time.monotonic()
         self._retry_at[slot] = now + RETRY_SECONDS
         if not Path(sys.executable).exists():
-            again = "run any `datadream` command that starts jobs from the environment there is now"
-            self._gone = f"the Python that this runner was started with is gone ({sys.executable}): {again}"
+            again = "run any `datadream` command that starts jobs from the current environment"
+            self._gone = f"the Python of this runner no longer exists ({sys.executable}): {again}"
             return False
         try:
             fd = queue.take_slot(self._home, slot)
@@ -196,11 +196,11 @@ class Staff:
             self.starve(error)
         elif slot:
             said = error.message if isinstance(error, UserError) else error.strerror or str(error)
-            mend = f"give this user the right to it, or remove it: {self._home.slot(slot)}"
-            self._slots[slot] = f"the slot {slot} can't be used ({said}): {mend}"
+            mend = f"fix the permissions of this file, or remove it: {self._home.slot(slot)}"
+            self._slots[slot] = f"slot {slot} can't be used ({said}): {mend}"
             self._since = self._since or now
         else:
-            self._fail("", f"no worker could be started: {in_words(error)}")
+            self._fail("", f"can't start a worker: {in_words(error)}")
 
     def _fail(self, slot: str, why: str) -> None:
         now = time.monotonic()

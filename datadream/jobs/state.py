@@ -124,7 +124,7 @@ def read_spec(home: Home, job_id: str) -> JobSpec:
         raise _no_spec(job_id, path)
     if spec.id != job_id:
         raise UserError(
-            f"the spec.json of the job {job_id} is another's or was changed: its hash is not the job's id",
+            f"spec.json of job {job_id} does not match: its hash is not the job's id",
             at=path,
             hint="remove the job with `datadream job rm`, then run the same command again",
         )
@@ -132,8 +132,8 @@ def read_spec(home: Home, job_id: str) -> JobSpec:
 
 
 def _no_spec(job_id: str, path: Path) -> UserError:
-    hint = "it is left alone; ask for the same run again, or remove it with `datadream job rm`"
-    return UserError(f"the job {job_id} has no readable spec.json", at=path, hint=hint)
+    hint = "the job is skipped; run the same command again, or remove it with `datadream job rm`"
+    return UserError(f"job {job_id} has no readable spec.json", at=path, hint=hint)
 
 
 def read_request(home: Home, job_id: str) -> Request:
@@ -167,7 +167,7 @@ def load_model(path: Path, model: type[M]) -> M:
 def invalid(error: ValidationError) -> str:
     """What is wrong first, in words that go on from "the file ..."."""
     first = error.errors()[0]
-    return f"has a {'.'.join(map(str, first['loc']))!r} that can't be: {first['msg'].lower()}"
+    return f"has an invalid {'.'.join(map(str, first['loc']))!r}: {first['msg'].lower()}"
 
 
 def read_dict(path: Path, most: int = records.MOST_BYTES) -> dict[str, Any] | None:
@@ -201,7 +201,7 @@ def claim(home: Home, job_id: str, number: int, note: dict[str, Any]) -> bool:
     """
     folder = home.job(job_id) / "attempts"
     if not (folder.parent / "spec.json").exists() or not durable.make_child(folder):
-        raise UserError(f"no job {job_id}", at=home.path, hint="it was removed; ask for the same run again")
+        raise UserError(f"no job {job_id}", at=home.path, hint="it was removed; run the same command again")
     text = json.dumps({"attempt": number, "at": now(), "home": identity.place(home.path), **note}, sort_keys=True)
     return durable.create(folder / f"{number}.json", text.encode())
 
@@ -277,8 +277,8 @@ def look(home: Home, job_id: str, held: Why | None = None) -> tuple[JobSpec, Sta
     except OSError as error:
         if durable.is_storage(error) or error.errno in durable.NO_RESOURCES:
             raise
-        hint = "it is left alone; remove it with `datadream job rm`"
-        raise UserError(f"the job {job_id} can't be read: {error.strerror}", at=error.filename, hint=hint) from error
+        hint = "the job is skipped; remove it with `datadream job rm`"
+        raise UserError(f"job {job_id} can't be read: {error.strerror}", at=error.filename, hint=hint) from error
     except RecursionError as error:  # an input of its own, by a forged spec
         raise _no_spec(job_id, home.job(job_id) / "spec.json") from error
 
@@ -338,7 +338,7 @@ def read_native(folder: Path, count: int) -> str:
 def _native_reason(home: Home, launcher: str, native: str) -> str:
     """Where a submitted job waits, and that its cluster doesn't answer, when it doesn't."""
     said = trouble.read(home).launchers.get(launcher, "")
-    return f"waits in {launcher} as {native}{f'; {said}' if said else ''}"
+    return f"pending in {launcher} as {native}{f'; {said}' if said else ''}"
 
 
 def find_job(home: Home, prefix: str) -> str:
@@ -354,7 +354,7 @@ def find_job(home: Home, prefix: str) -> str:
         return names[0]
     if len(names) > 1 and prefix:
         listed = ", ".join(name[: len(prefix) + 4] for name in names[:5])
-        raise UserError(f"{prefix!r} begins the ids of {len(names)} jobs", hint=f"say more of it: {listed}")
+        raise UserError(f"ambiguous id {prefix!r} ({len(names)} jobs); candidates: {listed}")
     raise UserError(f"no job {prefix!r}", at=home.path, hint="see `datadream job ls`")
 
 
@@ -397,21 +397,21 @@ def _state(
             return "running", told if told.cause is Cause.PAUSING else Why(PAUSE_REQUESTED, Cause.PAUSING)
         return "running", told
     if there and not waits:
-        return "done", Why("its result.json is missing; the artifact is there")
+        return "done", Why("result.json is missing; the artifact exists")
     if control.cancel:
-        return "cancelled", Why(control.reason or "asked to stop")
+        return "cancelled", Why(control.reason or "cancel requested")
     error = _small(folder / "error.json")
     current = _whole(error.get("attempt", count)) >= count
     if error.get("kind") in ("user", "unexpected") and current:
-        return "failed", Why(str(error.get("message", "it left no message")))
+        return "failed", Why(str(error.get("message", "no error message")))
     if last.get("state") == "failed" and _whole(last.get("retries")) >= control.retries:
         return "failed", Why(str(last.get("reason", "")))
     if control.paused:
         return "queued", held(control.reason)
     if error.get("kind") == "storage" and current:
-        return "queued", Why(f"{_first(error)}; goes on by itself when it can write again", Cause.STORAGE)
+        return "queued", Why(f"{_first(error)}; resumes automatically once the disk is writable", Cause.STORAGE)
     if count and not settled and attempt.get("launcher", "local") == "local":
-        return "lost", Why(_first(error) if error and current else "its worker is gone without a word")
+        return "lost", Why(_first(error) if error and current else "its worker died without a message")
     waiting = _inputs(home, spec, request)
     if waiting:
         return "blocked", waiting
@@ -432,11 +432,11 @@ def held(why: str) -> Why:
 def _what_became(home: Home, spec: JobSpec) -> str:
     """Why the artifact of a job that made one isn't there."""
     ruin = home.artifact(spec.kind, spec.id).exists()
-    return f"its {spec.kind} is no longer whole" if ruin else f"its {spec.kind} was removed since"
+    return f"its {spec.kind} is damaged" if ruin else f"its {spec.kind} was removed"
 
 
 def _first(error: dict[str, Any]) -> str:
-    return (str(error.get("message", "")).splitlines() or ["it left no message"])[0]
+    return (str(error.get("message", "")).splitlines() or ["no error message"])[0]
 
 
 def _inputs(home: Home, spec: JobSpec, request: Request) -> Why:
@@ -444,24 +444,24 @@ def _inputs(home: Home, spec: JobSpec, request: Request) -> Why:
     for role, parent in sorted([*spec.inputs.items(), *(("shard", shard) for shard in request.shards)]):
         if home.has(ROLES[role], parent):
             continue
-        what = "make that set again" if role == "set" else "ask for the same run again"
-        gone = f"its {role} {parent[:8]} is gone: {what}"
+        what = "make that set again" if role == "set" else "run the same command again"
+        gone = f"{role} {parent[:8]} is missing: {what}"
         if not (home.job(parent) / "spec.json").exists():
             return Why(gone, Cause.STUCK)
         try:
             status = derive(home, parent, held=CLEAR)
         except UserError:
-            return Why(f"its {role} {parent[:8]} has no readable job", Cause.STUCK)
+            return Why(f"the job of {role} {parent[:8]} can't be read", Cause.STUCK)
         if status.state == "done":
             if home.has(ROLES[role], parent):  # published since we looked
                 continue
             return Why(gone, Cause.STUCK)
         if status.state in ("failed", "cancelled"):
-            became = "has failed" if status.state == "failed" else "was cancelled"
-            return Why(f"its {role} {parent[:8]} {became}", Cause.STUCK)
+            became = "failed" if status.state == "failed" else "was cancelled"
+            return Why(f"{role} {parent[:8]} {became}", Cause.STUCK)
         if status.hopeless:
             return Why(status.reason, status.cause)
-        return Why(f"waits for its {role} {parent[:8]}", Cause.WAITS)
+        return Why(f"waiting for {role} {parent[:8]}", Cause.WAITS)
     return CLEAR
 
 

@@ -40,7 +40,7 @@ def check(
     for spec in specs:
         sizes[spec.kind] = sizes.get(spec.kind, 0) + bytes_needed(spec)
     for disk, size in room.by_disk(home, sizes):
-        home.need(size, "what is asked", disk)
+        home.need(size, "this request", disk)
     if launcher != "local":
         for stage in {spec.stage for spec in specs}:
             resources_for(home, launcher, stage, resources or {})
@@ -101,7 +101,7 @@ def _ask_first(home: Home, spec: JobSpec, request: Request) -> bool:
     staged = durable.make_dir(durable.scratch(folder))
     durable.mark(staged / CONTROL_LOCK)
     durable.write_json(staged / "request.json", request.model_dump(mode="json"))
-    records.write(staged / "spec.json", spec.model_dump(mode="json"), f"what the {spec.stage} job is to do")
+    records.write(staged / "spec.json", spec.model_dump(mode="json"), f"the spec of the {spec.stage} job")
     durable.mark(home.queue / spec.id)  # first: what dies in between leaves no job that nobody looks at
     try:
         durable.move(staged, folder)
@@ -130,7 +130,7 @@ def _ask_again(home: Home, spec: JobSpec, request: Request) -> bool:
                 _retry(home, spec.id)
             else:  # nothing readable was asked for here
                 durable.mark(home.queue / spec.id)
-                records.write(folder / "spec.json", spec.model_dump(mode="json"), f"what the {spec.stage} job is to do")
+                records.write(folder / "spec.json", spec.model_dump(mode="json"), f"the spec of the {spec.stage} job")
             return True
     except FileNotFoundError:
         return False
@@ -203,9 +203,9 @@ def _retry(home: Home, job_id: str) -> None:
         if not (home.queue / job_id).exists():  # whoever asked for it died before it was queued
             durable.mark(durable.make_dir(home.queue) / job_id)
             return
-        raise UserError(f"the job {job_id[:8]} is {found.state}, not over", hint="cancel it first, or let it be")
+        raise UserError(f"job {job_id[:8]} is still {found.state}", hint="cancel it first, or let it finish")
     if found.state == "done" and home.has(spec.kind, spec.id):
-        raise UserError(f"the job {job_id[:8]} is done", hint="to make it anew beside the old, use `run --force`")
+        raise UserError(f"job {job_id[:8]} is done", hint="to recompute it, use `datadream run --force`")
     folder = home.job(job_id)
     request = state.read_request(home, job_id)
     asked = request.model_copy(update={"environment": variables.kept(), "noted": variables.noted()})
@@ -224,20 +224,20 @@ def remove(home: Home, job_id: str) -> None:
     """
     if not home.job(job_id).is_dir():
         raise UserError(f"no job {job_id}", at=home.path, hint="see `datadream job ls`")
-    hint = f"first `datadream job cancel {job_id[:8]}`"
+    hint = f"cancel it first: `datadream job cancel {job_id[:8]}`"
 
     def over() -> bool:
         found = None
         with suppress(UserError):  # a folder without a readable spec can go, as long as nobody has it
             found = state.derive(home, job_id)
         if found is not None and not found.final and not found.hopeless:
-            raise UserError(f"the job {job_id[:8]} is {found.state}", hint=hint)
+            raise UserError(f"job {job_id[:8]} is still {found.state}", hint=hint)
         return True
 
     try:
         _take_away(home, job_id, over, durable.remove_dir)
     except LockHeld as error:
-        raise UserError(f"a worker has the job {job_id[:8]}", hint=hint) from error
+        raise UserError(f"job {job_id[:8]} is still held by a worker", hint=hint) from error
 
 
 def discard(home: Home, job_id: str, free: Callable[[], bool]) -> bool:
@@ -289,7 +289,7 @@ def _alone(home: Home, job_id: str, seconds: float | None = None) -> Iterator[No
 def _open(home: Home, job_id: str, verb: str) -> None:
     found = state.derive(home, job_id)
     if found.final:
-        raise UserError(f"can't {verb} the job {job_id[:8]}: it is {found.state}", hint="see `datadream job ls`")
+        raise UserError(f"can't {verb} job {job_id[:8]}: it is {found.state}", hint="see `datadream job ls`")
 
 
 def _control(

@@ -55,7 +55,7 @@ def discard(home: Home, path: Path, origin: Path | None = None) -> Entry:
         durable.make_dir(folder)
         if durable.move(path, folder / name):
             return Entry(folder / name, relative.as_posix(), now)
-    raise UserError("can't move this to the trash", at=path, hint="it lies on another disk than its folder: move it")
+    raise UserError("can't move this to the trash", at=path, hint="it is on another disk than its folder: move it")
 
 
 def entries(home: Home) -> list[Entry]:
@@ -76,16 +76,16 @@ def restore(home: Home, word: str) -> Entry:
     """
     found = [entry for entry in entries(home) if word and (entry.origin == word or entry.id.startswith(word))]
     if not found:
-        raise UserError(f"nothing in the trash is called {word!r}", at=home.path, hint="see `datadream gc --trash`")
+        raise UserError(f"no trash entry {word!r}", at=home.path, hint="see `datadream gc --trash`")
     if len({entry.id for entry in found}) > 1:
         listed = ", ".join(sorted({entry.id for entry in found})[:5])
-        raise UserError(f"{word!r} begins several ids in the trash", hint=f"say more of it: {listed}")
+        raise UserError(f"ambiguous id {word!r} in the trash; candidates: {listed}")
     for entry in reversed(found):
         target = home.path / entry.origin
         if not os.path.lexists(target):
             put_back(home, entry)
             return entry
-    raise UserError(f"there is one again in the place of {found[-1].origin}", at=target, hint="nothing was changed")
+    raise UserError(f"{found[-1].origin} exists again", at=target, hint="nothing was changed")
 
 
 def put_back(home: Home, entry: Entry) -> bool:

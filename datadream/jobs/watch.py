@@ -78,4 +78,4 @@ class Watch:
             how = f"with status {status}" if status > 0 else f"by signal {-status}"
             said = last_words(self._home, self._log_start)
             log = self._home.runner / "runner.log"
-            raise UserError(f"the runner ends at once, {how}{f': {said}' if said else ''}", at=log)
+            raise UserError(f"the runner exits at once, {how}{f': {said}' if said else ''}", at=log)

@@ -51,20 +51,20 @@ def what_is_wrong(manifest: Any, kind: str, artifact_id: str) -> str:
     its files' hashes, its digest, which the first version didn't write, that of the rest.
     """
     if not isinstance(manifest, dict):
-        return "is no JSON object"
+        return "is not a JSON object"
     if manifest.get("id") != artifact_id or manifest.get("kind") != kind:
-        return "is another artifact's"
+        return "belongs to another artifact"
     try:
         if kind != "set" and id_of(manifest["spec"]) != artifact_id:
-            return "holds another spec than its id is the hash of"
+            return "holds a spec whose hash is not its id"
         if manifest["content"] != content_of(manifest["files"]):
-            return "has a digest that does not fit its files"
+            return "has a digest that does not match its files"
         if not isinstance(manifest["origin"], dict) or not isinstance(manifest["spec"], dict):
-            return "does not say where it comes from"
+            return "has no origin"
         if "digest" in manifest and manifest["digest"] != manifest_digest(manifest):
             return "was changed after it was written"
     except (KeyError, TypeError, ValueError, AttributeError):
-        return "lacks a part, or holds something else in its place"
+        return "has a missing or invalid field"
     return ""
 
 
@@ -116,7 +116,7 @@ def fault(folder: Path, kind: str, artifact_id: str, deep: bool = True) -> str:
         except FileNotFoundError:
             return f"{name} is gone"
         if not same:
-            return f"{name} has other bytes than when it was made"
+            return f"{name} was changed after it was made"
     return ""
 
 

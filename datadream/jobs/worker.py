@@ -49,7 +49,7 @@ EXIT_STOPPED = 4
 ROOM_SECONDS = 2.0  # between two looks at the free space
 ROOM_BYTES = 16 << 20
 RESERVE = ".reserve"
-CODE_CHANGED = "the code changed on the disk since this worker started, so a new one takes the job"
+CODE_CHANGED = "the code on disk changed since this worker started; a new worker takes the job"
 # torch's CPU allocator, cuBLAS, cuDNN and safetensors say it in plain errors
 NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 # of a hub that does not know who asks, or of a proxy
@@ -133,7 +133,7 @@ class Worker:
             print_line(f"stopped{f': {stopped}' if str(stopped) else ''}; the checkpoint is kept")
             return EXIT_STOPPED
         except Lost:
-            print_line("another worker has the job now, as this one gave no sign of life for too long; it leaves")
+            print_line("another worker took the job, as this one was silent for too long; exiting")
             return EXIT_STOPPED
         except UserError as error:
             failure: Exception = error
@@ -160,7 +160,7 @@ def _settle(folder: Path, attempt: int | None) -> None:
     elif attempt is None and request.environment is not None:
         told = differences(request.environment, variables.kept())
         if told:
-            print_line(f"runs with the settings of this shell, not all as it was asked for: {told}")
+            print_line(f"running with the settings of this shell, which differ from those requested: {told}")
 
 
 def print_line(text: str) -> None:
@@ -202,7 +202,7 @@ def _judge(failure: Exception, folder: Path) -> tuple[str, str, int]:
         from datadream.data.decode import BadImage
 
         known = isinstance(failure, BadImage)  # it names the image that there was no memory for
-        text = f"out of memory: {failure}" if known else "out of memory: lower that stage's batch_size with -o"
+        text = f"out of memory: {failure}" if known else "out of memory: lower the stage's batch_size with -o"
         return "infrastructure", text, EXIT_FAILED
     if _is_network(failure):
         return "infrastructure", str(failure), EXIT_FAILED
@@ -228,7 +228,7 @@ def _for_want(folder: Path, failure: Exception) -> str:
         return ""
     names, be = ", ".join(missing), "was" if len(missing) == 1 else "were"
     advice = f"run `datadream queue restart` where it is set, then `datadream job retry {folder.name[:8]}`"
-    return f"; {names} {be} set when this job was asked for, but the runner was started without: {advice}"
+    return f"; {names} {be} set when this job was submitted, but not in the runner: {advice}"
 
 
 def _is_memory(failure: BaseException) -> bool:
@@ -320,7 +320,7 @@ def _origin(home: Home, spec: JobSpec, request: Request) -> dict[str, Any]:
         contents[role] = str(read_manifest(home, kind, parent)["content"])
     mine = describe_code()
     if request.code and request.code.get("source") != mine["source"]:
-        print_line(f"asked for with {name_of(request.code)}, made with {name_of(mine)}")
+        print_line(f"requested with {name_of(request.code)}, made with {name_of(mine)}")
     return {"code": mine, "inputs": contents}
 
 

@@ -128,7 +128,7 @@ def reach(towers: Mapping[str, nn.Module], targets: Iterable[str]) -> dict[str, 
         found[name] = [attention.projections[target] for attention in reached for target in wanted]
     if not whole:
         raise UserError(
-            f"LoRA can't reach every attention of this model: {', '.join(counts)}",
+            f"LoRA can't reach all attention layers of this model: {', '.join(counts)}",
             hint="use a model whose towers are plain transformers",
         )
     return found

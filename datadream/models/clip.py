@@ -49,8 +49,9 @@ class Clip:
         vocabulary = getattr(self.model, "vocab_size", None)
         if vocabulary and int(ids.max()) >= vocabulary:
             raise UserError(
-                f"the tokenizer is not this CLIP's: it gives token {int(ids.max())}, the text tower has {vocabulary}",
-                hint="get the tokenizer's files from where the weights are from",
+                f"the tokenizer does not belong to this CLIP: it gives token {int(ids.max())}, "
+                f"the text tower has {vocabulary}",
+                hint="get the tokenizer's files from the source of the weights",
             )
         causal = isinstance(self.model, open_clip.CLIP) and self.model.attn_mask is not None
         if causal and self.model.text_pool_type == "argmax":
@@ -114,7 +115,7 @@ def load_clip(ref: ModelRef) -> Clip:
     sides = {int(side) for side in (size if isinstance(size, tuple | list) else (size,))}
     if len(sides) != 1:
         raise UserError(
-            f"the CLIP reads images of {size}, and only square ones are made", at=ref.location, hint=HINTS["clip"]
+            f"the CLIP reads images of {size}; only square images are supported", at=ref.location, hint=HINTS["clip"]
         )
     means, stds = _colours(model.visual.preprocess_cfg, ref.location)
     return Clip(model, tokenizer, sides.pop(), means, stds)
@@ -185,7 +186,7 @@ def _from_zoo(ref: ModelRef) -> tuple[Any, Any]:
         raise
     except Exception as error:
         if "loading state_dict" in str(error):
-            what = "the CLIP's weights are not those of the architecture its configuration describes"
+            what = "the CLIP's weights do not match the architecture in its configuration"
             raise UserError(what, at=ref.location, hint=HINTS["clip"]) from error
         raise hub_refusal("the CLIP model", ref.location, error) from error
 

@@ -11,7 +11,7 @@ from datadream.models import headers, zoo
 from datadream.models.configs import AGAIN, as_count, as_words, read_config, readable, side_of
 from datadream.models.weights import Shape, lacking, refuse_pickled, strip_prefix
 
-WANTED = "an open_clip folder is needed: open_clip_config.json and open_clip_model.safetensors"
+WANTED = "expected an open_clip folder: open_clip_config.json and open_clip_model.safetensors"
 CONFIG = "open_clip_config.json"
 PREFERRED = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
 
@@ -28,10 +28,10 @@ class ClipFolder:
 def refuse_file(path: Path) -> UserError:
     """Why a single file, without an architecture or of another format, can't be a CLIP."""
     if path.suffix != ".safetensors":
-        hint = "save the weights as safetensors where you trust them"
-        return UserError("only safetensors are read, as a pickle can run any code", at=path, hint=hint)
-    hint = f"write NAME:FILE with open_clip's name of its architecture, as ViT-B-16:{path}"
-    return UserError("a single file doesn't say what model it is", at=path, hint=hint)
+        hint = "save the weights as safetensors on a machine where you trust them"
+        return UserError("only safetensors are read, as a pickle can run arbitrary code", at=path, hint=hint)
+    hint = f"use NAME:FILE with open_clip's name of its architecture, e.g. ViT-B-16:{path}"
+    return UserError("a weights file alone does not name its architecture", at=path, hint=hint)
 
 
 def describe_clip(folder: Path, *, trained: bool = False) -> ClipFolder:
@@ -68,18 +68,18 @@ def _check_config(config: dict[str, Any], at: Path, trained: bool) -> None:
         if not isinstance(config.get(key), dict):
             raise UserError(f"the model_cfg has no {key}", at=at, hint=AGAIN)
     if as_count(config.get("embed_dim")) is None:
-        raise UserError(f"embed_dim is {as_words(config.get('embed_dim'))}, no width", at=at, hint=AGAIN)
+        raise UserError(f"embed_dim is {as_words(config.get('embed_dim'))}, not a width", at=at, hint=AGAIN)
     vision = config["vision_cfg"]
     size = vision.get("image_size", 224)
     if side_of(size) is None:
-        raise UserError(f"image_size is {as_words(size)}: only square images are read", at=at, hint=AGAIN)
+        raise UserError(f"image_size is {as_words(size)}: only square images are supported", at=at, hint=AGAIN)
     if vision.get("output_tokens") and not config.get("multimodal_cfg"):
         raise UserError(
-            "the image tower gives tokens beside its feature (output_tokens)", at=at, hint="set it to false"
+            "the image tower returns tokens beside its feature (output_tokens)", at=at, hint="set it to false"
         )
     if trained and is_resnet(config):
         raise UserError(
-            "this CLIP's image tower is a ResNet, whose one attention LoRA can't reach (0 of 1)",
+            "this CLIP's image tower is a ResNet, and LoRA can't reach its single attention (0 of 1)",
             at=at,
             hint="use a CLIP with a vision transformer; zero-shot runs with this one",
         )
@@ -115,7 +115,7 @@ def _without_config(folder: Path) -> UserError:
             return UserError(
                 f"this is transformers' {'CLIPModel' if kind == 'clip' else 'SiglipModel'} folder, not open_clip's",
                 at=folder,
-                hint="give the open_clip edition of the model, as hf-hub:ORG/NAME or NAME:WEIGHTS",
+                hint="give the open_clip version of the model, as hf-hub:ORG/NAME or NAME:WEIGHTS",
             )
         return UserError(f"this is not a CLIP: its config.json says {as_words(kind)}", at=folder, hint=WANTED)
     return UserError(f"{CONFIG} is missing, so this is not an open_clip folder", at=folder, hint=WANTED)
@@ -129,10 +129,10 @@ def _weights(folder: Path) -> Path:
         return folder / chosen
     if any("-00001-of-" in name for name in names):
         hint = "save it as one file, open_clip_model.safetensors"
-        raise UserError("the CLIP's weights are in shards, which open_clip doesn't read", at=folder, hint=hint)
+        raise UserError("the CLIP's weights are sharded, which open_clip can't read", at=folder, hint=hint)
     if names:
         raise UserError(
-            f"the folder has several weights ({', '.join(names[:3])}) and none with open_clip's name",
+            f"the folder has several weights files ({', '.join(names[:3])}) and none with open_clip's name",
             at=folder,
             hint="rename the one to use to open_clip_model.safetensors",
         )

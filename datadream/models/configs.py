@@ -13,7 +13,7 @@ from datadream.errors import UserError
 
 BYTES_MAX = 4 << 20  # the largest config.json among public models has some 100 KB
 LFS = b"version https://git-lfs.github.com/spec/"
-AGAIN = "get the file again from where it came from"
+AGAIN = "get the file again from its source"
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -27,13 +27,13 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UserError(f"can't read it: {error.strerror}", at=path, hint="check its permissions") from error
     refuse_pointer(raw, path)
     if len(raw) > BYTES_MAX:
-        raise UserError(f"the file is larger than {BYTES_MAX >> 20} MiB, too large for a configuration", at=path)
+        raise UserError(f"larger than {BYTES_MAX >> 20} MiB, too large for a configuration", at=path)
     try:
         found = json.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError("the file is not valid JSON; it may be cut off", at=path, hint=AGAIN) from error
+        raise UserError("not valid JSON; the file may be truncated", at=path, hint=AGAIN) from error
     if not isinstance(found, dict):
-        raise UserError("the file must hold a JSON object", at=path, hint=AGAIN)
+        raise UserError("not a JSON object", at=path, hint=AGAIN)
     return found
 
 
@@ -50,7 +50,7 @@ def readable(folder: Path) -> Iterator[None]:
 def refuse_pointer(head: bytes, path: Path) -> None:
     """Raise UserError when `head`, the first bytes of `path`, are a Git LFS pointer instead of the file."""
     if head.startswith(LFS):
-        raise UserError("a Git LFS pointer stands in the file's place", at=path, hint="run `git lfs pull` there")
+        raise UserError("a Git LFS pointer instead of the file", at=path, hint="run `git lfs pull` there")
 
 
 def as_count(value: Any) -> int | None:

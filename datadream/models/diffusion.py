@@ -182,7 +182,7 @@ def _check_part_shapes(kind: Any, folder: Path, part: str, found: DiffusionFolde
     try:
         wanted = meta_shapes(kind, read_config(folder / "config.json"))
     except Exception as error:  # the configuration itself is what it can't build
-        hint = "get the file again from where it came from"
+        hint = "get the file again from its source"
         raise refusal(f"{part} that its config.json describes", folder / "config.json", error, hint) from error
     check_shapes(part, folder, wanted, found.weights[folder.name].shapes)
 
@@ -197,7 +197,7 @@ def _load_tokenizer(folder: Path, text_encoder: Any) -> Any:
     words, vocabulary = len(tokenizer), int(text_encoder.config.vocab_size)
     if words > vocabulary:
         raise UserError(
-            f"the tokenizer is not this text encoder's: it has {words} tokens, the encoder {vocabulary}",
+            f"the tokenizer does not belong to this text encoder: it has {words} tokens, the encoder {vocabulary}",
             at=folder,
             hint="get both parts from one model",
         )
@@ -212,7 +212,7 @@ def _load_scheduler(folder: Path, kind: str) -> Any:
     except SHORTAGE:
         raise
     except Exception as error:
-        hint = "set right what scheduler_config.json says, or take another scheduler's file"
+        hint = "fix scheduler_config.json, or use another scheduler's file"
         raise refusal(f"the scheduler as {kind}", folder / "scheduler_config.json", error, hint) from error
 
 

@@ -15,9 +15,9 @@ from datadream.models.configs import AGAIN, as_count, as_words, read_config, rea
 from datadream.models.schedulers import check_scheduler
 from datadream.models.weights import DIFFUSERS, PICKLES, TRANSFORMERS, Weights, find_weights, lacking, strip_prefix
 
-WANTED = "Stable Diffusion 1.x or 2.x in a diffusers folder is needed"
+WANTED = "expected Stable Diffusion 1.x or 2.x in a diffusers folder"
 CONVERT = (
-    "convert it once, with diffusers' StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER), "
+    "convert it once with diffusers' StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER), "
     "and give the folder"
 )
 CLASSES = {
@@ -61,7 +61,7 @@ class DiffusionFolder:
 def refuse_file(path: Path) -> UserError:
     """Why a single file can't be a diffusion model."""
     kind = "pickled " if path.suffix.lower() in PICKLES else ""
-    return UserError(f"this is a {kind}single-file checkpoint, and a folder is needed", at=path, hint=CONVERT)
+    return UserError(f"this is a {kind}single-file checkpoint; a folder is needed", at=path, hint=CONVERT)
 
 
 def describe_diffusion(folder: Path, solvers: Iterable[str] = ()) -> DiffusionFolder:
@@ -99,7 +99,7 @@ def _describe(folder: Path, solvers: Iterable[str]) -> DiffusionFolder:
     if len(entry) != 4 or entry[1] != channels:
         takes = entry[1] if len(entry) == 4 else "other"
         raise UserError(
-            f"the UNet's weights take {takes} channels and its configuration says {channels}",
+            f"the UNet's weights take {takes} channels; its configuration says {channels}",
             at=folder / "unet",
             hint="the configuration and the weights are of different models; get both from one place",
         )
@@ -114,7 +114,7 @@ def _without_index(folder: Path) -> UserError:
     if "open_clip_config.json" in names:
         return UserError("this is a CLIP, not a diffusion model", at=folder, hint="give it with --clip")
     if "adapter_config.json" in names or any("lora" in name.lower() for name in names if name.endswith(".safetensors")):
-        return UserError("this is a LoRA alone, without the model it was made for", at=folder, hint=WANTED)
+        return UserError("this is a LoRA without its base model", at=folder, hint=WANTED)
     if "config.json" in names:
         config = read_config(folder / "config.json")
         kind = config.get("_class_name") or next(iter(_words(config.get("architectures"))), None)
@@ -137,7 +137,7 @@ def _check_make(index: dict[str, Any], folder: Path) -> None:
     """Refuse a pipeline of other parts than Stable Diffusion's, by name."""
     at = folder / "model_index.json"
     pipeline = index.get("_class_name")
-    name = pipeline if isinstance(pipeline, str) else "a pipeline of code of its own"
+    name = pipeline if isinstance(pipeline, str) else "a pipeline with custom code"
 
     def entry(part: str) -> list[str]:
         """[library, class] of a part; empty when it has none."""
@@ -152,7 +152,7 @@ def _check_make(index: dict[str, Any], folder: Path) -> None:
             f"this is Stable Diffusion XL{refiner} ({name}), which has two text encoders", at=at, hint=WANTED
         )
     if entry("unet")[1:] == ["UNet2DModel"] or (entry("unet") and not entry("text_encoder") and not entry("vae")):
-        raise UserError(f"this is {name}, which draws without a prompt", at=at, hint=WANTED)
+        raise UserError(f"this is {name}, which takes no prompt", at=at, hint=WANTED)
     if entry("controlnet"):
         raise UserError(f"this is {name}, which has a ControlNet", at=at, hint=WANTED)
     for part, classes in (*CLASSES.items(), ("scheduler", ())):
@@ -189,11 +189,11 @@ def _check_latents(unet: dict[str, Any], vae: dict[str, Any], folder: Path) -> i
     channels, latent = unet.get("in_channels", 4), vae.get("latent_channels", 4)
     for value, key, path in ((channels, "in_channels", at), (latent, "latent_channels", vae_at)):
         if as_count(value) is None:
-            raise UserError(f"{key} is {as_words(value)}, no number of channels", at=path, hint=AGAIN)
+            raise UserError(f"{key} is {as_words(value)}, not a number of channels", at=path, hint=AGAIN)
     if channels != latent:
         make = CHANNELS.get(channels) if latent == 4 else None
         raise UserError(
-            f"this is {make or 'a model of parts that do not fit'}: "
+            f"this is {make or 'a model whose parts do not match'}: "
             f"the UNet takes {channels} channels, the VAE's latents have {latent}",
             at=at,
             hint="give the text-to-image model it was made from" if make else "get both parts from one model",
@@ -205,9 +205,9 @@ def _check_latents(unet: dict[str, Any], vae: dict[str, Any], folder: Path) -> i
         gives = as_words(unet.get("out_channels"))
         raise UserError(f"the UNet takes {channels} channels and gives {gives}", at=at, hint=WANTED)
     if (as_count(vae.get("in_channels", 3)), as_count(vae.get("out_channels", 3))) != (3, 3):
-        raise UserError("the VAE is not one of RGB images", at=vae_at, hint=WANTED)
+        raise UserError("the VAE is not for RGB images", at=vae_at, hint=WANTED)
     if vae.get("shift_factor"):
-        raise UserError("the VAE is of another make: it has a shift_factor", at=vae_at, hint=WANTED)
+        raise UserError("the VAE is of another type: it has a shift_factor", at=vae_at, hint=WANTED)
     scale = vae.get("scaling_factor", 1)
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < 1e6:
         raise UserError(f"the VAE's scaling_factor is {as_words(scale)}", at=vae_at, hint=AGAIN)
@@ -224,13 +224,15 @@ def _check_side(size: Any, at: Path) -> None:
         return
     if size is None:
         raise UserError(
-            "the UNet's configuration has no sample_size, so the size of the images is unknown",
+            "the UNet's configuration has no sample_size, so the image size is unknown",
             at=at,
-            hint='add it, as "sample_size": 64 for a model of 512 pixels',
+            hint='add it, e.g. "sample_size": 64 for a 512-pixel model',
         )
     if isinstance(size, list) and len(size) == 2 and all(as_count(part) for part in size):
-        raise UserError(f"the UNet's sample_size is {as_words(size)}: only square images are drawn", at=at, hint=WANTED)
-    raise UserError(f"the UNet's sample_size is {as_words(size)}, no size of latents", at=at, hint=AGAIN)
+        raise UserError(
+            f"the UNet's sample_size is {as_words(size)}: only square images are supported", at=at, hint=WANTED
+        )
+    raise UserError(f"the UNet's sample_size is {as_words(size)}, not a latent size", at=at, hint=AGAIN)
 
 
 def _check_text(unet: dict[str, Any], text: dict[str, Any], folder: Path) -> None:
@@ -244,7 +246,7 @@ def _check_text(unet: dict[str, Any], text: dict[str, Any], folder: Path) -> Non
     wanted = set(wanted) if isinstance(wanted, list) and all(as_count(part) for part in wanted) else {as_count(wanted)}
     if wanted != {as_count(width)} or width is None:
         raise UserError(
-            f"the text encoder is not this UNet's: it is {as_words(width)} wide, "
+            f"the text encoder does not belong to this UNet: it is {as_words(width)} wide, "
             f"and the UNet's cross_attention_dim is {as_words(unet.get('cross_attention_dim', 1280))}",
             at=at,
             hint="get both parts from one model",
@@ -252,7 +254,7 @@ def _check_text(unet: dict[str, Any], text: dict[str, Any], folder: Path) -> Non
     tokens = as_count(text.get("max_position_embeddings", 77))
     if tokens is None:
         raise UserError(
-            f"max_position_embeddings is {as_words(text['max_position_embeddings'])}, no number of tokens",
+            f"max_position_embeddings is {as_words(text['max_position_embeddings'])}, not a number of tokens",
             at=at,
             hint=AGAIN,
         )

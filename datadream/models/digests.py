@@ -40,7 +40,7 @@ def digest(location: str) -> str:
         name, path = given
         return hashlib.sha256(f"open_clip {name}\0{sha256_known(path)}\n".encode()).hexdigest()
     except OSError as error:
-        hint = "check that it is there and that you may read it"
+        hint = "check that it exists and is readable"
         raise UserError(f"can't read the model ({error.strerror})", at=error.filename or location, hint=hint) from error
 
 
@@ -81,7 +81,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             continue
         count += len(paths)
         if count > ENTRIES_MAX:
-            hint = "give the folder of the model alone"
+            hint = "give the folder of the model only"
             raise UserError(f"this folder holds more than {ENTRIES_MAX:,} files", at=folder, hint=hint)
         for path in paths:
             if not path.is_dir():

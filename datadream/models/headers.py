@@ -39,7 +39,7 @@ def read(path: Path) -> dict[str, tuple[int, ...]]:
         raw, data_size = _read(path)
         header = json.loads(raw.decode("utf-8"), object_pairs_hook=_once)
         if not isinstance(header, dict):
-            raise ValueError("its header is no table")
+            raise ValueError("its header is not an object")
         _check_metadata(header.pop("__metadata__", {}))
         _check_cover(sorted(_span(entry) for entry in header.values()), data_size)
         return {name: tuple(entry["shape"]) for name, entry in header.items()}
@@ -47,9 +47,9 @@ def read(path: Path) -> dict[str, tuple[int, ...]]:
         raise UserError(f"can't read the weights ({error.strerror})", at=path, hint="check its permissions") from error
     except (ValueError, RecursionError) as error:
         no_json = isinstance(error, UnicodeDecodeError | json.JSONDecodeError | RecursionError)
-        what = "its header is no JSON" if no_json else error
-        hint = "get the file again from where it came from"
-        raise UserError(f"not a sound safetensors file: {what}", at=path, hint=hint) from error
+        what = "its header is not JSON" if no_json else error
+        hint = "get the file again from its source"
+        raise UserError(f"not a valid safetensors file: {what}", at=path, hint=hint) from error
 
 
 def _read(path: Path) -> tuple[bytes, int]:
@@ -59,36 +59,36 @@ def _read(path: Path) -> tuple[bytes, int]:
         file.seek(0)
         rest = path.stat().st_size - 8
         if rest < 0:
-            raise ValueError("it is empty or cut off")
+            raise ValueError("it is empty or truncated")
         (length,) = struct.unpack("<Q", file.read(8))
         if length > min(rest, HEADER_MAX):
-            raise ValueError(f"its header would be {length:,} bytes long, so it is cut off or another kind of file")
+            raise ValueError(f"its header would be {length:,} bytes long; it is truncated or not a safetensors file")
         return file.read(length), rest - length
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("its header says something twice")
+        raise ValueError("its header has a duplicate key")
     return found
 
 
 def _check_metadata(metadata: Any) -> None:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise ValueError("its metadata is more than text")
+        raise ValueError("its metadata is not all text")
 
 
 def _span(entry: Any) -> tuple[int, int]:
     """Where a tensor's bytes begin and end."""
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise ValueError("its header describes something that is no tensor")
+        raise ValueError("its header has an entry that is not a tensor")
     shape, offsets = entry["shape"], entry["data_offsets"]
     if not _are_sizes(shape) or len(shape) > DIMENSIONS_MAX or not _are_sizes(offsets) or len(offsets) != 2:
-        raise ValueError("a tensor's shape or place is none")
+        raise ValueError("a tensor's shape or offset is invalid")
     if entry["dtype"] not in BITS:
         raise ValueError(f"a tensor's type is unknown: {str(entry['dtype'])[:20]!r}")
     if 8 * (offsets[1] - offsets[0]) != math.prod(shape) * BITS[entry["dtype"]]:
-        raise ValueError("a tensor's shape does not fit its place")
+        raise ValueError("a tensor's shape does not match its offsets")
     return offsets[0], offsets[1]
 
 

@@ -63,27 +63,27 @@ def commit_of(wanted: HubId, option: str) -> tuple[str, str]:
     if constants.HF_HUB_OFFLINE:
         if cached:
             return cached, ""
-        hint = f"download it where there is a network, or name a commit that it holds with {option}{repo}@COMMIT"
-        raise UserError(f"the cache doesn't hold the hub model {called}, and HF_HUB_OFFLINE is set", hint=hint)
+        hint = f"download it with a network, or name a cached commit with {option}{repo}@COMMIT"
+        raise UserError(f"hub model {called} is not cached, and HF_HUB_OFFLINE is set", hint=hint)
     try:
         found = _asked(repo, revision, int(time.monotonic() / REMEMBERED_SECONDS))
     except GatedRepoError as error:
-        raise UserError(f"the hub model {called} asks for consent", hint="give it there, and set HF_TOKEN") from error
+        raise UserError(f"hub model {called} is gated", hint="accept its terms there, and set HF_TOKEN") from error
     except RevisionNotFoundError as error:
         hint = "see its branches, tags and commits on the hub"
-        raise UserError(f"the hub model {repo} has no branch, tag or commit {revision!r}", hint=hint) from error
+        raise UserError(f"hub model {repo} has no branch, tag or commit {revision!r}", hint=hint) from error
     except RepositoryNotFoundError as error:
         hint = "check the name; a private one needs HF_TOKEN"
-        raise UserError(f"there is no hub model {repo}, and no such folder here", hint=hint) from error
+        raise UserError(f"no hub model {repo}, and no such folder", hint=hint) from error
     except Exception as error:  # which errors an HTTP library raises is its own affair
         if cached:
-            return cached, f"the hub doesn't answer: {called} is taken at commit {cached[:12]}, as the cache has it"
+            return cached, f"the hub does not answer: using {called} at the cached commit {cached[:12]}"
         hint = f"check the network, or name a commit with {option}{repo}@COMMIT"
         raise UserError(
-            f"can't learn the commit of the hub model {called}: the hub doesn't answer", hint=hint
+            f"can't resolve the commit of hub model {called}: the hub does not answer", hint=hint
         ) from error
     if not found or not is_commit(found):
-        raise UserError(f"the hub names no commit of {called}", hint=f"name one with {option}{repo}@COMMIT")
+        raise UserError(f"the hub gives no commit for {called}", hint=f"name one with {option}{repo}@COMMIT")
     return found, ""
 
 
@@ -121,7 +121,7 @@ def check_cached(repo: str, commit: str | None) -> Stamps:
         name = path.resolve().name if path.is_symlink() else ""
         if name and not _is_content(path, name):
             hint = "remove it from the cache and download it again"
-            raise UserError(f"the cached {path.name} of {repo} is not what the hub gave", at=path, hint=hint)
+            raise UserError(f"the cached {path.name} of {repo} does not match the hub's hash", at=path, hint=hint)
         found.append((path, stamp(path)))
     return tuple(found)
 

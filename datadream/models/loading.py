@@ -23,11 +23,11 @@ IDLE = re.compile(r"(^|\.)position_ids$|^(text_model\.)?text_projection\.weight$
 HUB = "check the name, the network and HF_TOKEN"
 # What huggingface_hub raises, by name: it says what a hub's answer was.
 ANSWERS = {
-    "GatedRepoError": "the hub gives it only to those who accepted its terms",
-    "RevisionNotFoundError": "the hub has no such revision of it",
-    "RepositoryNotFoundError": "the hub has no such model, or it is private",
-    "HFValidationError": "that is no name of a model on the hub",
-    "OfflineModeIsEnabled": "it is not in the cache, and HF_HUB_OFFLINE forbids the network",
+    "GatedRepoError": "it is gated: its terms were not accepted",
+    "RevisionNotFoundError": "no such revision on the hub",
+    "RepositoryNotFoundError": "no such model on the hub, or it is private",
+    "HFValidationError": "not a valid hub model name",
+    "OfflineModeIsEnabled": "it is not cached, and HF_HUB_OFFLINE is set",
 }
 
 
@@ -42,11 +42,11 @@ def check_loaded(
     lacking = sorted({*missing, *(name for name, tensor in tensors if tensor.is_meta)})
     extra = sorted(name for name in unexpected if not IDLE.search(name))
     if lacking:
-        also = f"; the file has {len(extra)} of other names, as {extra[0]}" if extra else ""
-        raise UserError(f"{part} lacks {len(lacking)} of {total} weights, as {lacking[0]}{also}", at=at, hint=AGAIN)
+        also = f"; the file has {len(extra)} with other names, e.g. {extra[0]}" if extra else ""
+        raise UserError(f"{part} lacks {len(lacking)} of {total} weights, e.g. {lacking[0]}{also}", at=at, hint=AGAIN)
     if extra:
         raise UserError(
-            f"{part}'s configuration has no place for what its file holds, as {extra[0]} ({len(extra)} in all)",
+            f"{part}'s file has weights unknown to its configuration, e.g. {extra[0]} ({len(extra)} in all)",
             at=at,
             hint="the configuration and the weights are of different models; get both from one place",
         )
@@ -71,7 +71,7 @@ def check_finite(part: str, at: Path | str, model: nn.Module) -> None:
     bad = not_finite(held.items())
     if bad:
         raise UserError(
-            f"{part} holds NaN or infinity in {len(bad)} of {len(held)} weights, as {bad[0]}",
+            f"{part} holds NaN or infinity in {len(bad)} of {len(held)} weights, e.g. {bad[0]}",
             at=at,
             hint=AGAIN,
         )
@@ -89,7 +89,7 @@ def refusal(what: str, at: Path | str, error: Exception, hint: str) -> UserError
     if any(isinstance(cause, OSError) and cause.errno for cause in causes):
         said = next(cause.strerror for cause in causes if isinstance(cause, OSError) and cause.errno)
         return UserError(f"can't load {what}: a file can't be read ({said})", at=at, hint="check its permissions")
-    return UserError(f"can't load {what}: the library that reads it refused it", at=at, hint=hint)
+    return UserError(f"can't load {what}: rejected by the library that reads it", at=at, hint=hint)
 
 
 def hub_refusal(what: str, name: str, error: Exception) -> UserError:
@@ -104,8 +104,8 @@ def hub_refusal(what: str, name: str, error: Exception) -> UserError:
     if answer is None and "LocalEntryNotFoundError" in kinds and os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
         answer = ANSWERS["OfflineModeIsEnabled"]
     if answer is None and any("safetensors" in str(cause) for cause in causes):
-        answer = "the hub has no safetensors weights of it"
-    reason = str(refused) if refused else answer or "the hub can't be reached, or doesn't have it"
+        answer = "no safetensors weights on the hub"
+    reason = str(refused) if refused else answer or "the hub is unreachable, or does not have it"
     return UserError(f"can't load {what}: {reason}", at=name, hint=HUB)
 
 

@@ -123,7 +123,9 @@ class Merger:
             if name not in self._base:
                 self._base[name] = weight.detach().clone()
             if weight.shape != (high.shape[0], low.shape[1]):
-                raise UserError(f"the adapter does not fit this model: {name}", hint="use the model it was trained on")
+                raise UserError(
+                    f"the adapter does not match this model: {name}", hint="use the model it was trained on"
+                )
             product = high.to(weight.device, torch.float32) @ low.to(weight.device, torch.float32)
             weight.copy_(self._base[name].float() + adapter.scale * product if adapter else weight)
 
@@ -153,7 +155,7 @@ def save_adapter(path: Path, adapter: Adapter, targets: Mapping[str, Iterable[st
     """
     bad = not_finite(adapter.tensors.items())
     if bad:
-        what = f"the adapter is not finite in {len(bad)} of {len(adapter.tensors)} tensors, as {bad[0]}"
+        what = f"the adapter is not finite in {len(bad)} of {len(adapter.tensors)} tensors, e.g. {bad[0]}"
         raise UserError(what, at=path, hint="nothing is saved; lower the learning rate")
     tensors = {_file_name(name): tensor for name, tensor in adapter.tensors.items()}
     config = {
@@ -191,13 +193,13 @@ def _number(metadata: Mapping[str, str], key: str) -> float:
     except KeyError:
         raise ValueError(f"it states no {key}") from None
     except ValueError:
-        raise ValueError(f"its {key} is no number") from None
+        raise ValueError(f"its {key} is not a number") from None
 
 
 def _rank(metadata: Mapping[str, str]) -> int:
     rank = _number(metadata, "rank")
     if not rank.is_integer():
-        raise ValueError("its rank is no whole number")
+        raise ValueError("its rank is not an integer")
     return int(rank)
 
 
@@ -214,10 +216,10 @@ def _check(adapter: Adapter) -> None:
     """Raise ValueError unless all of it is pairs of A and B of its rank, and finite."""
     pairs = list(adapter.modules())
     if adapter.rank < 1 or not math.isfinite(adapter.alpha) or not pairs or len(adapter.tensors) != 2 * len(pairs):
-        raise ValueError("it is not made of pairs with a rank and an alpha")
+        raise ValueError("it does not consist of pairs with a rank and an alpha")
     for name, low, high in pairs:
         if low.ndim != 2 or high.ndim != 2 or low.shape[0] != adapter.rank or high.shape[1] != adapter.rank:
-            raise ValueError(f"the pair of {name} has not rank {adapter.rank}")
+            raise ValueError(f"the pair of {name} does not have rank {adapter.rank}")
         if not (low.isfinite().all() and high.isfinite().all()):
             raise ValueError(f"the pair of {name} holds numbers that are not finite")
 

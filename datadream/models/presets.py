@@ -25,8 +25,8 @@ SECTIONS: dict[Part, tuple[str, ...]] = {"diffusion": ("adapt", "generate"), "cl
 OTHER: dict[Part, Part] = {"diffusion": "clip", "clip": "diffusion"}
 WORD: dict[Part, str] = {"diffusion": "Stable Diffusion", "clip": "CLIP"}
 HINTS: dict[Part, str] = {
-    "diffusion": "give a diffusers folder, or a hub id as ORG/NAME or ORG/NAME@REVISION",
-    "clip": "give an open_clip folder, hf-hub:ORG/NAME, or NAME:WEIGHTS as ViT-B-16-quickgelu:openai",
+    "diffusion": "give a diffusers folder, or a hub id: ORG/NAME or ORG/NAME@REVISION",
+    "clip": "give an open_clip folder, hf-hub:ORG/NAME, or NAME:WEIGHTS, e.g. ViT-B-16-quickgelu:openai",
 }
 
 
@@ -93,7 +93,7 @@ def load_backbone(name: str, diffusion: str | None = None, clip: str | None = No
     try:
         return _fitted(Backbone.model_validate({**raw, "preset": name, "given": given}))
     except ValidationError as error:
-        hint = "install the package again"
+        hint = "reinstall the package"
         raise UserError(f"the preset {name!r} is malformed: {error.errors()[0]['msg']}", hint=hint) from error
 
 
@@ -132,13 +132,13 @@ def check_fit(backbone: Backbone, parts: Collection[Part]) -> list[str]:
         if OTHER[part] in parts and OTHER[part] not in backbone.given and own is not None:
             raise UserError(
                 f"--{part} is {text}, and the {WORD[OTHER[part]]} of --backbone {backbone.preset} is for {own.side} px",
-                hint=f"say which {WORD[OTHER[part]]} to use with --{OTHER[part]}, or name the --backbone it belongs to",
+                hint=f"give the {WORD[OTHER[part]]} with --{OTHER[part]}, or the --backbone it belongs to",
             )
         said.append(f"values for {text}: the paper's, as those of --backbone {backbone.preset} are for another model")
     for part in parts:
         kind = kind_of(part, getattr(backbone, part)) if part in backbone.given else None
         for place in kind.outside if kind else ():
-            said.append(f"--{part} also reads {place}, which isn't part of its identity: it may change unnoticed")
+            said.append(f"--{part} also reads {place}, which is not part of its identity and may change unnoticed")
     return said
 
 
@@ -162,7 +162,7 @@ def resolve(location: str, part: Part) -> ModelRef:
     `weights/...` is inside this package. Raises UserError for what can be none of these.
     """
     if "://" in location:  # not repeated here, nor kept in a spec: an address may hold a password
-        raise UserError("a model can't be an address", hint="give a folder or a hub id, as ORG/NAME")
+        raise UserError("a model can't be a URL", hint="give a folder or a hub id (ORG/NAME)")
     folder = HERE / location if location.startswith(PACKED) else expand(location.removeprefix(FOLDER))
     if folder.is_dir():
         place = str(folder.resolve())
@@ -178,7 +178,7 @@ def resolve(location: str, part: Part) -> ModelRef:
         return ModelRef(location=location)
     wanted = hub.parse(location)
     if wanted is None or (part == "clip" and not location.startswith(HUB) and "/" not in location):
-        what = f"{location!r} is neither a folder that is there nor a name of a {WORD[part]}"
+        what = f"{location!r} is neither an existing folder nor a {WORD[part]} name"
         raise UserError(what, hint=HINTS[part])
     return ModelRef(location=f"{HUB if part == 'clip' else ''}{wanted.repo}", revision=wanted.revision or None)
 
@@ -187,7 +187,7 @@ def _weights(name: str, path: Path) -> ModelRef:
     """open_clip's architecture `name` with the weights in a file."""
     zoo.known_config(name)
     if not path.is_file():
-        raise UserError("there is no such weights file", at=path, hint="check the path after the colon")
+        raise UserError("no such weights file", at=path, hint="check the path after the colon")
     if path.suffix != ".safetensors":
         raise clip_folder.refuse_file(path)
     place = f"{name}:{path.resolve()}"
@@ -199,7 +199,7 @@ def check_pair(location: str) -> None:
     name, _, tag = location.partition(":")
     zoo.known_config(name)
     if zoo.repository(name, tag) is None:
-        hint = f"it has {', '.join(zoo.tags(name)) or 'none'}; a weights file is given by its path"
+        hint = f"it has {', '.join(zoo.tags(name)) or 'none'}; give a weights file by its path"
         raise UserError(f"open_clip has no weights {tag!r} for {name}", hint=hint)
 
 
@@ -228,14 +228,12 @@ def _preset(name: str) -> dict[str, Any]:
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(names())}"
-        raise UserError(f"no backbone called {name!r}", hint=hint)
+        raise UserError(f"unknown backbone {name!r}", hint=hint)
     return tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def _unknown(part: Part, ref: ModelRef) -> UserError:
     """Nobody can tell what that model of the hub is; a folder is looked into before."""
     name = {"diffusion": "unet/config.json", "clip": "open_clip_config.json"}[part]
-    hint = "say with --backbone whose values to use, as --backbone sd2.1-base"
-    return UserError(
-        f"can't tell what model --{part} is: there is no {name} that can be read", at=ref.location, hint=hint
-    )
+    hint = "choose the values to use with --backbone, e.g. --backbone sd2.1-base"
+    return UserError(f"can't identify the model of --{part}: no readable {name}", at=ref.location, hint=hint)

@@ -120,11 +120,11 @@ def only_data() -> Iterator[None]:
 
 
 def _refuse_pickle(*_: object, **__: object) -> NoReturn:
-    raise NotData("its weights are pickled, and a pickle can run any code: only safetensors are read")
+    raise NotData("its weights are pickled, and a pickle can run arbitrary code: only safetensors are read")
 
 
 def _refuse_code(*_: object, **__: object) -> NoReturn:
-    raise NotData("it wants to run code of its own, and that is never done: only its weights are read")
+    raise NotData("it needs custom code, which is never run: only its weights are read")
 
 
 def quiet_libraries() -> None:

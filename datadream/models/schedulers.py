@@ -81,9 +81,9 @@ def check_scheduler(kind: str, config: Mapping[str, Any], path: Path, solvers: s
     """
     if kind not in KNOWN:
         raise UserError(
-            f"the model's scheduler is {kind}, which does not run Stable Diffusion's noise schedule here",
+            f"the model's scheduler is {kind}, which does not support Stable Diffusion's noise schedule",
             at=path,
-            hint="give the folder one of " + ", ".join(sorted(name.removesuffix("Scheduler") for name in KNOWN)),
+            hint="use one of " + ", ".join(sorted(name.removesuffix("Scheduler") for name in KNOWN)),
         )
     predicts = config.get("prediction_type", "epsilon")
     if predicts not in PREDICTIONS:
@@ -105,14 +105,14 @@ def check_scheduler(kind: str, config: Mapping[str, Any], path: Path, solvers: s
         raise UserError(
             "the model's scheduler asks for flow matching (use_flow_sigmas)",
             at=path,
-            hint="give a model that was trained by DDPM",
+            hint="use a model trained with DDPM",
         )
 
 
 def _check_betas(config: Mapping[str, Any], path: Path) -> None:
     steps = config.get("num_train_timesteps", 1000)
     if as_count(steps) is None:
-        raise UserError(f"num_train_timesteps is {as_words(steps)}, no number of steps", at=path)
+        raise UserError(f"num_train_timesteps is {as_words(steps)}, not a number of steps", at=path)
     trained = config.get("trained_betas")
     if trained is not None:
         if not isinstance(trained, list) or len(trained) != steps or not all(_is_beta(beta) for beta in trained):
@@ -124,7 +124,7 @@ def _check_betas(config: Mapping[str, Any], path: Path) -> None:
         raise UserError(f"the model's beta_schedule is {as_words(schedule)}", at=path, hint=hint)
     for key in ("beta_start", "beta_end"):
         if key in config and not _is_beta(config[key]):
-            raise UserError(f"{key} is {as_words(config[key])}, no number between 0 and 1", at=path)
+            raise UserError(f"{key} is {as_words(config[key])}, not a number between 0 and 1", at=path)
 
 
 def _is_beta(value: Any) -> bool:

@@ -13,8 +13,8 @@ from datadream.models.digests import Stamps
 from datadream.models.presets import ModelRef, hub_id
 
 T = TypeVar("T")
-CHANGED = "put the files back as they were, or run the same command again to use the model as it is now"
-GONE = "put it back, or run the same command again with its new place"
+CHANGED = "restore the files, or run the same command again to use the model as it is now"
+GONE = "put it back, or run the same command again with its new path"
 
 
 _read: dict[ModelRef, Stamps] = {}
@@ -53,9 +53,11 @@ def checked(ref: ModelRef) -> Stamps:
     try:
         stamps = digests.stamps(ref.location)
     except OSError as error:
-        raise UserError("the model was moved or removed since it was asked for", at=ref.location, hint=GONE) from error
+        raise UserError(
+            "the model was moved or removed after the run was submitted", at=ref.location, hint=GONE
+        ) from error
     if digests.digest(ref.location) != ref.digest:
-        raise UserError("the model has changed since it was asked for", at=ref.location, hint=CHANGED)
+        raise UserError("the model changed after the run was submitted", at=ref.location, hint=CHANGED)
     return stamps
 
 

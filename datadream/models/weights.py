@@ -34,7 +34,7 @@ def find_weights(folder: Path, stem: str, part: str) -> Weights:
     """
     names = {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set()
     if not names:
-        raise UserError(f"{part} is missing: its folder is not there or empty", at=folder, hint=AGAIN)
+        raise UserError(f"{part} is missing: its folder is missing or empty", at=folder, hint=AGAIN)
     variant = None
     if not _named(names, stem, None):
         variant = _variant(folder, names, stem, part)
@@ -57,9 +57,9 @@ def lacking(part: str, wanted: str, prefix: str | None, path: Path) -> UserError
             f"{part}'s weights were saved from a wrapper: their names begin with {prefix[:60]!r}"
             f", as in {prefix[:60]}{wanted}",
             at=path,
-            hint="save the model inside it again, or take that prefix off the names",
+            hint="save the inner model again, or strip that prefix from the names",
         )
-    return UserError(f"{part} lacks the weight {wanted}, so the file is of another model", at=path, hint=AGAIN)
+    return UserError(f"{part} lacks the weight {wanted}: the file belongs to another model", at=path, hint=AGAIN)
 
 
 def refuse_pickled(folder: Path, part: str, files: str) -> None:
@@ -67,9 +67,9 @@ def refuse_pickled(folder: Path, part: str, files: str) -> None:
     pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
     if pickled:
         raise UserError(
-            f"{part} has only pickled weights ({pickled[0]}), which can run any code when opened",
+            f"{part} has only pickled weights ({pickled[0]}), which can run arbitrary code when opened",
             at=folder,
-            hint=f"get the safetensors {files}, or save the model again as safetensors where you trust it",
+            hint=f"get the safetensors {files}, or save the model as safetensors on a machine where you trust it",
         )
 
 
@@ -77,8 +77,8 @@ def _no_weights(folder: Path, stem: str, part: str) -> UserError:
     """Why `folder` holds no weights called `stem`, from what lies there instead."""
     refuse_pickled(folder, part, "files")
     other = sorted(path.name for path in folder.glob("*.safetensors"))
-    found = f"; there is {other[0]}" if other else ""
-    return UserError(f"{part} has no weights called {stem}.safetensors{found}", at=folder, hint=AGAIN)
+    found = f"; found {other[0]}" if other else ""
+    return UserError(f"{part} has no {stem}.safetensors{found}", at=folder, hint=AGAIN)
 
 
 def _named(names: set[str], stem: str, variant: str | None) -> str | None:
@@ -104,7 +104,7 @@ def _variant(folder: Path, names: set[str], stem: str, part: str) -> str:
     if not found:
         raise _no_weights(folder, stem, part)
     raise UserError(
-        f"{part} has several variants ({', '.join(found)}) and none without a name",
+        f"{part} has several variants ({', '.join(found)}) and none without a variant name",
         at=folder,
         hint=f"rename the one to use to {stem}.safetensors",
     )
@@ -126,7 +126,7 @@ def _shards(folder: Path, name: str, variant: str | None, part: str) -> Weights:
         if lacking:
             what = "is missing" if lacking is keys else "lacks them"
             raise UserError(
-                f"{part} lacks {len(lacking)} of {len(placed)} weights, as {lacking[0]}: the shard {shard} {what}",
+                f"{part} lacks {len(lacking)} of {len(placed)} weights, e.g. {lacking[0]}: the shard {shard} {what}",
                 at=folder,
                 hint=AGAIN,
             )

@@ -46,7 +46,7 @@ def known_config(name: str) -> dict[str, Any]:
     found = config(name)
     if found is None:
         near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "open_clip.list_models() lists those it has"
+        hint = f"did you mean {near[0]!r}?" if near else "see open_clip.list_models()"
         raise UserError(f"open_clip has no architecture {name!r}", hint=hint)
     return found
 

@@ -132,7 +132,7 @@ def check_overrides(overrides: Iterable[str], recipes: Iterable[Recipe]) -> None
     for text in overrides:
         section, _, _ = parse_override(text)
         if section not in held:
-            raise UserError(f"none of these recipes has a [{section}] stage", at=text, hint="leave this override out")
+            raise UserError(f"none of these recipes has a [{section}] stage", at=text, hint="remove this override")
 
 
 def parse_override(text: str) -> tuple[str, str, Any]:
@@ -141,7 +141,7 @@ def parse_override(text: str) -> tuple[str, str, Any]:
     section, dot, key = path.strip().partition(".")
     if not equals or not dot or not key:
         raise UserError(
-            f"can't read the override {text!r}", hint="write section.key=value, as generate.guidance_scale=3"
+            f"can't read the override {text!r}", hint="use section.key=value, e.g. generate.guidance_scale=3"
         )
     if section not in SECTIONS:
         raise UserError(f"unknown section {section!r} in {text!r}", hint=_nearest(section, SECTIONS))
@@ -158,17 +158,17 @@ def _chain(name: str, seen: tuple[str, ...]) -> list[tuple[Path, Layer]]:
     """The recipe's file and those it extends, base first."""
     path = _find(name)
     if str(path) in seen:
-        raise UserError(f"recipe {name!r} extends itself", at=path, hint="break the circle of `extends`")
+        raise UserError(f"recipe {name!r} extends itself", at=path, hint="break the `extends` cycle")
     try:
         layer = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"the recipe isn't valid TOML: {error}", at=path, hint="mend that line") from error
+        raise UserError(f"not valid TOML: {error}", at=path, hint="fix that line") from error
     base = layer.pop("extends", None)
     layer.setdefault("name", path.stem)
     if base is None:
         return [(path, layer)]
     if not isinstance(base, str):
-        raise UserError("`extends` must be a recipe's name", at=path, hint='as extends = "datadream-dset"')
+        raise UserError("`extends` must be a recipe's name", at=path, hint='e.g. extends = "datadream-dset"')
     sibling = path.parent / base
     return [*_chain(str(sibling) if sibling.is_file() else base, (*seen, str(path))), (path, layer)]
 
@@ -182,7 +182,7 @@ def _find(name: str) -> Path:
         if given.is_file():
             return given.resolve()
         raise UserError("no such recipe file", at=given, hint="check the path")
-    raise UserError(f"no recipe called {name!r}", hint=_nearest(name, built_in_names()) + ", or a path to a .toml file")
+    raise UserError(f"no recipe {name!r}", hint=_nearest(name, built_in_names()) + ", or a path to a .toml file")
 
 
 def _lay(merged: Layer, layer: Layer) -> None:
@@ -202,10 +202,10 @@ def _explain(error: ValidationError, path: Path) -> UserError:
         return UserError(f"unknown key {where!r}", at=path, hint=_nearest(key, known))
     message = str(first["msg"]).removeprefix("Value error, ")
     given = f", not {first['input']!r}" if where and not isinstance(first["input"], dict) else ""
-    return UserError(f"{where}: {message}{given}" if where else message, at=path, hint="mend that value")
+    return UserError(f"{where}: {message}{given}" if where else message, at=path, hint="fix that value")
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
     candidates = list(known)
     near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(candidates)}"
+    return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(candidates)}"

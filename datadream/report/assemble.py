@@ -41,6 +41,6 @@ def command(home: Home, ground: Ground, row: Row, seeds: Sequence[int]) -> str:
         record = read_dict(home.run(row.run_ids[-1])) or {}
         return ask.command(again.request(home, record, again.Wanted(tuple(seeds), row.shots, sets)))
     except UserError as error:
-        return f"can't be run again as it was: {error.message}"
+        return f"can't be repeated: {error.message}"
     except UNTOLD:
-        return "can't be run again: its record can't be read"
+        return "can't be repeated: its record can't be read"

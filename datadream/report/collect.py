@@ -59,7 +59,7 @@ def collect(
             damaged.append(refused(record["id"], f"{record['method']} {record['data']}", str(error)))
             continue
         except UNTOLD as error:
-            bad.append(Unreadable(home.run(record["id"]), f"leads to what can't be read: {error}"))
+            bad.append(Unreadable(home.run(record["id"]), f"refers to unreadable data: {error}"))
             continue
         if meant and (split is None or run.what.split == split):
             runs.append(run)
@@ -75,7 +75,7 @@ def collected(
 
 def refused(run_id: str, name: str, why: str) -> str:
     """What is to be said of a run whose evidence is no good; `name` is its method and data, as far as known."""
-    return f"Left out: the run {run_id[:8]}{f' ({name})' if name else ''}: {why}"
+    return f"Excluded: run {run_id[:8]}{f' ({name})' if name else ''}: {why}"
 
 
 def _left_out(named: list[str], lacking: int) -> list[str]:
@@ -87,7 +87,7 @@ def untold(count: int) -> list[str]:
     if not count:
         return []
     what = "1 run whose record, set or results" if count == 1 else f"{count:,} runs whose records, sets or results"
-    return [f"Left out: {what} can't be read; see `datadream registry check`."]
+    return [f"Excluded: {what} can't be read; see `datadream registry check`."]
 
 
 def _run(home: Home, record: dict[str, Any]) -> Run:
@@ -140,7 +140,7 @@ def answers_of(home: Home, record: Mapping[str, Any], by: str = "class") -> Answ
     place = places(home, str(record["set"]), str(record["recipe"]["classify"]["evaluate"]), by)
     order = [place.of[key] for key in checked.keys]
     if len(set(order)) != len(place.of):
-        raise UserError("a classifier's predictions aren't of all images of its set", hint="run it again")
+        raise UserError("a classifier's predictions do not cover all images of its set", hint="run it again")
     right = np.zeros(len(order), dtype=np.bool_)
     right[order] = checked.correct
     return Answered(place.images, right)
@@ -154,5 +154,5 @@ def read_scores(folder: Path) -> dict[str, Any]:
         raise Unreadable(path, "is gone", hint="remove its folder and run again")
     for entry in scores["per_class"]:
         if not (isinstance(entry, list) and len(entry) == 2 and all(type(count) is int for count in entry)):
-            raise Unreadable(path, "has a class without its two counts", hint="remove its folder and run again")
+            raise Unreadable(path, "has a class without both counts", hint="remove its folder and run again")
     return scores

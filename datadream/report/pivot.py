@@ -135,15 +135,15 @@ def parse_pivot(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """`method+data,shots` as rows and columns. Raises UserError for a dimension that is none, or one named twice."""
     parts = text.split(",")
     if len(parts) != 2:
-        raise UserError(f"--pivot needs rows and columns, not {text!r}", hint="write --pivot method+data,shots")
+        raise UserError(f"--pivot needs rows and columns, not {text!r}", hint="e.g. --pivot method+data,shots")
     rows, columns = (tuple(name.strip() for name in part.split("+") if name.strip()) for part in parts)
     for name in (*rows, *columns):
         if name not in DIMENSIONS:
-            raise UserError(f"--pivot doesn't know {name!r}", hint=f"use any of {', '.join(DIMENSIONS)}")
+            raise UserError(f"unknown --pivot name {name!r}", hint=f"use any of {', '.join(DIMENSIONS)}")
         if (*rows, *columns).count(name) > 1:
-            raise UserError(f"--pivot names {name!r} twice", hint="a dimension is of the rows or of the columns")
+            raise UserError(f"--pivot names {name!r} twice", hint="use it for rows or columns, not both")
     if not rows:
-        raise UserError("--pivot needs something for rows", hint="write --pivot method+data,shots")
+        raise UserError("--pivot needs at least one name for rows", hint="e.g. --pivot method+data,shots")
     return rows, columns
 
 

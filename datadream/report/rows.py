@@ -165,9 +165,9 @@ def _newest(runs: Iterable[Run]) -> tuple[list[Run], list[str]]:
     notes = []
     if cut := [run for run in slots.values() if run.total != whole[run.what.place]]:
         listed = ", ".join(f"{run.what.id} ({run.total:,} of {whole[run.what.place]:,})" for run in cut)
-        notes.append(f"Left out, not judged on all images: {listed}.")
+        notes.append(f"Excluded, not evaluated on all images: {listed}.")
     if count := sum(run.replaced for run in kept):
-        notes.append(f"{count} number{'s' * (count > 1)} of runs that were repeated: the latest counts.")
+        notes.append(f"{count} result{'s' * (count > 1)} of repeated runs: the latest counts.")
     return kept, notes
 
 

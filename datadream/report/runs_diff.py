@@ -115,7 +115,7 @@ def two_runs(home: Home, a: str, b: str) -> TwoRuns:
         p=mcnemar(right_a, right_b) if same else None,
         difference=paired_difference([right_b], [right_a]) if same else None,
         settings=config_diff({**one, "models": _models(home, one)}, {**other, "models": _models(home, other)}),
-        why="" if same else "they were judged on different images, so no test can pair them",
+        why="" if same else "they were evaluated on different images and can't be paired",
     )
 
 
@@ -128,7 +128,7 @@ def _paired(home: Home, one: Mapping[str, Any], other: Mapping[str, Any]) -> tup
     except UserError:
         raise
     except UNTOLD as error:
-        raise UserError("the answers of a run can't be read", hint="run it again to have them") from error
+        raise UserError("the predictions of a run can't be read", hint="run it again") from error
     return found
 
 
@@ -144,7 +144,7 @@ def _record(home: Home, run_id: str) -> dict[str, Any]:
     path = home.run(run_id)
     found = read_record(path) if path.exists() else None
     if found is None or not home.has("classifier", found["jobs"]["classify"]):
-        raise UserError(f"the run {run_id[:8]} is gone or has no number yet", hint="choose another")
+        raise UserError(f"run {run_id[:8]} no longer exists or has no result yet", hint="choose another")
     check_run(home, found)
     return found
 

@@ -38,7 +38,7 @@ def wilson(correct: float, n: int, z: float = Z) -> Interval:
     nothing of other seeds or shots. Raises ValueError unless 0 <= correct <= n and n > 0.
     """
     if not 0 <= correct <= n or n < 1:
-        raise ValueError(f"{correct} correct of {n} is no proportion")
+        raise ValueError(f"{correct} correct of {n} is not a proportion")
     p = correct / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))

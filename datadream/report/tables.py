@@ -83,7 +83,7 @@ def notes(found: Compared) -> list[str]:
         lines.append(f"{mark} {source}, backbone {backbone}: top-1 over all {n:,} {split} images.".lstrip())
     lines += said.meaning(rows)
     lines += said.marks(found.judged)
-    lines.append("seconds are of adapting + generating + training, those a method has, summed over seeds.")
+    lines.append("seconds: adapt + generate + classify stages, as far as a method has them, summed over seeds.")
     return [*lines, *found.cautions]
 
 

@@ -135,8 +135,8 @@ def make_pool(
     empty = [class_.name for label, class_ in enumerate(shots.classes) if label not in held]
     if empty:
         raise UserError(
-            f"every image of {empty[0]!r} is marked as bad, so nothing is left to learn that class from",
-            hint="take some marks away with `datadream synth mark --undo`, or add real images with --data real+synth",
+            f"all images of {empty[0]!r} are marked as bad, so the class has no training images",
+            hint="remove marks with `datadream synth mark --undo`, or add real images with --data real+synth",
         )
     images = ImageBank(readers)
     for i in range(sum(real)):
@@ -230,7 +230,9 @@ def _evaluate(clip: Clip, ids: Tensor, settings: ClassifySettings, shots: ShotSe
             emit({"kind": "progress", "done": len(refs), "total": total, "unit": "images checked"})
     logits = torch.cat(parts)
     if not logits.half().isfinite().all():
-        raise not_finite(f"an answer (up to {logits.abs().max():.3g})", "in float16, in which they are kept", settings)
+        raise not_finite(
+            f"a logit (up to {logits.abs().max():.3g})", "in float16, the format they are saved in", settings
+        )
     predictions = logits.argmax(dim=1)
     labels = torch.tensor([ref.label for ref in refs])
     scores = score(labels, predictions, len(shots.classes))

@@ -32,14 +32,14 @@ def not_finite(what: str, where: str, settings: Settings) -> UserError:
     found = departures(settings)
     message = f"{section} stopped: {what} is not finite {where}".rstrip()
     if not found:
-        hint = "its settings are as shipped, so look at the model's weights and the images; nothing of this job is kept"
+        hint = "the settings are the defaults: check the model's weights and the images; nothing of this job is kept"
         return UserError(message, hint=hint)
     texts = [
-        f"{section}.{key} is {_text(value)}, shipped as {' or '.join(map(_text, known))}" for key, value, known in found
+        f"{section}.{key} is {_text(value)}, default {' or '.join(map(_text, known))}" for key, value, known in found
     ]
     rest = f" and {len(texts) - LISTED_MAX} more" if len(texts) > LISTED_MAX else ""
     rate = next((key for key, value, known in found if key == "learning_rate" and value > max(known)), None)
-    hint = f"lower {section}.{rate}" if rate else "set that back"
+    hint = f"lower {section}.{rate}" if rate else "restore the default"
     return UserError(f"{message}; {'; '.join(texts[:LISTED_MAX])}{rest}", hint=f"{hint}; nothing of this job is kept")
 
 

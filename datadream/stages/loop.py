@@ -118,7 +118,7 @@ class Loop:
         if without:
             raise UserError(
                 f"LoRA does not reach the whole model: {len(without)} of {len(self.parameters)} adapter tensors get no "
-                f"gradient, as {without[0]}",
+                f"gradient, e.g. {without[0]}",
                 hint="adapt fewer projections (targets), or use another model",
             )
 
@@ -167,7 +167,7 @@ class Loop:
             if "sha256" in metadata and metadata["sha256"] != tensors_digest(found, *words):  # at first there was none
                 raise ValueError("its checksum does not match")
             if metadata.get("owner", self.owner) != self.owner:
-                sys.stderr.write(f"{path} belongs to another job or to other inputs, and is left aside\n")
+                sys.stderr.write(f"{path} belongs to another job or other inputs; ignored\n")
                 return False
             shapes = {f"{part}/{name}": p.shape for name, p in self.parameters.items() for part in ("value", *MOMENTS)}
             if {name: tensor.shape for name, tensor in found.items()} != shapes:
@@ -177,7 +177,7 @@ class Loop:
             if bad:
                 raise ValueError(f"{len(bad)} of its tensors are not finite")
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            sys.stderr.write(f"{path} is damaged and left aside: {error}\n")
+            sys.stderr.write(f"{path} is damaged; ignored: {error}\n")
             return False
         self._restore(step, found)
         return True

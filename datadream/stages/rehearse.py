@@ -33,7 +33,7 @@ def rehearse(settings: RehearseSettings, seed: int, out: Path, checkpoint: Path,
             _keep(checkpoint / CHECKPOINT, step, chain)
             raise Stopped
         if step == settings.fail_at:
-            raise UserError(f"the rehearsal was told to fail at step {step}", hint="leave out --fail-at")
+            raise UserError(f"error at step {step}, requested by --fail-at", hint="omit --fail-at")
         time.sleep(settings.step_seconds)
         chain = hashlib.sha256(f"{chain} {step}".encode()).hexdigest()
         step += 1

@@ -48,16 +48,16 @@ class Settings(BaseModel):
 class AdaptSettings(Settings):
     """LoRA on Stable Diffusion (paper section 3.2)."""
 
-    per: Literal["dataset", "class"] = Field("dataset", description="one adapter for all classes, or one a class")
+    per: Literal["dataset", "class"] = Field("dataset", description="one adapter for all classes, or one per class")
     rank: Count = Field(16, description="r of the low-rank matrices A (r, d) and B (d, r)")
     alpha: Positive = Field(16.0, description="scale of the update is alpha / rank")
     targets: tuple[Projection, ...] = Field(("q", "k", "v", "out"), min_length=1, description="attention projections")
     text_encoder: bool = Field(True, description="adapt the text encoder too")
     epochs: Count = Field(200, description="passes over the shots; steps = epochs * ceil(shots * classes / batch_size)")
-    steps: Count | None = Field(None, description="optimizer steps in all, instead of epochs")
+    steps: Count | None = Field(None, description="total optimizer steps, instead of epochs")
     batch_size: Count = 8
     learning_rate: Positive = 1e-4
-    warmup_steps: int = Field(100, ge=0, description="of one adapter's steps; at most half of them are used")
+    warmup_steps: int = Field(100, ge=0, description="per adapter; at most half of its steps")
     weight_decay: float = Field(1e-2, ge=0)
     max_grad_norm: Positive = 1.0
     crop: Literal["random", "center"] = Field("random", description="square cut from the image after resizing")
@@ -79,13 +79,13 @@ class GenerateSettings(Settings):
 
     images_per_class: Count = 500
     num_inference_steps: Count = 50
-    guidance_scale: float = Field(2.0, ge=0, description="1.0 or less switches guidance off")
+    guidance_scale: float = Field(2.0, ge=0, description="1.0 or less: no guidance")
     scheduler: Literal["default", "ddim", "pndm", "dpm++2m", "unipc"] = Field(
-        "default", description="default is the one in the model's folder"
+        "default", description="default: the scheduler in the model's folder"
     )
-    batch_size: Count = Field(16, description="images denoised together; a class is cut into fixed runs of these")
-    start: str = Field("noise", description="what an image is drawn from: noise, or noised shots of its class")
-    start_strength: float = Field(0.75, gt=0, le=1, description="part of the steps that is taken from noised shots")
+    batch_size: Count = Field(16, description="images denoised together; a class is split into fixed batches of these")
+    start: str = Field("noise", description="what sampling starts from: noise, or noised shots of the class")
+    start_strength: float = Field(0.75, gt=0, le=1, description="fraction of the steps taken when starting from noised shots")
     cfg: str = Field("constant", description="guidance_scale at every step (constant) or in the middle ones (interval)")
     later: ClassVar[frozenset[str]] = frozenset({"start", "start_strength", "cfg"})
 
@@ -105,19 +105,19 @@ class ClassifySettings(Settings):
     targets: tuple[Projection, ...] = Field(("q", "v"), min_length=1)
     real_weight: Fraction = Field(0.8, description="λ in λ·CE(real) + (1-λ)·CE(synth)")
     epochs: Count = Field(60, description="steps = epochs * ceil(2 * classes * epoch_images / batch_size)")
-    epoch_images: Count = Field(500, description="images a class, of each kind, that count as one epoch")
+    epoch_images: Count = Field(500, description="images per class and kind in one epoch")
     steps: Count | None = Field(None, description="optimizer steps, instead of epochs")
     batch_size: Count = 256
     learning_rate: Positive = 1e-4
     min_learning_rate: float = Field(1e-8, ge=0)
-    warmup: Fraction = Field(0.1, description="part of the steps spent warming up")
+    warmup: Fraction = Field(0.1, description="fraction of the steps for warmup")
     weight_decay: float = Field(1e-4, ge=0)
     max_grad_norm: Positive = 1.0
     augment: Literal["datadream", "crop", "affine", "none"] = Field(
         "datadream", description="datadream: the authors' chain; crop: resized crop and flip; affine: no flips"
     )
-    mix: Fraction = Field(0.2, description="chance a batch is mixed by CutMix or MixUp, each half the time")
-    evaluate: Literal["test", "val"] = Field("test", description="the images accuracy is reported on")
+    mix: Fraction = Field(0.2, description="probability that a batch is mixed, by CutMix or MixUp with equal chance")
+    evaluate: Literal["test", "val"] = Field("test", description="split that accuracy is reported on")
     loss: str = Field("mixed", description="mixed: the two means weighted by real_weight; pooled: all images alike")
     later: ClassVar[frozenset[str]] = frozenset({"loss"})
 
@@ -138,6 +138,6 @@ class RehearseSettings(Settings):
     steps: Count = 100
     step_seconds: float = Field(0.01, ge=0)
     checkpoint_steps: Count = Field(1, description="steps between two checkpoints")
-    size: int = Field(0, ge=0, description="bytes of a file it leaves besides")
-    children: int = Field(0, ge=0, description="child processes it holds, as a data loader does")
-    fail_at: int = Field(-1, description="a step to fail at, -1 for none")
+    size: int = Field(0, ge=0, description="bytes of an extra file that it writes")
+    children: int = Field(0, ge=0, description="child processes, like a data loader's")
+    fail_at: int = Field(-1, description="step to fail at; -1: none")

@@ -78,7 +78,7 @@ def name_set(home: Home, process: int, turn: int) -> None:
     try:
         sets.add_set(home, drawn, f"x{turn}")
     except UserError as error:
-        assert "stands for another set" in str(error)
+        assert "is already used for another set" in str(error)
     else:
         durable.write_text(home.path / f"won-{process}.{turn}", drawn.id)
 

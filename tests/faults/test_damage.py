@@ -224,7 +224,7 @@ def test_what_can_not_be_read_now_is_read_again_and_nobody_is_told_to_remove_it(
     found = {finding.path: finding for finding in check(home, registry)}
     place = f"artifacts/classifier/{folder.name}"
     assert found[place].what.startswith("can't be read now: ")
-    assert "nothing need be removed" in found[place].advice
+    assert "nothing needs to be removed" in found[place].advice
     assert len(queries.page(registry, "classifier", limit=100)) == len(list(folder.parent.iterdir())) - 1
     registry.close()
     monkeypatch.setattr(durable, "open_regular", real)

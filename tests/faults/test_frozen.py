@@ -97,7 +97,7 @@ def test_all_locks_of_a_home_are_held_by_one_that_is_stopped_and_jobs_go_on(home
         listed = run_cli("job", "ls", "--json", home=home.path)
         assert (listed.returncode, "Error" in listed.stderr) == (0, False), listed.stderr
         assert f"pid {process.pid}" in listed.stderr
-        assert f"`kill -CONT {process.pid}` lets it go on" in listed.stderr
+        assert f"`kill -CONT {process.pid}` resumes it" in listed.stderr
     until(lambda: ticked(runner) and state.derive(home, held).paused)
     assert [name for name, _ in reasons(home, held)] == ["lost", "queued"]
     (home.job(odd) / "history.jsonl").unlink()
@@ -123,7 +123,7 @@ def test_a_list_shows_the_last_index_and_names_who_keeps_it_from_a_new_one(kind:
         assert {row["id"] for row in queries.page(registry, "job")} == {job}
         registry.close()
     assert [f"pid {process.pid} on" in text and "is stopped" in text for text in told] == [True]
-    assert "what is shown may be older" in told[0]
+    assert "the view may be out of date" in told[0]
     registry = index.open_registry(home)
     assert {row["id"] for row in queries.page(registry, "job")} == {job, later}
     registry.close()
@@ -143,7 +143,7 @@ def test_where_no_index_can_be_read_the_folders_are(there: bool, home: Home, tmp
         registry.close()
         assert not registry.path.parent.exists()
         assert f"pid {process.pid} on" in told[-1]
-        assert "meanwhile the folders are read" in told[-1]
+        assert "reading the folders instead" in told[-1]
         assert home.registry.exists() == there
 
 
@@ -160,7 +160,7 @@ def test_what_sqlite_refuses_is_a_sentence(home: Home) -> None:
     with home.registry.open("r+b") as file:
         file.seek((page - 1) * size)
         file.write(os.urandom(size))
-    with pytest.raises(UserError, match=r"the registry is damaged .*make it again with `datadream registry rebuild`"):
+    with pytest.raises(UserError, match=r"the registry is damaged .*rebuild it with `datadream registry rebuild`"):
         queries.page(index.Registry(home.registry, home.registry_lock), "job", sort="title")
 
 
@@ -190,12 +190,12 @@ def test_who_waits_for_a_lock_hears_who_has_it_and_gives_up(home: Home, monkeypa
             assert f"(pid {process.pid} on " in said
             assert " and is stopped" in said
             assert str(place) in said
-            assert said.endswith(f"`kill -CONT {process.pid}` lets it go on")
+            assert said.endswith(f"`kill -CONT {process.pid}` resumes it")
         told: list[str] = []
         with pytest.raises(locks.LockHeld), lease(path, told.append):
             pass
         assert len(told) == 1
-        assert f"waits for {path}: " in told[0]
+        assert f"waiting for {path}: " in told[0]
 
 
 def test_a_holder_of_our_own_is_named_by_its_command_and_since_when(home: Home, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_holder_of_our_own_is_named_by_its_command_and_since_when(home: Home, 
         assert found.since[:4].isdecimal()
         assert str(found).startswith("`")
         assert f"(pid {os.getpid()} on " in found.in_words
-        assert " has had it since " in found.in_words
+        assert " holds it since " in found.in_words
         with pytest.raises(locks.LockHeld), lease(tmp_path / "lock", seconds=0):  # another thread of this process
             pass
     durable.write_text(tmp_path / "lock", '{"pid": 1, "start": 0, "host": "elsewhere", "command": "x \\u001b[2J"}')
@@ -246,7 +246,7 @@ def test_a_cluster_that_never_answers_holds_up_no_job_here(
     far = submit.submit(home, rehearsals(9, 50), {}, launcher="slurm", priority=5)
     good = submit.submit(home, rehearsals(2, 10, steps=1), {})
     runner = run_until_done(home, *good)
-    until(lambda: ticked(runner) and "slurm has not answered to `submit`" in state.derive(home, far[-1]).reason)
+    until(lambda: ticked(runner) and "slurm has not answered `submit`" in state.derive(home, far[-1]).reason)
     submit.cancel(home, far[-1])
     until(lambda: ticked(runner) and not (home.queue / far[-1]).exists())
     runner.close()

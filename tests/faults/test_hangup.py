@@ -65,7 +65,7 @@ def test_a_closed_terminal_stops_nothing(detach: bool, tmp_path: Path) -> None:
 
 def test_ctrl_c_asks_and_the_answer_is_heeded(tmp_path: Path) -> None:
     home = open_home(tmp_path / "home")
-    answers = ((b"d\n", "done", b"the jobs go on"), (b"c\n", "cancelled", b"the jobs are cancelled"))
+    answers = ((b"d\n", "done", b"jobs keep running"), (b"c\n", "cancelled", b"jobs cancelled"))
     for answer, expected, told in answers:
         pid, master = on_terminal(home, "rehearse", "--step-seconds", "0.15", "--seed", str(answer[0]))
         read_until(master, b"/100")
@@ -87,7 +87,7 @@ def test_ctrl_c_while_watching_looks_away(tmp_path: Path) -> None:
     pid, master = on_terminal(home, "job", "watch")
     read_until(master, b"/400")
     os.write(master, b"\x03")
-    told = read_until(master, b"interrupted; the jobs go on")
+    told = read_until(master, b"interrupted; jobs keep running")
     assert b"[c]ancel" not in told
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
     os.close(master)
@@ -103,4 +103,4 @@ def test_ctrl_c_while_it_starts_is_quiet(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
         # before Python runs a line of ours nothing can be caught
-        assert b"datadream/cli" not in told and b"the jobs go on" not in told, told
+        assert b"datadream/cli" not in told and b"interrupted; jobs keep running" not in told, told

@@ -28,7 +28,7 @@ def test_a_home_anybody_may_write_in(words: tuple[str, ...], tmp_path: Path) -> 
     home = tmp_path / "home"
     home.mkdir()
     home.chmod(0o777)
-    check_refused(run_cli(*words, home=home), "anybody may write", "chmod o-w")
+    check_refused(run_cli(*words, home=home), "writable by everyone", "chmod o-w")
     record("bad-home", kind="world-writable", command=" ".join(words), outcome="one sentence, exit 2")
 
 
@@ -62,7 +62,7 @@ def test_a_home_on_a_read_only_file_system(words: tuple[str, ...], tmp_path: Pat
 
 
 def test_a_home_whose_path_is_too_long(tmp_path: Path) -> None:
-    check_refused(run_cli("job", "ls", home=tmp_path / ("x" * 300)), "too long", "choose another place")
+    check_refused(run_cli("job", "ls", home=tmp_path / ("x" * 300)), "too long", "choose another path")
     deep = tmp_path / "/".join(["y" * 200] * 25)
     check_refused(run_cli("rehearse", "--detach", home=deep), "too long")
     record("bad-home", kind="path too long", outcome="one sentence, exit 2")
@@ -113,7 +113,7 @@ def test_a_home_a_group_may_write_in_without_being_shared(tmp_path: Path) -> Non
         os.chown(home, 0, 12345)
     home.chmod(0o775)
     if os.geteuid() == 0:
-        check_refused(run_cli("job", "ls", home=home), "group may write", "chmod g-w")
+        check_refused(run_cli("job", "ls", home=home), "writable by its group", "chmod g-w")
     home.chmod(0o755)
     assert run_cli("job", "ls", home=home).returncode == 0
     record("bad-home", kind="group-writable, not shared", outcome="one sentence, exit 2")

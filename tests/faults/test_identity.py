@@ -86,7 +86,7 @@ def test_after_a_reboot_jobs_go_on_or_are_held(
     assert now is not None
     job = abandon(queue, 1, identity.Process(now.pid, now.start, "another boot", now.host), hours)
     finish(queue)
-    assert reasons(queue, job)[0] == ("lost", "the machine was restarted")
+    assert reasons(queue, job)[0] == ("lost", "the machine rebooted")
     if rule == "hold" and hours:
         status = state.derive(queue, job)
         assert (status.state, status.reason) == ("queued", f"paused: {policy.HELD}")

@@ -105,7 +105,7 @@ def test_a_lock_names_its_holder_and_goes_with_it(lock_path: Path, monkeypatch: 
         assert holder["pid"] == process.pid
         waiting: list[str] = []
         monkeypatch.setattr(locks, "TELL_SECONDS", 0.1)
-        named = pytest.raises(locks.LockHeld, match=rf"\(pid {process.pid} on .* has had it since \d\d:")
+        named = pytest.raises(locks.LockHeld, match=rf"\(pid {process.pid} on .* holds it since \d\d:")
         with named, lease.lease(lock_path, waiting.append, seconds=1.0):
             pass
         assert len(waiting) == 1
@@ -339,7 +339,7 @@ def test_a_file_system_that_can_hold_no_home_is_refused_in_a_sentence(
     else:
         real_write = os.write
         monkeypatch.setattr(os, "write", lambda fd, data: os.lseek(fd, 0, 0) or (real_write(fd, data) and os.ftruncate(fd, 1)) or 1)  # fmt: skip
-    with pytest.raises(UserError, match="no home can be kept on this file system") as caught:
+    with pytest.raises(UserError, match="this file system can't hold a home") as caught:
         labels.tag(home, "a" * 16, add=["x"])
     assert mount_of(home.path.resolve()).kind in str(caught.value)
     assert "--home" in str(caught.value)
@@ -659,7 +659,7 @@ def test_a_worker_that_was_stopped_leaves_when_another_host_has_its_job(running:
     for process in (alpha, beta):
         process.wait(300)
     check_once(running, steps)
-    assert "another worker has the job now" in (running.job(job) / "log.txt").read_text()
+    assert "another worker took the job" in (running.job(job) / "log.txt").read_text()
     record("stopped-on-another-host", steps=steps, outcome="the one that was away left")
 
 

@@ -210,8 +210,8 @@ def test_a_damaged_record_costs_its_own_row(kind: str, victims: Victims) -> None
     assert victims.files["run"].stem not in {run_id for row in rows for run_id in row["run_ids"]}
     lost = {what for what in ("run", "manifest", "scores", "predictions") if what in named}
     words = " ".join(said["compare",][1].split())
-    counted = sum(int(number) for number in re.findall(r"Left out: (\d+) runs? whose", words))
-    assert counted + len(re.findall(r"Left out: the run \w+ \(", words)) == len(lost), words
+    counted = sum(int(number) for number in re.findall(r"Excluded: (\d+) runs? whose", words))
+    assert counted + len(re.findall(r"Excluded: run \w+ \(", words)) == len(lost), words
     assert "can't be read: see `datadream registry check`" in said["runs", "ls"][2]
     for noun in ("set", "experiment", "tag"):
         assert said[noun, "ls"][0] == 0
@@ -278,7 +278,7 @@ def test_damaged_settings_of_the_queue_are_told_and_kept_beside(home: Home) -> N
     queue.write_settings(home, queue.QueueSettings(slots=("cuda:0/0", "cuda:0/1"), paused=True))
     home.queue_settings.write_bytes(bytes(40))
     code, out, _ = call(home.path, "queue", "show")
-    assert code == 0 and "queue not usable" in out and "queue.json" in out
+    assert code == 0 and "queue unusable" in out and "queue.json" in out
     for words in (("pause",), ("set", "--slots", "cpu:0")):
         home.queue_settings.write_bytes(bytes(40))
         code, _, err = call(home.path, "queue", *words)

@@ -140,5 +140,5 @@ def test_a_password_in_a_models_address_is_not_kept(option: str, tmp_path: Path)
     process = start(home, "run", "name-only", "--source", "digits", "--shots", "1", "--data", "synth", option, address)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert b"can't be an address" in said
+    assert b"can't be a URL" in said
     assert leaks(home, said) == []

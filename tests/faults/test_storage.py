@@ -45,7 +45,7 @@ def test_an_error_at_every_write_pauses_the_job_and_loses_nothing(call: str, err
         if found is not None and status:
             assert found["kind"] == "storage"
             assert state.derive(cut, spec.id).state == "queued"
-            assert "goes on by itself when it can write again" in state.derive(cut, spec.id).reason
+            assert "resumes automatically once the disk is writable" in state.derive(cut, spec.id).reason
             paused += 1
         assert strace.worker(cut, spec.id) == 0
         assert read(cut, spec.id) == expected

@@ -51,29 +51,29 @@ TENSOR = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
 SECOND = {**TENSOR, "data_offsets": [16, 32]}
 # what is in the file, and what is said of it
 HOSTILE: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "empty or cut off"),
+    "empty": (b"", "empty or truncated"),
     "huge header length": (crafted({"a": TENSOR}, length=2**63), "header would be"),
     "header beyond the file": (crafted({"a": TENSOR}, length=10_000), "header would be 10,000"),
     "header over the cap": (crafted(b"{" + b" " * HEADER_MAX + b"}"), "header would be"),
     "overlapping": (crafted({"a": TENSOR, "b": {**TENSOR, "data_offsets": [8, 24]}}, b"\0" * 24), "overlap"),
     "aliased": (crafted({"a": TENSOR, "b": TENSOR}), "overlap"),
     "gap": (crafted({"a": {**TENSOR, "data_offsets": [16, 32]}}, b"\0" * 32), "gaps"),
-    "beyond the data": (crafted({"a": {**TENSOR, "data_offsets": [0, 10**15]}}), "does not fit"),
+    "beyond the data": (crafted({"a": {**TENSOR, "data_offsets": [0, 10**15]}}), "does not match"),
     "longer than it says": (crafted({"a": TENSOR}, b"\0" * 32), "longer than the file"),
     "cut": (crafted({"a": TENSOR, "b": SECOND}, b"\0" * 31), "longer than the file"),
-    "negative": (crafted(b'{"a":' + raw_tensor(b"-4", b"0,16") + b"}"), "shape or place"),
-    "fraction": (crafted(b'{"a":' + raw_tensor(b"4.0", b"0,16") + b"}"), "shape or place"),
-    "shape overflow": (crafted({"a": {**TENSOR, "shape": [2**62, 2**62]}}), "does not fit"),
-    "many dimensions": (crafted({"a": {**TENSOR, "shape": [1] * 100_000}}), "shape or place"),
+    "negative": (crafted(b'{"a":' + raw_tensor(b"-4", b"0,16") + b"}"), "shape or offset"),
+    "fraction": (crafted(b'{"a":' + raw_tensor(b"4.0", b"0,16") + b"}"), "shape or offset"),
+    "shape overflow": (crafted({"a": {**TENSOR, "shape": [2**62, 2**62]}}), "does not match"),
+    "many dimensions": (crafted({"a": {**TENSOR, "shape": [1] * 100_000}}), "shape or offset"),
     "unknown type": (crafted({"a": {**TENSOR, "dtype": "\x1b[2J"}}), "type is unknown"),
     "duplicate keys": (crafted(b'{"a":%s,"a":%s}' % ((raw_tensor(b"4", b"0,16"),) * 2)), "twice"),
-    "deep": (crafted(b'{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}"), "no JSON"),
-    "long number": (crafted(b'{"a":' + raw_tensor(b"9" * 10_000, b"0,16") + b"}"), "not a sound"),
-    "no json": (crafted(b"\xff" * 100), "no JSON"),
-    "no table": (crafted(b"[1, 2]"), "no table"),
-    "no tensor": (crafted({"a": "x"}), "no tensor"),
-    "metadata that is no text": (crafted({"__metadata__": {"rank": 3}, "a": TENSOR}), "more than text"),
-    "deep metadata": (crafted({"__metadata__": {"rank": {"rank": "3"}}, "a": TENSOR}), "more than text"),
+    "deep": (crafted(b'{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}"), "not JSON"),
+    "long number": (crafted(b'{"a":' + raw_tensor(b"9" * 10_000, b"0,16") + b"}"), "not a valid"),
+    "no json": (crafted(b"\xff" * 100), "not JSON"),
+    "no table": (crafted(b"[1, 2]"), "not an object"),
+    "no tensor": (crafted({"a": "x"}), "not a tensor"),
+    "metadata that is no text": (crafted({"__metadata__": {"rank": 3}, "a": TENSOR}), "not all text"),
+    "deep metadata": (crafted({"__metadata__": {"rank": {"rank": "3"}}, "a": TENSOR}), "not all text"),
     "a pickle": (pickle.dumps({"a": 1}), "header would be"),
     "a zip": (b"PK\x03\x04" + b"\0" * 100, "header would be"),
 }  # fmt: skip
@@ -133,7 +133,7 @@ def test_crafted_safetensors_are_typed_errors(name: str, tmp_path: Path, mini: B
     said = load_both(sd, clip)
     assert len(said) == 2
     for text in said:
-        assert "not a sound safetensors file" in text
+        assert "not a valid safetensors file" in text
         assert words in text
         assert ".safetensors" in text
         assert text == shown(text)
@@ -278,7 +278,7 @@ def test_an_adapter_of_another_model_is_refused_and_changes_nothing(tmp_path: Pa
     layer = torch.nn.Sequential(torch.nn.Linear(4, 3))
     before = layer[0].weight.detach().clone()
     path = tmp_path / "adapter.safetensors"
-    for tensors, words in ((pair(wide=5), "does not fit"), (pair(), "a part this model lacks")):
+    for tensors, words in ((pair(wide=5), "does not match"), (pair(), "a part this model lacks")):
         named = {key.replace("x", "0" if "fit" in words else "y"): value for key, value in tensors.items()}
         save_adapter(path, Adapter(named, 2, 2.0), {})
         with pytest.raises(UserError, match=words):

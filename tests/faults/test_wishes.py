@@ -160,7 +160,9 @@ def test_a_worker_that_heeds_nothing_and_cant_be_ended_is_named_on_its_job(
     assert leadership is not None
     runner = Runner(queue, leadership)
     submit.cancel(queue, job)
-    said = f"stop requested; its worker ({named}) can't be ended from here: it stops at its next step, or end it there"
+    said = (
+        f"stop requested; its worker ({named}) can't be signalled from here: it stops at its next step, or end it there"
+    )
     end = time.monotonic() + 60
     while state.derive(queue, job).reason != said:
         assert time.monotonic() < end, state.derive(queue, job)
@@ -234,6 +236,6 @@ def test_another_user_of_a_shared_home_cancels_a_job(shared: Home) -> None:
 def test_what_a_stuck_worker_is_told_of_reads_as_a_sentence() -> None:
     status = state.Status(id="a" * 16, stage="adapt", kind="adapter", state="running", reason="", paused=True)
     assert policy.out_of_reach(status, "pid 7 on node3, another host") == (
-        "pause requested; its worker (pid 7 on node3, another host) can't be ended from here: it stops at its next "
+        "pause requested; its worker (pid 7 on node3, another host) can't be signalled from here: it stops at its next "
         "step, or end it there"
     )

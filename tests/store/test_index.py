@@ -139,7 +139,7 @@ def test_a_job_whose_artifact_was_removed_says_so(ran_copy: Path, monkeypatch: p
     index.sync(home, registry)
     reasons = {row["id"]: row["reason"] for row in queries.page(registry, "job", limit=100)}
     registry.close()
-    assert reasons[folder.name] == "its classifier was removed since"
+    assert reasons[folder.name] == "its classifier was removed"
     check_rebuilt_equal(home)
 
 
@@ -198,7 +198,7 @@ def test_the_runners_hand_survives_a_registry_it_cannot_read(home: Home, capsys:
         connection.commit()
     registrar = Registrar(home)
     registrar.close()
-    assert "the registry waits" in capsys.readouterr().err
+    assert "the registry is delayed" in capsys.readouterr().err
 
 
 def test_a_job_folder_of_an_older_or_newer_program_does_not_stop_the_index(ran_copy: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_registry_of_every_past_schema_is_upgraded_after_a_backup(revision: st
     copy = tmp_path / f"registry.db.before-{REVISION}"
     with closing(sqlite3.connect(copy)) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == (revision,)
-    assert told == [f"the registry's schema goes from {revision} to {REVISION}; a copy of the old is {copy.name}"]
+    assert told == [f"the registry's schema is upgraded from {revision} to {REVISION}; the old copy is {copy.name}"]
     opened(tmp_path).close()
     assert schema(tmp_path / "registry.db") >= schema(old) - {"table sqlite_sequence sqlite_sequence"}
 
@@ -97,7 +97,7 @@ def test_two_processes_that_come_first_migrate_once(tmp_path: Path) -> None:
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
     said = [process.communicate(timeout=60) for process in started]
     assert [process.returncode for process in started] == [0] * 4, said
-    assert sum("goes from" in out for out, _ in said) == 1
+    assert sum("is upgraded from" in out for out, _ in said) == 1
 
 
 def test_a_newer_registry_is_refused_in_a_sentence(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_newer_registry_is_refused_in_a_sentence(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "registry.db")) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
         connection.commit()
-    with pytest.raises(UserError, match=r"newer DataDream \(its schema is 9999.*update DataDream"):
+    with pytest.raises(UserError, match=r"newer DataDream \(schema 9999.*update DataDream"):
         opened(tmp_path)
 
 

@@ -126,7 +126,7 @@ def test_a_number_is_compared_with_a_number(noun: str, runs: tuple[Registry, lis
 def test_ids_abbreviate_as_git_does(runs: tuple[Registry, list[Run]]) -> None:
     registry, found = runs
     assert queries.resolve(registry, found[5].id, ["run"]) == ("run", found[5].id)
-    with pytest.raises(UserError, match="begins several ids"):
+    with pytest.raises(UserError, match="ambiguous id"):
         queries.resolve(registry, "0000", ["run"])
     for text in ("ffff", "00", "'; DROP TABLE run; --"):
         with pytest.raises(UserError, match="no run"):

@@ -299,7 +299,7 @@ def test_a_home_that_vanishes_is_told(ran_copy: Path) -> None:
             await looker.press("6")
             shutil.rmtree(ran_copy, ignore_errors=True)
             looker.app.poke()
-            await looker.see("the home is gone")
+            await looker.see("the home no longer exists")
             await looker.press("7", "1")
             assert looker.app.is_running
 
@@ -317,7 +317,7 @@ def test_a_dead_runner_is_a_banner_and_one_key_starts_it(home: Home, monkeypatch
 
     async def walk() -> None:
         async with looking(home) as looker:
-            await looker.see("no runner hands out the waiting jobs")
+            await looker.see("no runner for the waiting jobs")
             await looker.press("U")
             await looker.see("✓ done")
 

@@ -85,7 +85,7 @@ def test_what_is_typed_into_a_box_that_reads_comes_after_what_it_reads(ran_copy:
         disk.stick()
         await looker.press("t")
         assert isinstance(looker.app.screen, AskText)
-        assert f"Tags of the run {run[:8]}" in looker.text() and READING in looker.text()
+        assert f"Tags of run {run[:8]}" in looker.text() and READING in looker.text()
         await looker.type("new X")
         await looker.press("enter")
         assert isinstance(looker.app.screen, AskText)
@@ -111,7 +111,7 @@ def test_labels_that_can_not_be_read_are_a_sentence_in_the_box(ran_copy: Path) -
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(bytes(9))
         await looker.press("t")
-        await looker.see("holds nothing but NUL")
+        await looker.see("holds only NUL")
         await looker.type("new")
         await looker.press("enter")
         assert isinstance(looker.app.screen, AskText) and path.read_bytes() == bytes(9)
@@ -140,12 +140,12 @@ def test_a_question_can_not_be_answered_before_it_says_how_many(ran_copy: Path, 
             assert looker.app.screen is screen
         await looker.press("D")
         disk.answer()
-        await looker.see("removed for good")
+        await looker.see("this can't be undone")
         await looker.press("n")
         scrolled_away()
         await looker.press("R")
         disk.answer()
-        await looker.see("is done; to make it anew")  # nothing of it can be retried, and only leaving is left
+        await looker.see("is done; to recompute it")  # nothing of it can be retried, and only leaving is left
         await looker.press("y")
         assert isinstance(looker.app.screen, Confirm)
         await looker.press("escape")
@@ -180,7 +180,7 @@ def test_a_new_experiment_is_typed_while_its_plan_is_read(ran_copy: Path, disk: 
             assert "New experiment" in looker.text() and "Plan" in looker.text()
             await looker.press("space", "down", "space")
             disk.answer()
-            await looker.see("methods (space ticks)")
+            await looker.see("methods (space selects)")
 
     asyncio.run(go())
 

@@ -63,13 +63,13 @@ def test_a_tmux_that_fails_is_not_believed(home: Home, tmp_path: Path, monkeypat
     fake_tmux(tmp_path / "fake", 1, monkeypatch)
     said, sent = copied(home, TEXT)
     assert "copied" not in said
-    assert "sent to the terminal (it may not take it); always in " in said
+    assert "sent to the terminal (which may ignore it); also in " in said
     assert sent == TEXT == kept(home)
 
 
 def test_a_terminal_is_sent_it_and_nothing_is_claimed(home: Home) -> None:
     said, sent = copied(home, TEXT)
-    assert "sent to the terminal (it may not take it)" in said
+    assert "sent to the terminal (which may ignore it)" in said
     assert sent == TEXT == kept(home)
 
 

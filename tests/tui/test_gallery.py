@@ -122,7 +122,7 @@ def test_broken_and_missing_images_are_sentences(ran_copy: Path) -> None:
         async with looking(ran_copy) as looker:
             await opened(looker, synth_id)
             await looker.see("not an image of a")
-            await looker.see("the image is gone")
+            await looker.see("the image is missing")
             await looker.press("enter")
             await looker.see("not an image of a known format")
 

@@ -73,9 +73,9 @@ def test_a_sixel_says_its_size_and_a_sentence_stays_one() -> None:
     assert drawn.paint.startswith('\x1bP0;0;0q"1;1;33;50')
     assert drawn.paint.endswith("\x1b\\")
     for kind in ("", "kitty", "sixel"):
-        said = draw("the image is gone", (30, 3), Graphics(kind, CELL), True)
+        said = draw("the image is missing", (30, 3), Graphics(kind, CELL), True)
         assert (said.tell, said.paint) == ("", "")
-        assert said.lines[0][0].text == "the image is gone"
+        assert said.lines[0][0].text == "the image is missing"
 
 
 def test_boxes_are_bounded() -> None:

@@ -57,7 +57,7 @@ def test_small_images_grow_by_whole_numbers_and_large_ones_shrink(tmp_path: Path
 def test_what_cannot_be_shown_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "torn.png").write_bytes(b"\x89PNG torn")
     (tmp_path / "empty.png").touch()
-    assert read_pixels(Picture(str(tmp_path), "gone.png"), 9, 9) == "the image is gone"
+    assert read_pixels(Picture(str(tmp_path), "gone.png"), 9, 9) == "the image is missing"
     assert read_pixels(Picture(str(tmp_path), "empty.png"), 9, 9) == "an empty file"
     assert read_pixels(Picture(str(tmp_path), "torn.png"), 9, 9) == "not an image of a known format"
     assert "not a path inside" in str(read_pixels(Picture(str(tmp_path), "../torn.png"), 9, 9))

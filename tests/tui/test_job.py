@@ -110,7 +110,7 @@ def test_a_failed_job_says_at_once_why_and_how_its_log_ends(ran_copy: Path, size
 
     async def walk() -> None:
         async with job_screen(ran_copy, job_id, size) as (looker, screen):
-            for words in ("failed", "why: RuntimeError: out of memory", "second line", "R tries again"):
+            for words in ("failed", "why: RuntimeError: out of memory", "second line", "R retries"):
                 await looker.see(words)
             for words in ("| INFO one", "| 99%", "| Traceback", "| boom �"):
                 assert words in looker.text()
@@ -169,7 +169,7 @@ def test_the_chart_obeys_its_keys_and_the_choice_of_metrics(ran_copy: Path) -> N
                 await keys(looker, key)
                 await looker.see(words)
             await keys(looker, "o")
-            await looker.see("the whole is shown already")
+            await looker.see("already at the full range")
             await keys(looker, "v", "j", "space", "enter")
             await looker.see("2 of")
             assert [curve.name for curve in chart.series] == ["loss", "accuracy"]
@@ -235,7 +235,11 @@ def test_a_done_job_says_why_it_can_not_be_stopped(ran: Path) -> None:
 
     async def walk() -> None:
         async with job_screen(ran, job_id) as (looker, _):
-            for key, words in (("X", "nothing to stop"), ("R", "is done"), ("comma", "nothing is searched for")):
+            for key, words in (
+                ("X", "nothing to cancel"),
+                ("R", "is done"),
+                ("comma", "no search; / in the log starts one"),
+            ):
                 await keys(looker, key)
                 await looker.see(words)
 
@@ -266,7 +270,7 @@ def test_search_level_and_follow_in_the_log(ran_copy: Path) -> None:
             await keys(looker, "slash")
             await looker.type("re:(")
             await keys(looker, "enter")
-            await looker.see("no regex")
+            await looker.see("invalid regex")
             await keys(looker, "escape", "w", "w")
             await looker.see(lambda: view.view.total == 1 and "ERROR step 70" in looker.text())
             await keys(looker, "w", "f")
@@ -304,7 +308,7 @@ def test_a_folder_that_vanishes_is_a_sentence_in_place(ran_copy: Path, size: tup
     async def walk() -> None:
         async with job_screen(ran_copy, job_id, size) as (looker, screen):
             shutil.rmtree(ran_copy / "jobs" / job_id)
-            await looker.see("is gone; what it made is still in the home")
+            await looker.see("was removed; its results, if any, are still in the home")
             assert "loss" in looker.text()  # what was seen of it stays
             for name, _ in PANES:
                 assert screen.pane == name
@@ -322,7 +326,7 @@ def test_a_job_whose_folder_was_gone_before_has_the_curves_the_registry_knows(ra
 
     async def walk() -> None:
         async with job_screen(ran_copy, job_id) as (looker, screen):
-            await looker.see("is gone; what it made")
+            await looker.see("was removed; its results")
             await looker.see(lambda: screen.facts is not None and bool(screen.facts.gone))
             await keys(looker, "tab")
             await looker.see("no log yet")
@@ -368,7 +372,7 @@ def test_jumps_lead_to_inputs_and_output(ran_copy: Path, monkeypatch: pytest.Mon
                     result = run_cli(*line.split()[1:], home=ran_copy)
                     assert result.returncode == 0, (line, result.stderr)
             shutil.rmtree(ran_copy / "artifacts" / "synthetic" / spec.inputs["synthetic"])
-            await looker.see("(not there)")
+            await looker.see("(missing)")
             await keys(looker, "enter")
             await looker.see(lambda: looker.app.screen is not screen)
             assert isinstance(looker.app.screen, JobScreen)
@@ -414,10 +418,9 @@ def test_frozen_drawing_stands_still_and_then_catches_up(ran_copy: Path) -> None
 def test_what_stopping_loses_is_said_only_as_far_as_it_is_known() -> None:
     running = Facts("a" * 16, "running", "", "", 0, False, 5, 1000, "steps")
     assert loss_of("cancel", [running]) == (
-        "What it did since its last checkpoint is lost (aaaaaaaa is at 5 of 1,000 steps). "
-        "Retry goes on from the checkpoint."
+        "Work since its last checkpoint is lost (aaaaaaaa is at 5 of 1,000 steps). Retry resumes from the checkpoint."
     )
     begun = dataclasses.replace(running, id="b" * 16, done=0, total=0, unit="")
     assert "is lost. Retry" in loss_of("cancel", [begun])
-    assert "What they did" in loss_of("cancel", [running, begun])
-    assert loss_of("cancel", [dataclasses.replace(begun, state="queued")]) == "Nothing is lost: it isn't running."
+    assert "Work since their last checkpoint" in loss_of("cancel", [running, begun])
+    assert loss_of("cancel", [dataclasses.replace(begun, state="queued")]) == "Nothing is lost: it is not running."

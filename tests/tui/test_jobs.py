@@ -59,9 +59,9 @@ def test_a_job_is_paused_raised_cancelled_retried_and_removed(ran_copy: Path) ->
         assert "datadream job priority" in looker.app.log_of_commands[-1][1]
 
         await looker.press("R")
-        assert "nothing to try again" in looker.toasts()
+        assert "nothing to retry" in looker.toasts()
         await looker.press("D")
-        assert "cancel it before you remove it" in looker.toasts()
+        assert "cancel it first" in looker.toasts()
 
         await looker.press("X")
         await looker.see("lost")
@@ -78,7 +78,7 @@ def test_a_job_is_paused_raised_cancelled_retried_and_removed(ran_copy: Path) ->
         await looker.see(lambda: control().cancel)
         await looker.see(lambda: not screen.why_not("remove"))
         await looker.press("D")
-        await looker.see("removed for good")
+        await looker.see("this can't be undone")
         await looker.press("y")
         await looker.see(lambda: not home.job(job_id).exists())
         await looker.see("no job matches")
@@ -98,7 +98,7 @@ def test_marked_jobs_are_treated_together_and_those_that_cannot_be_are_left(ran_
         )
         screen.table.set_marks([*adapts, *[i for i in screen.table.ids if i not in adapts][:1]])
         await looker.press("X")
-        await looker.see("Stop 2 jobs?")
+        await looker.see("Cancel 2 jobs?")
         await looker.press("y")
         await looker.see(lambda: all(state.read_control(home, job_id).cancel for job_id in adapts))
         await looker.press("u")
@@ -130,14 +130,14 @@ def test_the_pane_of_a_job_tells_its_way_and_the_end_of_its_log(ran: Path) -> No
 @pytest.mark.parametrize(
     ("deed", "job", "why"),
     [
-        ("cancel", {"state": "done"}, "nothing to stop"),
+        ("cancel", {"state": "done"}, "nothing to cancel"),
         ("cancel", {"state": "running"}, ""),
         ("retry", {"state": "done"}, "run --force"),
-        ("retry", {"state": "done", "reason": "its adapter was removed since"}, ""),
-        ("retry", {"state": "blocked", "reason": "its set abc has failed", "cause": "stuck"}, "retry that one"),
+        ("retry", {"state": "done", "reason": "its adapter was removed"}, ""),
+        ("retry", {"state": "blocked", "reason": "set abc failed", "cause": "stuck"}, "retry that one"),
         ("retry", {"state": "lost"}, ""),
-        ("remove", {"state": "running"}, "cancel it before"),
-        ("remove", {"state": "blocked", "reason": "its set abc has failed", "cause": "stuck"}, ""),
+        ("remove", {"state": "running"}, "cancel it first"),
+        ("remove", {"state": "blocked", "reason": "set abc failed", "cause": "stuck"}, ""),
         ("pause", {"state": "failed"}, "nothing to pause"),
     ],
 )

@@ -119,7 +119,7 @@ def test_the_newest_run_is_shown_and_keys_move_and_reroot(ran: Path, size: tuple
             await looker.press("up", "j", "down", "down")
             assert on(looker).kind == "run"
             await looker.press("L")
-            await looker.see("drawn around it already")
+            await looker.see("already centered on it")
             await looker.press("g", "L")
             await looker.see(f"◆ set {record['set'][:8]}")
             assert f"{record['id'][:8]}  " in looker.text() or size[1] < 30
@@ -184,10 +184,10 @@ def test_an_empty_home_and_an_unknown_id_are_told(home: Home) -> None:
     async def walk() -> None:
         async with looking(home, (80, 24)) as looker:
             await looker.press("9")
-            await looker.see("nothing has been made yet")
+            await looker.see("nothing here yet: 8 plans")
             await looker.press("enter")
             await looker.see("8 plans an experiment")
             looker.app.open_lineage("0123456789abcdef")
-            await looker.see("nothing here has the id 01234567")
+            await looker.see("no artifact or run 01234567")
 
     asyncio.run(walk())

@@ -165,11 +165,11 @@ def test_search_goes_up_counts_and_comes_back(tmp_path: Path) -> None:
             view.find_next(1)
             await until(pilot, view, lambda: view.view.hit == 15099)
             view.find_next(1)
-            await until(pilot, view, lambda: "no more below" in view.note)
+            await until(pilot, view, lambda: "no match below" in view.note)
             view.find("re:^line 7$")
             await until(pilot, view, lambda: view.view.hit == 7 and "line 7" in on_screen(view))
             view.find_next()
-            await until(pilot, view, lambda: "no more above" in view.note)
+            await until(pilot, view, lambda: "no match above" in view.note)
             view.find("line 19999")
             await until(pilot, view, lambda: view.view.hit == 19999)  # none above, so below
             view.find("nowhere")
@@ -211,7 +211,7 @@ def test_a_log_that_is_cut_rotated_removed_and_made_again_is_followed_on(tmp_pat
             path.write_text("short\n")
             await until(pilot, view, lambda: on_screen(view)[0] == "short" and "cut: started again" in view.note)
             path.rename(tmp_path / "log.1")
-            await until(pilot, view, lambda: "the log is gone" in view.note)
+            await until(pilot, view, lambda: "the log was removed" in view.note)
             assert on_screen(view)[0] == "short"
             path.write_text("another\n")
             await until(pilot, view, lambda: on_screen(view)[0] == "another" and "replaced" in view.note)

@@ -97,7 +97,7 @@ def test_with_all_marks_hidden_the_row_under_the_cursor_is_asked_for_alone(waiti
         await filtered(looker, screen, "title=two")
         assert "0 marked, 2 more hidden" in looker.text() and screen.ids() == [screen.table.cursor_id]
         await looker.press("p")
-        await looker.see(f"Pause the job {screen.table.cursor_id[:8]}?")
+        await looker.see(f"Pause job {screen.table.cursor_id[:8]}?")
         await looker.see("2 more marked are hidden")
         await looker.press("y")
         await looker.see(lambda: state.read_control(home, screen.table.cursor_id).paused)
@@ -119,7 +119,7 @@ def test_a_row_that_left_the_list_after_it_was_marked_is_left_alone(
         await filtered(looker, screen, "state=queued title=two")
         await all_marked(looker, screen)
         await looker.press("X")
-        await looker.see("Stop 2 jobs?")
+        await looker.see("Cancel 2 jobs?")
         gone = jobs[2]
         if how == "removed":  # by somebody else, while the question stands
             durable.remove_file(home.queue / gone)
@@ -189,7 +189,7 @@ def test_a_run_that_is_gone_gets_no_label(ran_copy: Path, monkeypatch: pytest.Mo
         durable.touch_dir(home.path / "runs")
         await looker.type("kept")
         await looker.press("enter")
-        await looker.see("1 of 2 left the list meanwhile")
+        await looker.see("1 of 2 no longer listed")
         assert read_labels(home, second).tags == ("kept",) and not home.label(first).exists()
 
     walk(ran_copy, "runs", (120, 40), steps)
@@ -204,7 +204,7 @@ def test_two_marked_runs_of_which_a_filter_hides_one_are_not_compared(ran_copy: 
         await looker.press("space", "space")
         await filtered(looker, screen, "tag=one")
         await looker.press("x")
-        await looker.see("1 is marked, and 1 more that the filter hides")
+        await looker.see("1 is marked, and 1 more hidden by the filter")
         assert not compared and screen.command("compare") == ""
 
     walk(ran_copy, "runs", (120, 40), steps)
@@ -218,11 +218,11 @@ def test_the_question_counts_what_can_not_be_done(waiting: tuple[Home, list[str]
     async def steps(looker: Looker, screen: ListScreen) -> None:
         await all_marked(looker, screen)
         await looker.press("X")
-        await looker.see("Stop 3 jobs?")
+        await looker.see("Cancel 3 jobs?")
         assert "1 of 4 is left out" in looker.text()
         await looker.press("n")
         await looker.press("R")
-        await looker.see(f"Retry the job {jobs[0][:8]}?")
+        await looker.see(f"Retry job {jobs[0][:8]}?")
         assert "3 of 4 are left out" in looker.text()
         await looker.press("escape")
 

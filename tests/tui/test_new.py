@@ -67,7 +67,7 @@ async def to(looker: Looker, name: str) -> None:
 async def opened(looker: Looker, key: str = "n") -> None:
     await looker.press(key)
     await looker.see("zero-shot")
-    await looker.see("say which methods to run")
+    await looker.see("no methods given")
     await looker.see("d2")
 
 
@@ -87,9 +87,9 @@ def test_the_form_is_a_request() -> None:
     ticked = Form(recipes=("zero-shot",), sets=("d2",))
     assert request_of(ticked) == ask.Request(recipes=("zero-shot",), sets=("d2",))
     for field in ("shots", "seeds"):  # not silently without effect
-        with pytest.raises(UserError, match="the ticked sets have their own"):
+        with pytest.raises(UserError, match="the selected sets have their own"):
             request_of(dataclasses.replace(ticked, **{field: "1,5"}))
-    with pytest.raises(UserError, match="sets are ticked and a source is given"):
+    with pytest.raises(UserError, match="both sets and a source are given"):
         request_of(dataclasses.replace(ticked, source="digits"))
 
 
@@ -98,8 +98,8 @@ def test_the_form_is_a_request() -> None:
     [
         ("shots", "0", "shots need whole numbers from 1, not '0'"),
         ("seeds", "one", "seeds need whole numbers from 0"),
-        ("images", "1,2", "one whole number from 1"),
-        ("priority", "high", "priority needs a whole number"),
+        ("images", "1,2", "one integer >= 1"),
+        ("priority", "high", "priority: expected an integer"),
         ("overrides", "'a", "close the quotes"),
     ],
 )
@@ -154,9 +154,9 @@ def test_what_is_ticked_and_typed_is_planned_copied_and_started(
         async with looking(home, size) as looker:
             await opened(looker)
             await looker.press("g")
-            await looker.see(lambda: "say which methods to run" in looker.toasts())
+            await looker.see(lambda: "no methods given" in looker.toasts())
             await looker.press("j", "space")
-            await looker.see("say which images to use")
+            await looker.see("no images given")
             await to(looker, "sets")
             await looker.press("enter")
             await looker.see("1 to run (1 classify)")
@@ -242,7 +242,7 @@ def test_the_backbone_is_chosen_with_keys_and_nothing_to_do_is_said(ran_copy: Pa
             await looker.type("classify.steps=4 classify.batch_size=16")
             await looker.see("0 to run")
             await looker.press("escape", "g")
-            await looker.see("nothing to run: everything is there")
+            await looker.see("nothing to do: all results already exist")
 
     asyncio.run(walk())
 

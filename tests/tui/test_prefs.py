@@ -32,7 +32,7 @@ def test_a_damaged_file_is_put_aside_and_told(text: str, home: Home) -> None:
 
     async def walk() -> None:
         async with looking(home) as looker:
-            await looker.see("tui.json is damaged and not heeded; it is kept as tui.json.damaged")
+            await looker.see("tui.json is damaged and ignored; kept as tui.json.damaged")
             await looker.press("T")
             looker.app.prefs.close()
 

@@ -107,6 +107,6 @@ def test_a_run_whose_scores_and_record_are_gone_is_still_shown(ran_copy: Path) -
         assert row is not None
         (open_home(ran_copy).artifact("classifier", row["classifier"]) / "scores.json").unlink()
         await looker.press("C")
-        await looker.see("scores are gone")
+        await looker.see("scores are missing")
 
     walk(ran_copy, "runs", (120, 40), steps)

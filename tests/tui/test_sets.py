@@ -42,9 +42,9 @@ def test_sets_and_their_shots(ran_copy: Path, size: tuple[int, int]) -> None:
             assert isinstance(looker.app.screen, GalleryScreen)
             await looker.see("image 1 of 2")
             await looker.press("b")
-            await looker.see("only synthetic images are marked")
+            await looker.see("only synthetic images can be marked")
             await looker.press("enter")
-            await looker.see("as it was frozen")
+            await looker.see("unchanged")
             await looker.press("escape", "escape", "L")
             await looker.see("Lineage")
             await looker.press("escape", "at")
@@ -99,7 +99,7 @@ def test_a_set_of_digits_is_made_with_the_command_shown(home: Home) -> None:
             await looker.press("up", "up", "up", "backspace", "backspace", "enter", "enter", "enter")
             await looker.type("mine")
             await looker.see("datadream set make digits --shots 4 --seed 1 --name mine")
-            await looker.see("it will be called mine")
+            await looker.see("name: mine")
             await looker.press("enter")
             await looker.see("few-shot set mine made")
             await looker.see(lambda: "mine" in looker.text())
@@ -134,7 +134,7 @@ def test_a_folder_is_picked_and_its_bad_images_stop_the_making(home: Home, tmp_p
             assert list_sets(home) == []
             (root / "dog" / "7.png").unlink()
             screen.query_one("#seed").value = "3"
-            await looker.see("it will be called pets-2shot-seed3")
+            await looker.see("name: pets-2shot-seed3")
             await looker.see("8 train")
             screen.query_one("#make").press()
             await looker.see("few-shot set pets-2shot-seed3 made")
@@ -152,7 +152,7 @@ def test_what_is_typed_becomes_the_exact_command(tmp_path: Path) -> None:
 
 
 def test_a_source_that_cannot_be_is_told_before_anything_is_written(home: Home, tmp_path: Path) -> None:
-    assert "there is no source" in look(home, Wish("/nowhere", 1, 1)).wrong
+    assert "no source" in look(home, Wish("/nowhere", 1, 1)).wrong
     root = folder(tmp_path / "pets", 3)
     found = look(home, Wish(str(root), 3, 1))
     assert "classes have fewer than 3 training images" in found.wrong

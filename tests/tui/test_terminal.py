@@ -139,7 +139,7 @@ def test_a_home_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
     try:
         assert terminal.wait() == 2
         said = terminal.seen.decode().strip()
-        assert said.startswith("datadream-tui: anybody may write in this home")
+        assert said.startswith("datadream-tui: this home is writable by everyone")
         assert "Traceback" not in said
     finally:
         terminal.close()

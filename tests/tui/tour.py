@@ -47,7 +47,7 @@ STEPS = (
     Step((), "`datadream-tui` opens on the dashboard: what runs, the machine, what is over. One job has failed.",
          ("Open jobs", "failed")),
     Step(("enter",), "Why did it fail? `enter` opens the newest failure, and the reason is on top.",
-         ("told to fail at step 3",)),
+         ("error at step 3, requested",)),
     Step(("escape", "7"), "Back with `escape`. The digits are on the bar; `7` is the comparison: the best of the column is "
          "marked, and so is what can't be told from it. `j` goes down to it.", ("Compare", "zero-shot", "datadream-cls")),
     Step(("i",), "What do the images of the row under the cursor look like? The footer says `i`: synthetic images beside "

@@ -23,7 +23,7 @@ class AdaptersScreen(ArtifactList):
     NAME: ClassVar[str] = "Adapter"
     CLI: ClassVar[str] = "adapter"
     SHOWN: ClassVar[tuple[str, ...]] = ("id", "per", "rank", "shots", "seed", "set", "created", "bytes", "tags")
-    EMPTY: ClassVar[str] = "no adapters yet: n plans an experiment, and d on the dashboard starts the built-in one"
+    EMPTY: ClassVar[str] = "no adapters yet: n plans an experiment, d on the dashboard starts the demo"
     BINDINGS: ClassVar[list[BindingType]] = bindings("adapters")
 
     def details(self) -> Details:
@@ -47,7 +47,7 @@ class AdaptersScreen(ArtifactList):
     def why_not(self, action: str) -> str:
         """The shots of a row that is still being read aren't known."""
         row = self.table.row(self.table.cursor_id) if self.is_mounted else None
-        return super().why_not(action) or ("the row is still being read" if action == "shots" and row is None else "")
+        return super().why_not(action) or ("the row is still loading" if action == "shots" and row is None else "")
 
     def do_shots(self) -> None:
         """The shots it learnt from, as images."""

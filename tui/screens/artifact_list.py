@@ -67,7 +67,7 @@ class ArtifactList(ListScreen):
             from store import queries
 
             rows = queries.rows_of(data.registry(), noun, [row_id])
-            return self._made(data, rows[0], width) if rows else "it is gone"
+            return self._made(data, rows[0], width) if rows else "it no longer exists"
 
         panel = Panel(f"{self.NAME} {row_id[:8]}", READING)
         self.dream.push_screen(panel)

@@ -109,7 +109,7 @@ def synth_details(data: Data, row: Row, width: int, dark: bool) -> RenderableTyp
     about = facts(
         row,
         ("id", "images_per_class", "num_classes", "guidance_scale", "num_inference_steps", "seed", "seconds", "bytes"),
-        adapter=str(row["adapter"] or "none: drawn by class name alone"),
+        adapter=str(row["adapter"] or "none: generated from class names alone"),
         shots=_set_words(data, album.set_id) if album.set_id else album.no_shots,
         method=", ".join(dict.fromkeys(str(run["method"]) for run in runs)),
         used_by=_runs_words(runs),
@@ -152,7 +152,7 @@ def curve(metrics: dict[str, list[tuple[int, float]]], width: int) -> Renderable
 
     points = metrics.get("loss", [])
     if len(points) < 2:
-        return Text("its curve is not in the registry: the job's folder is gone, or it told nothing", "dim")
+        return Text("no curve in the registry: the job's folder is gone, or it reported no metrics", "dim")
     series = Series("loss", [step for step, _ in points], [value for _, value in points])
     lines = draw([series], max(MIN_WIDTH, min(width, 100)), CURVE_LINES, Look(ascii=glyphs.ASCII))
     return Text("\n".join("".join(piece for piece, _ in line) for line in lines), no_wrap=True, overflow="crop")
@@ -163,7 +163,7 @@ def _set_words(data: Data, set_id: str) -> str:
 
     rows = queries.rows_of(data.registry(), "set", [set_id])
     if not rows:
-        return f"{set_id}, which is gone"
+        return f"{set_id}, which no longer exists"
     return f"{shown(str(rows[0]['name'] or ''))} {set_id[:8]}: {rows[0]['shots']} shots, seed {rows[0]['seed']}".strip()
 
 

@@ -39,8 +39,8 @@ VIEWS = {
     "images": "Accuracy over images a class",
     "two": "Two runs",
 }
-EMPTY = "no numbers yet: n plans an experiment, and d on the dashboard starts the built-in one"
-NONE_LEFT = "no run fits the filter; escape drops it"
+EMPTY = "no results yet: n plans an experiment, d on the dashboard starts the demo"
+NONE_LEFT = "no matching run; escape clears the filter"
 
 
 class CompareScreen(Queueing, Exporting):
@@ -149,9 +149,9 @@ class CompareScreen(Queueing, Exporting):
         left_out = sum(len(found.without) for found in verdicts)
         note = ""
         if left_out:
-            note = f"{left_out} rows aren't tested: at most {RUNS_MAX} runs are read at a time; / filters."
+            note = f"{left_out} rows are not tested: limit of {RUNS_MAX} runs; / filters."
         elif len(judged) < len(table):
-            note = "Differences are tested for the columns seen."
+            note = "Differences are tested for the visible columns."
         return pivot(read.compared(table, verdicts, self._read_notes), self._rows, self._columns, note)
 
     def _whole(self, data: Data) -> Pivot:
@@ -283,13 +283,13 @@ class CompareScreen(Queueing, Exporting):
         if action == "filter":
             return ""
         if self._pivot is None:
-            return "the table is still being read"
+            return "the table is still loading"
         if action == "view":
             return ""
         if not self._pivot.table:
             return NONE_LEFT if self._where else EMPTY
         if action in ("missing", "seeds", "images", "open") and self._view != "table":
-            return "choose a cell of the table first; escape goes back to it"
+            return "choose a cell first; escape goes back to the table"
         if action in ("missing", "seeds", "images"):
             return self._why_not_cell(action, self._at())
         if action == "open" and self._at().row is None:
@@ -321,7 +321,7 @@ class CompareScreen(Queueing, Exporting):
         names = list(VIEWS)
         view = names[(names.index(self._view) + 1) % len(names)]
         if view == "two" and self._two_ids() is None:
-            self.dream.say("no two runs to compare here: mark two on 6 (Runs) and press x", "warning")
+            self.dream.say("no two runs to compare: mark two on 6 (Runs) and press x", "warning")
             view = "table"
         self._look(view)
 

@@ -40,7 +40,7 @@ class Choosing(HomeScreen):
                     lambda found: columns(chosen, found),
                 )
             elif chosen is not None:
-                self.dream.say("rows need at least one of them", "warning")
+                self.dream.say("choose at least one", "warning")
 
         def columns(chosen: list[str], found: str | list[str] | None) -> None:
             if isinstance(found, list):
@@ -69,8 +69,8 @@ class Choosing(HomeScreen):
             if text is not None:
                 self._read(text.strip())
 
-        hint = "as: method=datadream-cls shots>=4 source=digits; empty: all runs"
-        self.dream.push_screen(AskText("Which runs count", self._where, hint, check), answered)
+        hint = "e.g. method=datadream-cls shots>=4 source=digits; empty: all runs"
+        self.dream.push_screen(AskText("Filter runs", self._where, hint, check), answered)
 
 
 def chosen_last(kept: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

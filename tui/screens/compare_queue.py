@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datadream.report.pivot import Cell, Pivot
     from tui.services.data import Data
 
-NOTHING_RUN = "nothing was run here; m queues it"
+NOTHING_RUN = "no runs here; m queues them"
 
 
 class Queueing(HomeScreen):
@@ -39,13 +39,13 @@ class Queueing(HomeScreen):
 
     def _why_not_cell(self, action: str, cell: Cell) -> str:
         if action == "missing" and not cell.lacks:
-            return "this cell lacks no seed that its row or column has; a queues more seeds"
+            return "no missing seeds in this cell; a queues more seeds"
         if action == "seeds" and cell.row is None:
             return NOTHING_RUN
         if self._cell is None:
-            return "the cell is still being read"
+            return "the cell is still loading"
         if action == "images":
-            return "" if self._cell.synth else "there are no synthetic images behind this cell"
+            return "" if self._cell.synth else "no synthetic images in this cell"
         return self._cell.why_missing if action == "missing" else self._cell.why_more
 
     def _queue_line(self, action: str) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FIRST_SEEDS = (1, 5, 10)  # then every other number, in order
 MORE = 2
 RECHECKED = 2000  # newest runs whose evidence is looked at before a table is shown
-CHANGED = "The recipe or a model has changed since those runs were made: these will be a row of their own."
+CHANGED = "The recipe or a model changed since those runs: the new runs get their own row."
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def read_table(data: Data, where: str) -> Read:
     try:
         index.recheck(data.home, registry, RECHECKED)
     except LockHeld as error:
-        held.append(f"{error}; what is shown may be older")
+        held.append(f"{error}; the view may be out of date")
     found = queries.comparison(registry, conditions)
     tests = [] if names_split(where) else [row for row in found if row["split"] == "test"]
     refused = queries.refused(registry, conditions)
@@ -182,7 +182,7 @@ def read_cell(data: Data, pivot: Pivot, i: int, j: int) -> CellFacts:
         except UserError as error:
             why = str(error)
         except UNTOLD:
-            why = "the record of its runs can't be read"
+            why = "the records of its runs can't be read"
         asked.append(found)
         whys.append(why)
     return CellFacts(asked[0], asked[1], whys[0], whys[1], synth, record)
@@ -203,13 +203,13 @@ def offer(data: Data, request: Request, record: Mapping[str, Any] | None) -> Off
 
     plan = ask.plan(data.home, request, dry=True)
     if not plan.runs:
-        raise UserError(f"{request.recipes[0]} has no {' '.join(request.data)} to run")
+        raise UserError(f"{request.recipes[0]} has no data {' '.join(request.data)}")
     if not plan.missing:
-        raise UserError("nothing to do: all of these results already exist")
+        raise UserError("nothing to do: all results already exist")
     waiting = follow.waiting(data.home, {spec.id for spec in plan.missing})
     new = sum(spec.id not in waiting for spec in plan.missing)
     if not new:
-        raise UserError("all of that is queued already", hint="2 shows the jobs")
+        raise UserError("already queued", hint="2 shows the jobs")
     seeds = list(dict.fromkeys(run.set.shots.seed for run in plan.runs))
     first = plan.runs[0]
     count = f"{new} job{'s' * (new != 1)}"
@@ -218,9 +218,9 @@ def offer(data: Data, request: Request, record: Mapping[str, Any] | None) -> Off
     found = estimate(data.home, plan)
     if new < len(plan.missing):
         already = len(plan.missing) - new
-        about.append(f"{already} more job{'s of it are' if already > 1 else ' of it is'} queued already.")
+        about.append(f"{already} more job{'s' * (already > 1)} already queued.")
     about += [
-        f"{plan.reused} finished artifacts serve again.",
+        f"{plan.reused} finished artifacts reused.",
         f"time: {found.time_text()}",
         f"disk: {found.disk_text()}",
         *ask.told(data.home, plan),

@@ -71,7 +71,7 @@ def of_cell(pivot: Pivot, i: int, j: int) -> Text:
 
 def against(pivot: Pivot) -> Text:
     """Real and synthetic images against real ones alone, in words; then all notes."""
-    heading, *pairs = pivot.compared.against or ["No row of real and synthetic images shares a seed with real-only."]
+    heading, *pairs = pivot.compared.against or ["No real+synth row shares a seed with real-only."]
     text = Text(overflow="fold")
     text.append(f"{shown(heading)}\n", "bold")
     text.append("".join(f"{plain(shown(pair))}\n" for pair in pairs))
@@ -91,7 +91,7 @@ def legend(curves: Sequence[Curve]) -> Text:
     """Every curve with its last number, whole; and what is left out."""
     text = Text(overflow="fold")
     if not curves:
-        return text.append("no run here used synthetic images, so there is nothing to draw")
+        return text.append("nothing to plot: no run here used synthetic images")
     for letter, curve in zip(LETTERS, curves[:CURVES_MAX], strict=False):
         last = curve.points[-1]
         text.append(f"{letter} ", "bold").append(
@@ -99,7 +99,7 @@ def legend(curves: Sequence[Curve]) -> Text:
         )
         text.append(" ")
     if len({point.x for curve in curves for point in curve.points}) == 1:
-        text.append("\nonly one number of them was run, so these are points", "dim")
+        text.append("\npoints only: a single number of images was run", "dim")
     if len(curves) > CURVES_MAX:
         text.append(f"\nthe first {CURVES_MAX} of {len(curves)} curves; / filters", "yellow")
     return text.append("\nmeans over seeds, in percent; v shows the next view", "dim")

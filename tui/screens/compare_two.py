@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datadream.report.runs_diff import TwoRuns
 
 WIDE = 100
-ABOUT = "of these two classifiers only: nothing is tested about their methods"
+ABOUT = "of these two classifiers only, not of their methods"
 
 
 def against_best(table: Sequence[Row], marks: Mapping[str, str], row: Row) -> tuple[str, str] | None:
@@ -73,7 +73,7 @@ def _name(record: Mapping[str, Any], n: int) -> Text:
 
 def _classes(found: TwoRuns, width: int) -> RenderableType:
     if not found.classes:
-        return Text("they have other classes", "dim")
+        return Text("the classes differ", "dim")
     table = Table(box=None, padding=(0, 1, 0, 0), show_header=True)
     table.add_column("class", max_width=20, overflow="ellipsis", no_wrap=True)
     for name in ("A", "", "B", "", f"B {glyphs.DASH} A"):

@@ -26,11 +26,11 @@ DEMO = "datadream demo"
 BAR = 6  # cells
 WELCOME = """Nothing here yet.
 
-d   starts the demo: the paper's comparison on real handwriting,
+d   start the demo: the paper's comparison on real handwriting,
     with built-in models, in about five minutes
 3   then N: draw shots from your own images
 8   plan an experiment
-?   the keys of a screen;  :  finds any action by name
+?   keys of this screen;  :  find any action by name
 """
 
 
@@ -55,8 +55,8 @@ class DashboardScreen(JobDeeds, HomeScreen):
             with Vertical(id="side"):
                 yield _pane("devices", "This machine")
                 yield _preview()
-                yield _pane("over", "Over")
-        yield _pane("foot", "Over")
+                yield _pane("over", "Finished")
+        yield _pane("foot", "Finished")
 
     def on_cards_opened(self, event: Cards.Opened) -> None:
         """Enter or a double click on a card."""
@@ -71,7 +71,7 @@ class DashboardScreen(JobDeeds, HomeScreen):
         cards = self.query_one(Cards)
         cards.border_title = f"Open jobs ({snapshot.open_jobs})" if snapshot.open_jobs else "Open jobs"
         cards.tell(
-            snapshot.jobs, WELCOME if snapshot.empty else "No job is open. 8 plans an experiment, 7 compares runs."
+            snapshot.jobs, WELCOME if snapshot.empty else "No open jobs. 8 plans an experiment, 7 compares runs."
         )
         machine = (snapshot.devices, snapshot.host, snapshot.slots, snapshot.led, bool(snapshot.open_jobs))
         self._tell("devices", machine, lambda: devices(snapshot))
@@ -125,7 +125,7 @@ class DashboardScreen(JobDeeds, HomeScreen):
         if action in ("open", *DEEDS) and not self.job_ids():
             failed = snapshot.failures if snapshot else ()
             if not (action == "open" and failed) and not (action == "retry" and failed):
-                return "no job is under the cursor"
+                return "no job under the cursor"
             return ""
         return super().why_not(action)
 
@@ -163,7 +163,7 @@ class DashboardScreen(JobDeeds, HomeScreen):
                 spawn.ensure_runner(self.home)
 
         self.act(
-            "queue paused: what runs goes on, nothing new starts" if pause else "queue goes on",
+            "queue paused: running jobs continue, no new ones start" if pause else "queue resumed",
             lambda _: set_to(pause),
             undo=lambda _: set_to(not pause),
             command=f"datadream queue {'pause' if pause else 'resume'}",
@@ -175,7 +175,7 @@ class DashboardScreen(JobDeeds, HomeScreen):
             self.app.push_screen(
                 Confirm(
                     "Start the demo in this home?",
-                    "It queues what is missing of 8 runs on the built-in digits.",
+                    "Queues the missing ones of 8 runs on the built-in digits.",
                     "Start",
                 ),
                 lambda yes: self._start_demo() if yes else None,
@@ -237,7 +237,7 @@ def devices(snapshot: Snapshot) -> RenderableType:
         disk = 1 - host.disk_free / max(1, host.disk_total)
         row("disk", disk, f"{size(host.disk_free)} free")
     table.add_row("slots", Text(shown(" ".join(snapshot.slots))))
-    table.add_row("runner", "alive" if snapshot.led else "not needed" if not snapshot.open_jobs else "away")
+    table.add_row("runner", "running" if snapshot.led else "idle" if not snapshot.open_jobs else "stopped")
     return table
 
 
@@ -250,9 +250,9 @@ def ended(snapshot: Snapshot) -> RenderableType:
     lines: list[RenderableType] = []
     for row in snapshot.failures:
         lines.append(_over(row))
-        lines.append(Text(f"  {shown(row.reason.splitlines()[0] if row.reason else 'no reason was left')}", "dim"))
+        lines.append(Text(f"  {shown(row.reason.splitlines()[0] if row.reason else 'no reason given')}", "dim"))
     if snapshot.failures:
-        lines.append(Text("  enter opens it, R there tries again", "dim"))
+        lines.append(Text("  enter opens it, R there retries", "dim"))
     lines += [_over(row, glyphs.duration(row.seconds)) for row in snapshot.finished]
     return Group(*lines) if lines else Text("nothing yet", "dim")
 

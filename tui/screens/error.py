@@ -34,14 +34,9 @@ class ErrorScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """The sentence, what to do, and the end of the story."""
         name = type(self._error).__name__
+        yield Static(Text(f"Error on this screen: {name}: {shown(str(self._error))}", "bold red"), id="what")
         yield Static(
-            Text(f"Something went wrong on the screen: {name}: {shown(str(self._error))}", "bold red"), id="what"
-        )
-        yield Static(
-            Text(
-                f"Jobs are not touched by this. Escape goes back. The whole story is in {self._log}; please send it "
-                "with a report."
-            )
+            Text(f"Jobs are not affected. Escape goes back. Traceback: {self._log}; please attach it to a bug report.")
         )
         story = "".join(traceback.format_exception(self._error)).splitlines()[-LINES:]
         with VerticalScroll():

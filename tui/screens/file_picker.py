@@ -117,11 +117,11 @@ class FolderPicker(ModalScreen[str | None]):
         self.query_one("#picker-path", Label).update(Text(shown(str(listing.path)), "bold", overflow="ellipsis"))
         counts = [f"{len(listing.folders) + listing.more:,} folders"]
         counts += [f"{listing.images:,} images"] if listing.images else []
-        counts += [f"the first {LISTED_MAX:,} are listed"] if listing.more else []
+        counts += [f"first {LISTED_MAX:,} listed"] if listing.more else []
         self._note(listing.trouble or f" {glyphs.DOT} ".join(counts), wrong=bool(listing.trouble))
 
     def _note(self, text: str, wrong: bool = False) -> None:
-        keys = "enter in, backspace up, space takes it (on .. this one), escape leaves"
+        keys = "enter opens, backspace up, space selects (on .. this folder), escape cancels"
         self.query_one("#picker-note", Static).update(
             Text.assemble((("! " if wrong else "") + shown(text), "bold yellow" if wrong else ""), f"\n{keys}")
         )

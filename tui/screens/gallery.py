@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tui.services.data import Data
 
 SIDES = ((150, 24, 14), (100, 20, 10), (0, 14, 10))  # from so many columns on: cells an image and a shot are wide
-SYNTH_ONLY = "only synthetic images are marked; a real one is left out by making another set"
+SYNTH_ONLY = "only synthetic images can be marked; to exclude a real one, make another set"
 
 
 class Inspector(Horizontal, can_focus=True):
@@ -138,11 +138,11 @@ class GalleryScreen(HomeScreen):
             cells.append(Cell(picture, f"{index}" if album.kind == "synth" else picture.key.rsplit("/", 1)[-1], bad))
         shots = album.classes[self.label].shots
         with self.app.batch_update():
-            self.query_one("#images", ImageGrid).show(cells, "there are no images of this class", to_top)
+            self.query_one("#images", ImageGrid).show(cells, "no images of this class", to_top)
             if album.kind == "synth":
                 self.query_one("#shots", ImageGrid).show(
                     [Cell(shot.picture, shot.picture.key.rsplit("/", 1)[-1]) for shot in shots],
-                    album.no_shots or "the set has none of this class",
+                    album.no_shots or "the set has no images of this class",
                     to_top,
                 )
                 self.query_one("#real-title", Static).update(f"{len(shots)} real shots" if shots else "real shots")
@@ -172,7 +172,7 @@ class GalleryScreen(HomeScreen):
         if marks:
             counts = ((len(marks.images), "image", "images"), (len(marks.classes), "class", "classes"))
             parts.append(" and ".join(f"{n} {one if n == 1 else many}" for n, one, many in counts if n) + " marked bad")
-            parts.append("run --without-marked leaves them out")
+            parts.append("run --without-marked excludes them")
         text = Text(f" {glyphs.DOT} ".join(parts))
         self.query_one("#gallery-status", Lines).update(text)
 
@@ -230,11 +230,11 @@ class GalleryScreen(HomeScreen):
     def why_not(self, action: str) -> str:
         """What needs an image, or a synthetic set."""
         if self.album is None:
-            return "" if action == "lineage" else "the images are still being looked up, or the set is gone"
+            return "" if action == "lineage" else "the images are still loading, or the set no longer exists"
         if action in ("bad", "bad_class") and self.kind == "set":
             return SYNTH_ONLY
         if action in ("open", "bad") and self.query_one("#images", ImageGrid).current is None:
-            return "there are no images of this class"
+            return "no images of this class"
         if action in ("next_class", "previous_class"):
             label = self.label + (1 if action == "next_class" else -1)
             if not 0 <= label < len(self.album.classes):
@@ -301,7 +301,7 @@ class GalleryScreen(HomeScreen):
         what = f"the class {shown(class_.name)}: {count:,} image{'' if count == 1 else 's'}"
         marked = self._is_marked(target)
         question = f"Unmark {what}?" if marked else f"Mark {what} as bad?"
-        note = "" if marked else "`datadream run --without-marked` then trains without them. u undoes it."
+        note = "" if marked else "`datadream run --without-marked` trains without them. u undoes it."
         confirm = Confirm(question, note, yes="Unmark" if marked else "Mark")
         self.dream.push_screen(confirm, lambda yes: self._mark(target) if yes else None)
 

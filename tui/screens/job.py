@@ -30,7 +30,13 @@ from tui.widgets.lines import Lines
 from tui.widgets.log_view import LogView
 from tui.widgets.pane_bar import PaneBar
 
-PANES = (("metrics", "metrics"), ("log", "log"), ("events", "events"), ("spec", "spec"), ("links", "from and for"))
+PANES = (
+    ("metrics", "metrics"),
+    ("log", "log"),
+    ("events", "events"),
+    ("spec", "spec"),
+    ("links", "inputs and outputs"),
+)
 LOOK_SECONDS = 1.0
 CHART_ACTIONS = ("metric", "log_scale", "smooth", "zoom", "zoom_out")
 SHOW = {"set": "set", "adapter": "adapter", "synthetic": "synth", "classifier": "classifier"}
@@ -204,22 +210,22 @@ class JobScreen(JobDeeds, HomeScreen):
         """Why the action can't be done now."""
         facts = self.facts
         if facts is None and action not in ("tab", "find", "follow", "level"):
-            return "the job's folder is still being read"
+            return "the job's folder is still loading"
         if action in DEEDS and facts is not None and facts.gone:
             return facts.gone
         if action in CHART_ACTIONS and facts is not None and not facts.curves:
-            return "this job has told no metrics yet"
+            return "no metrics yet"
         if action == "zoom" and self.query_one(Chart).look.zoom >= ZOOM_MAX:
-            return "no smaller part can be shown"
+            return "already at the smallest range"
         if action == "zoom_out" and self.query_one(Chart).look.zoom == 0:
-            return "the whole is shown already"
+            return "already at the full range"
         view = self._log_on_show() if action in ("find_next", "find_previous") else None
         if action in ("find_next", "find_previous") and (view is None or not view.pattern):
-            return "nothing is searched for; / in the log searches"
+            return "no search; / in the log starts one"
         if action == "input" and not self._links("from"):
-            return "it was made from no other artifact"
+            return "no inputs"
         if action == "output" and not any(link.there for link in self._links("makes")):
-            return "it has made nothing yet" if self._links("makes") else "what it makes is not known"
+            return "no output yet" if self._links("makes") else "output unknown"
         return super().why_not(action)
 
     def command(self, action: str) -> str:
@@ -253,7 +259,7 @@ class JobScreen(JobDeeds, HomeScreen):
                 self._draw_curves()
 
         options = [(curve.name, shown(curve.name)) for curve in facts.curves]
-        self.app.push_screen(Choose("Draw these", options, many=True, chosen=self.chosen_metrics()), chosen)
+        self.app.push_screen(Choose("Metrics to plot", options, many=True, chosen=self.chosen_metrics()), chosen)
 
     def do_log_scale(self) -> None:
         """Logarithmic or linear."""
@@ -291,7 +297,7 @@ class JobScreen(JobDeeds, HomeScreen):
             if pattern is not None:
                 view.find(pattern)
 
-        hint = "text in any case, or re: and a regex; , further up, ; further down; empty ends the search"
+        hint = "text, case ignored, or re: and a regex; , further up, ; further down; empty ends the search"
         self.app.push_screen(AskText("Search the log", view.pattern, hint, check), found)
 
     def do_find_next(self) -> None:
@@ -341,7 +347,7 @@ class JobScreen(JobDeeds, HomeScreen):
         elif link.there:
             self.dream.open_lineage(link.id)
         elif link.id == self.job_id:
-            self.dream.say("it has made nothing yet", "warning")
+            self.dream.say("no output yet", "warning")
         else:
             self.ask("link", lambda data: _has_job(data, link.id), lambda there: self._open_maker(link, there))
 
@@ -349,7 +355,7 @@ class JobScreen(JobDeeds, HomeScreen):
         if there:
             self.dream.open_job(link.id)
         else:
-            self.dream.say(f"the {link.kind} {link.id[:8]} is gone, and so is the job that made it", "warning")
+            self.dream.say(f"{link.kind} {link.id[:8]} no longer exists, nor does its job", "warning")
 
 
 def _has_job(data: Data, job_id: str) -> bool:

@@ -27,8 +27,8 @@ else:
 
 OVER = ("done", "failed", "cancelled")
 DEEDS = ("open", "cancel", "retry", "pause", "raise", "lower", "remove")
-YES = {"cancel": "Stop", "remove": "Remove", "retry": "Retry", "pause": "Pause", "raise": "Raise", "lower": "Lower"}
-DONE = {"cancel": "asked to stop", "retry": "queued again", "pause": "asked to pause", "resume": "goes on"}
+YES = {"cancel": "Cancel", "remove": "Remove", "retry": "Retry", "pause": "Pause", "raise": "Raise", "lower": "Lower"}
+DONE = {"cancel": "cancel requested", "retry": "queued again", "pause": "pause requested", "resume": "resumed"}
 
 
 @dataclass(frozen=True)
@@ -80,20 +80,19 @@ def facts(job: Any) -> Facts:
 
 def refusal(deed: str, job: Facts) -> str:
     """Why `deed` can't be done to this job now, in a sentence; "" when it can."""
-    name = f"the job {job.id[:8]}"
+    name = f"job {job.id[:8]}"
     if deed == "cancel" and (job.over or job.state == "cancelling"):
-        return f"{name} is {job.state} already: there is nothing to stop"
+        return f"{name} is already {job.state}: nothing to cancel"
     if deed == "retry" and job.state == "done" and not job.reason:
-        return f"{name} is done; to make it anew beside the old, use `datadream run --force`"
+        return f"{name} is done; to recompute it, use `datadream run --force`"
     if deed == "retry" and job.hopeless:
-        return f"{name} waits for another: {job.reason}; retry that one"
+        return f"{name} is blocked by another: {job.reason}; retry that one"
     if deed == "retry" and not job.over and job.state != "lost":
-        return f"{name} is {job.state}, not over: there is nothing to try again"
+        return f"{name} is still {job.state}: nothing to retry"
     if deed in ("pause", "raise", "lower") and job.over:
-        verb = {"pause": "pause", "raise": "put first", "lower": "put last"}[deed]
-        return f"{name} is {job.state}: there is nothing to {verb}"
+        return f"{name} is {job.state}: nothing to {deed}"
     if deed == "remove" and not job.over and not job.hopeless:
-        return f"{name} is {job.state}: cancel it before you remove it"
+        return f"{name} is still {job.state}: cancel it first"
     return ""
 
 
@@ -125,24 +124,24 @@ def loss_of(deed: str, jobs: Sequence[Facts]) -> str:
         running = [job for job in jobs if job.state == "running"]
         if not running:
             return (
-                "Nothing is lost: it isn't running." if len(jobs) == 1 else "Nothing is lost: none of them is running."
+                "Nothing is lost: it is not running." if len(jobs) == 1 else "Nothing is lost: none of them is running."
             )
         # A job that has just begun knows no total yet.
         held = [f"{job.id[:8]} is at {job.done:,} of {job.total:,} {job.unit}" for job in running if job.total]
         told = f" ({'; '.join(held[:3])}{'; ...' if len(held) > 3 else ''})" if held else ""
-        whose = "it did since its" if len(running) == 1 else "they did since their"
-        return f"What {whose} last checkpoint is lost{told}. Retry goes on from the checkpoint."
+        whose = "its" if len(running) == 1 else "their"
+        return f"Work since {whose} last checkpoint is lost{told}. Retry resumes from the checkpoint."
     if deed == "remove":
         return (
-            "The log, the history and the checkpoint are removed for good, and can't be undone. What was made of it "
-            "stays: artifacts, runs and their numbers."
+            "Log, history and checkpoint are deleted; this can't be undone. Results are "
+            "kept: artifacts, runs and their accuracy."
         )
     return ""
 
 
 def question_of(deed: str, able: Sequence[Facts], asked: int) -> str:
     """What is asked before it is done, with the number of jobs it will be done to."""
-    what = f"the job {able[0].id[:8]}" if len(able) == 1 else f"{len(able) or asked} jobs"
+    what = f"job {able[0].id[:8]}" if len(able) == 1 else f"{len(able) or asked} jobs"
     if deed in ("raise", "lower"):
         return f"{YES[deed]} the priority of {what} by one?"
     resumes = deed == "pause" and verb_for(deed, able) == "resume"
@@ -153,9 +152,9 @@ def notes_of(deed: str, jobs: Sequence[Facts], asked: int, hidden: int) -> str:
     """What is lost, which of the jobs that were asked for are left out and why, and that hidden ones are left alone."""
     able = [job for job in jobs if not refusal(deed, job)]
     out = [reason for job in jobs if (reason := refusal(deed, job))]
-    out += ["the job is gone"] * (asked - len(jobs))
+    out += ["the job no longer exists"] * (asked - len(jobs))
     notes = [loss_of(deed, able)] if able else []
-    notes += [f"{len(out)} of {asked} {'is' if len(out) == 1 else 'are'} left out: {out[0]}."] if out else []
+    notes += [f"{len(out)} of {asked} skipped: {out[0]}."] if out else []
     if hidden:
         notes.append(f"{hidden} more marked {'is' if hidden == 1 else 'are'} hidden by the filter and left alone.")
     return "\n".join(note for note in notes if note)
@@ -178,11 +177,11 @@ class JobDeeds(Base):
             return super().why_not(action)
         ids, known = self.job_ids(), self._facts()
         if not ids:
-            return "there is no job here"
+            return "no job here"
         reasons = [refusal(action, job) for job in known]
         if action == "open" or len(known) < len(ids) or not all(reasons):
             return ""
-        return reasons[0] if len(reasons) == 1 else f"none of the {len(reasons)} can: {reasons[0]}"
+        return reasons[0] if len(reasons) == 1 else f"none of {len(reasons)}: {reasons[0]}"
 
     def command(self, action: str) -> str:
         """The equal `datadream job ...`."""
@@ -246,7 +245,7 @@ class JobDeeds(Base):
             if able:
                 dialog.fill(question, notes)
             else:
-                dialog.refuse(refusal(deed, jobs[0]) if jobs else "these jobs are gone")
+                dialog.refuse(refusal(deed, jobs[0]) if jobs else "these jobs no longer exist")
 
         def answered(yes: bool | None) -> None:
             if yes:
@@ -265,7 +264,7 @@ class JobDeeds(Base):
 
         def act(data: Data) -> list[str]:
             there = still(data)
-            refused = [f"the job {job_id[:8]} left the list meanwhile" for job_id in ids if job_id not in there]
+            refused = [f"job {job_id[:8]} is no longer listed" for job_id in ids if job_id not in there]
             refused += _each(
                 data.home, there, lambda home, job_id: changed.update({job_id: _change(home, job_id, deed, verb)})
             )
@@ -279,10 +278,10 @@ class JobDeeds(Base):
 
         def then(refused: list[str]) -> None:
             if refused:
-                self.dream.say(f"{len(refused)} of {len(ids)} not: {refused[0]}", "warning")
+                self.dream.say(f"{len(refused)} of {len(ids)} refused: {refused[0]}", "warning")
 
         what = f"{len(ids)} jobs" if len(ids) > 1 else ids[0][:8]  # how many not is said after it
-        ending = {"raise": "one up in priority", "lower": "one down in priority", "remove": "removed"}
+        ending = {"raise": "priority raised by one", "lower": "priority lowered by one", "remove": "removed"}
         text = f"{what}: {ending.get(deed) or DONE[verb]}"
         self.act(text, act, then, None if deed == "remove" else undo, command)
 

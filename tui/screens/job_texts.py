@@ -35,8 +35,8 @@ def head(facts: JobFacts, live: LiveJob | None) -> Text:
         *([f"attempt {status.attempts}"] if status.attempts else []),
         *([f"on {slot}"] if slot else []),
         *([f"priority {priority}"] if priority else []),
-        *([f"worked {glyphs.duration(status.seconds)}"] if live is None and status.seconds is not None else []),
-        *([f"over {_clock(status.ended)}"] if status.ended and status.final else []),
+        *([f"ran {glyphs.duration(status.seconds)}"] if live is None and status.seconds is not None else []),
+        *([f"ended {_clock(status.ended)}"] if status.ended and status.final else []),
     ]
     for part in parts:
         text.append(f" {glyphs.DOT} {shown(part)}")
@@ -66,13 +66,13 @@ def why(facts: JobFacts, with_log: bool = True) -> Text:
     if facts.gone:
         text = Text(f"! {shown(_first(facts.gone))}", "bold yellow", no_wrap=False, overflow="fold")
     elif status is not None and status.state in ("failed", "lost"):
-        message = (facts.error or status.reason or "it left no message").strip().splitlines()
+        message = (facts.error or status.reason or "no error message").strip().splitlines()
         first = message[0] if message else ""
         text.append(f"{'why' if status.state == 'failed' else 'lost'}: {shown(first)}", "bold red")
         for line in message[1:WHY_LINES]:
             text.append(f"\n     {shown(line)}", "red")
         ends = "" if not with_log else "; the log ends with" if facts.last else "; the log is empty"
-        text.append(f"\nR tries again from the checkpoint{ends}", "dim")
+        text.append(f"\nR retries from the checkpoint{ends}", "dim")
     else:
         return Text()
     for line in facts.last if with_log else ():
@@ -84,7 +84,7 @@ def chart_note(facts: JobFacts, names: list[str], how: str) -> Text:
     """Which curves of how many, and how they are drawn."""
     if not facts.curves:
         stage = facts.status.stage if facts.status else ""
-        words = "this stage tells no metrics, only progress" if stage == "generate" else "no metrics yet"
+        words = "this stage reports no metrics, only progress" if stage == "generate" else "no metrics yet"
         return Text(words, "dim", no_wrap=True)
     listed = ", ".join(shown(name) for name in names) or "none chosen"
     parts = [listed, f"{len(names)} of {len(facts.curves)} (v chooses)", how]
@@ -96,13 +96,13 @@ def spec(facts: JobFacts) -> Text:
     text = Text()
     for title, rows in (("Asked", facts.spec), ("Environment", facts.environment)):
         text.append(f"{title}\n", "bold")
-        for name, value in rows or (("-", "nothing is written down yet"),):
+        for name, value in rows or (("-", "nothing recorded yet"),):
             text.append(f"  {shown(name):<28} ", "dim")
             text.append(f"{line_shown(value)}\n")
         text.append("\n")
         if title == "Asked":
             text.append("History\n", "bold")
-            for line in facts.history or ("nothing happened yet",):
+            for line in facts.history or ("no events yet",):
                 text.append(f"  {shown(line)}\n")
             text.append("\n")
     return text
@@ -111,7 +111,7 @@ def spec(facts: JobFacts) -> Text:
 def link(found: Link) -> Text:
     """An artifact in a line."""
     kind = KINDS.get(found.kind, found.kind)
-    state = "" if found.there else "  (not there)" if found.way != "makes" else "  (not made yet)"
+    state = "" if found.there else "  (missing)" if found.way != "makes" else "  (not made yet)"
     return Text.assemble((f"{WAYS[found.way]:<10}", "dim"), f"{kind:<15}", (found.id[:8], "bold"), (state, "yellow"))
 
 

@@ -32,7 +32,7 @@ class JobsScreen(JobDeeds, ListScreen):
     CLI: ClassVar[str] = "job"
     NEWEST: ClassVar[str] = "submitted"
     SHOWN: ClassVar[tuple[str, ...]] = ("id", "state", "stage", "progress", "title", "slot", "reason")
-    EMPTY: ClassVar[str] = "no jobs yet: n plans an experiment, and d on the dashboard starts the built-in one"
+    EMPTY: ClassVar[str] = "no jobs yet: n plans an experiment, d on the dashboard starts the demo"
     BINDINGS: ClassVar[list[BindingType]] = bindings("jobs")
 
     def job_ids(self) -> list[str]:

@@ -16,7 +16,7 @@ from tui.screens.lineage_tree import Tree, read_tree
 from tui.widgets.branches import HERE, Branches, Node
 from tui.widgets.lines import Lines
 
-EMPTY = "nothing has been made yet: 8 plans an experiment, d on the dashboard starts the demo"
+EMPTY = "nothing here yet: 8 plans an experiment, d on the dashboard starts the demo"
 LISTS = {"set": "sets", "adapter": "adapters", "run": "runs"}
 CLI = {"set": "set", "adapter": "adapter", "synth": "synth", "classifier": "classifier", "run": "runs"}
 
@@ -57,7 +57,7 @@ class LineageScreen(HomeScreen):
         self.query_one(Branches).fill(tree.lines, tree.root, to_here=moved)
         about = f"{HERE} {tree.kind} {tree.root[:8]}" if tree.lines else EMPTY
         if tree.more:
-            about += f" {glyphs.DOT} {tree.more:,} more below it are not drawn: the lists have them"
+            about += f" {glyphs.DOT} {tree.more:,} more below are not drawn: see the lists"
         if self._before:
             about += f" {glyphs.DOT} escape goes back to {self._before[-1][:8]}"
         self.query_one("#about", Lines).update(Text(shown(about), "dim"))
@@ -85,9 +85,9 @@ class LineageScreen(HomeScreen):
         if node is None:
             return EMPTY
         if action == "root" and node.id == self._root:
-            return "the tree is drawn around it already"
+            return "the graph is already centered on it"
         if action == "open" and node.kind == "thing":
-            return f"{node.id[:8]} is gone; nothing of it can be opened"
+            return f"{node.id[:8]} no longer exists"
         return ""
 
     def command(self, action: str) -> str:

@@ -65,7 +65,7 @@ def read_tree(data: Data, root: str) -> Tree:
         nodes[row["id"]] = _run(row)
         parents[row["id"]] = [("classifier", str(row["classifier"]))]
     if root not in nodes:
-        raise UserError(f"nothing here has the id {root[:8]}", hint="it may have been removed")
+        raise UserError(f"no artifact or run {root[:8]}", hint="it may have been removed")
     created = {thing: str(row["created"]) for thing, (_, row) in known.items()}
     lines = _lay_out(nodes, parents, created)
     return Tree(root, nodes[root].kind, tuple(lines), _over(counted) + _over(found["descendants"]))
@@ -149,10 +149,10 @@ def _node(kind: str, row: Row) -> Node:
         fact = shown(row["name"] or "")
         words = f"{shown(row['source'])}, {row['shots']} shots, seed {row['seed']}, {row['classes']} classes"
     elif kind == "adapter":
-        each = "one a class" if row["per"] == "class" else "one for all classes"
+        each = "one per class" if row["per"] == "class" else "one for all classes"
         words = f"{each}, rank {row['rank']}"
     elif kind == "synthetic":
-        words = f"{row['images_per_class']} images a class, guidance {row['guidance_scale']:g}"
+        words = f"{row['images_per_class']} images per class, guidance {row['guidance_scale']:g}"
         words += f", {row['num_inference_steps']} steps"
     else:
         fact = _accuracy(row["accuracy"])
@@ -179,8 +179,8 @@ def _stub(data: Data, thing: str, kind: str) -> Node:
         return Node(thing, "job", text.plain, shown(status.title or status.stage), str(text.style))
     if kind == "shard":
         return Node(thing, "shard", words="a part of a synthetic set")
-    return Node(thing, NOUNS.get(kind, "thing"), "gone", "its folder isn't there any more, or can't be read", "dim")
+    return Node(thing, NOUNS.get(kind, "thing"), "gone", "its folder is missing or can't be read", "dim")
 
 
 def _accuracy(value: float | None) -> str:
-    return f"{value:.1f}%" if value is not None else "no number yet"
+    return f"{value:.1f}%" if value is not None else "no accuracy yet"

@@ -54,7 +54,7 @@ class ListScreen(Labelling, HomeScreen):
     SHOWN: ClassVar[tuple[str, ...]] = ("id",)
     SORT: ClassVar[str] = ""
     NEWEST: ClassVar[str] = "created"
-    EMPTY: ClassVar[str] = "there is nothing here yet"
+    EMPTY: ClassVar[str] = "nothing here yet"
     AUTO_FOCUS = "#table"
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ class ListScreen(Labelling, HomeScreen):
     def why_not(self, action: str) -> str:
         """What needs a row says so."""
         if action in OF_ROWS and not self.ids():
-            return f"no {self.NOUN} matches the filter" if self.where else self.EMPTY
+            return f"no matching {self.NOUN}" if self.where else self.EMPTY
         return super().why_not(action)
 
     def command(self, action: str) -> str:
@@ -217,7 +217,7 @@ class ListScreen(Labelling, HomeScreen):
         none = not self.table.ids
         self.query_one("#empty").display = none
         if none:
-            where = f"no {self.NOUN} matches {self.where}\nescape drops the filter, / changes it" if self.where else ""
+            where = f"no {self.NOUN} matches {self.where}\nescape clears the filter, / changes it" if self.where else ""
             self.query_one("#empty", Static).update(Text(shown_lines(where) if where else self.EMPTY))
 
     # The filter: a draft until enter
@@ -253,7 +253,7 @@ class ListScreen(Labelling, HomeScreen):
 
     def _note(self, text: str, wrong: bool = False) -> None:
         note = self.query_one("#filter-note", Static)
-        said = ("! " if wrong else "") + (shown(text) or "enter applies, escape leaves it as it was")
+        said = ("! " if wrong else "") + (shown(text) or "enter applies, escape cancels")
         note.update(Text(said), layout=False)
         note.set_class(wrong, "-wrong")
 

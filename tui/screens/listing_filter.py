@@ -71,7 +71,7 @@ def draft(data: Data, noun: str, text: str) -> tuple[str, bool]:
         count = queries.count(data.registry(), noun, parse_where(text))
     except UserError as error:
         return sentence(error), True
-    return f"{count:,} match; enter applies, escape leaves it as it was", False
+    return f"{count:,} match; enter applies, escape cancels", False
 
 
 def sentence(error: UserError) -> str:

@@ -35,7 +35,7 @@ class Labelling(HomeScreen):
     def do_tag(self) -> None:
         """Edit the tags all of them have; what comes and goes, does so for each."""
         ids = self.ids()
-        hint = "words, separated by spaces; 'two words' in quotes" + "; these are in all of them" * (len(ids) > 1)
+        hint = "separate tags by spaces; quote 'two words'" + "; these are on all of them" * (len(ids) > 1)
 
         def value(known: Known) -> str:
             return shlex.join(sorted(_shared(known)))
@@ -58,7 +58,7 @@ class Labelling(HomeScreen):
         def answered(known: Known, text: str) -> None:
             self._write_note(known, _many_lines(text))
 
-        hint = r"\n is a new line; nothing removes the note"
+        hint = r"\n: new line; empty: remove the note"
         self._ask_for(ids, f"Note on {self._whose(ids)}", hint, lambda _: "", value, answered)
 
     def _ask_for(
@@ -93,11 +93,11 @@ class Labelling(HomeScreen):
         self.ask("labels", read, fill, failed=box.refuse)
 
     def _whose(self, ids: Collection[str]) -> str:
-        return f"the {self.NOUN} {next(iter(ids))[:ID_LENGTH]}" if len(ids) == 1 else f"{len(ids)} {self.NOUN}s"
+        return f"{self.NOUN} {next(iter(ids))[:ID_LENGTH]}" if len(ids) == 1 else f"{len(ids)} {self.NOUN}s"
 
     def _tag(self, known: Known, add: set[str], remove: set[str]) -> None:
         if not add and not remove:
-            self.dream.say("the tags stay as they are")
+            self.dream.say("tags unchanged")
             return
 
         def write(data: Data, subject: str) -> None:
@@ -122,7 +122,7 @@ class Labelling(HomeScreen):
 
     def _write_note(self, known: Known, text: str) -> None:
         if all(labels.note == text for labels in known.values()):
-            self.dream.say("the note stays as it is")
+            self.dream.say("note unchanged")
             return
 
         def write(data: Data, subject: str) -> None:
@@ -136,7 +136,7 @@ class Labelling(HomeScreen):
             note(data.home, subject, known[subject].note)
 
         ending = bash_word(text) if text else "--clear"
-        what = "note on" if text else "no note any more on"
+        what = "note on" if text else "note removed from"
         lines = [f"datadream note {subject} {ending}" for subject in known]
         self._each(known, f"{what} {self._whose(known)}", write, restore, lines)
 
@@ -157,7 +157,7 @@ class Labelling(HomeScreen):
                 done.append(subject)
             data.sync()
             if not done:
-                raise UserError(f"nothing was written: {self._whose(known)} left the list meanwhile")
+                raise UserError(f"nothing written: {self._whose(known)} no longer listed")
 
         def undo(data: Data) -> None:
             for subject in done:
@@ -167,7 +167,7 @@ class Labelling(HomeScreen):
         def then(_: None) -> None:
             if len(done) < len(known):
                 left = len(known) - len(done)
-                self.dream.say(f"{left} of {len(known)} left the list meanwhile: nothing was written there", "warning")
+                self.dream.say(f"{left} of {len(known)} no longer listed: nothing written there", "warning")
             self.refresh_data()
 
         self.act(told, act, then, undo, "\n".join(lines))
@@ -181,7 +181,7 @@ def _wrong_tags(text: str) -> str:
     try:
         words = shlex.split(text)
     except ValueError:
-        return "a quote is open: close it"
+        return "unclosed quote"
     return "" if all(word.strip() for word in words) else "a tag needs a visible character"
 
 

@@ -147,7 +147,7 @@ class AskText(ModalScreen[str | None]):
         if self._why:
             self.query_one("#hint", Static).update(Text(shown_lines(self._why), "yellow"))
             return
-        said = READING if self._reading else wrong or self._hint or "enter keeps it, escape leaves it as it was"
+        said = READING if self._reading else wrong or self._hint or "enter saves, escape cancels"
         self.query_one("#hint", Static).update(Text(shown_lines(said), "yellow" if wrong and not self._reading else ""))
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -191,7 +191,7 @@ class Choose(ModalScreen["str | list[str] | None"]):
             yield Label(Text(shown_lines(self._title)), classes="dialog-title")
             if self._many:
                 yield Ticks([(key, "" if label == key else label) for key, label in self._options], id="choices")
-                yield Static("space toggles, enter keeps, escape leaves", classes="dialog-text")
+                yield Static("space toggles, enter applies, escape cancels", classes="dialog-text")
             else:
                 yield OptionList(
                     *(Option(Text(shown(label)), id=f"o{i}") for i, (_, label) in enumerate(self._options)),
@@ -297,13 +297,13 @@ class Commands(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """A line each: what, and the command."""
         with Vertical(classes="dialog panel"):
-            yield Label("The same from the command line", classes="dialog-title")
+            yield Label("Equivalent commands", classes="dialog-title")
             options = [
                 Option(Text.assemble((f"{shown(what)}  ", "bold"), shown_lines(line)), id=f"c{i}")
                 for i, (what, line) in enumerate(self._lines)
             ]
             yield OptionList(*options, id="choices")
-            yield Static("y or enter copies the line, escape goes back", classes="dialog-text")
+            yield Static("y or enter copies the line, escape closes", classes="dialog-text")
 
     def on_mount(self) -> None:
         """Begin at the top."""

@@ -28,20 +28,20 @@ MIXES = (
     ("real+synth", "the shots and synthetic images together"),
 )
 MORE = (
-    (new_form.UNMARKED, "train without the images marked as bad"),
-    (new_form.ANEW, "make everything again, beside what is there"),
+    (new_form.UNMARKED, "exclude images marked as bad"),
+    (new_form.ANEW, "recompute everything; existing results are kept"),
 )
 FIELDS = (
     # name, label, what stands there while it is empty
     ("source", "source", "digits, or a folder of images"),
-    ("shots", "shots", "16; several as 1,4,16"),
-    ("seeds", "seeds", "1; several as 1,5,10"),
-    ("diffusion", "diffusion", "the backbone's; a folder or ORG/NAME@REV"),
-    ("clip", "CLIP", "the backbone's; a folder or NAME:WEIGHTS"),
-    ("images", "images/class", "as the method says; a number of synthetic images"),
-    ("overrides", "overrides", "section.key=value, as generate.guidance_scale=3 classify.steps=80"),
-    ("experiment", "experiment", "a name the runs belong to; none is fine"),
-    ("priority", "priority", "0; higher goes first"),
+    ("shots", "shots", "16; several: 1,4,16"),
+    ("seeds", "seeds", "1; several: 1,5,10"),
+    ("diffusion", "diffusion", "default: the backbone's; a folder or ORG/NAME@REV"),
+    ("clip", "CLIP", "default: the backbone's; a folder or NAME:WEIGHTS"),
+    ("images", "images/class", "default: the method's; number of synthetic images"),
+    ("overrides", "overrides", "section.key=value, e.g. generate.guidance_scale=3 classify.steps=80"),
+    ("experiment", "experiment", "optional name for the group of runs"),
+    ("priority", "priority", "0; higher runs first"),
 )
 
 
@@ -64,14 +64,14 @@ class NewScreen(HomeScreen):
         """Fields, each with its name; what they come to."""
         with Horizontal(id="new"):
             with VerticalScroll(id="form", can_focus=False):
-                yield Label("methods (space ticks)")
+                yield Label("methods (space selects)")
                 yield Ticks(id="recipes", empty="reading...")
                 yield _field("files", "own recipes", "paths of .toml files", "")
-                yield Label("few-shot sets: tick some here, or give a source below")
-                yield Ticks(id="sets", empty="none yet; a source makes them")
+                yield Label("few-shot sets: select some here, or give a source below")
+                yield Ticks(id="sets", empty="none yet; a source draws them")
                 for name, label, hint in FIELDS[:3]:
                     yield _field(name, label, hint, "")
-                yield Label("mixes of data, for methods with synthetic images; none ticked: all the method has")
+                yield Label("data, for methods with synthetic images; none selected: all")
                 yield Ticks(MIXES, id="data")
                 with Horizontal(classes="field"):
                     yield Label("backbone")
@@ -79,7 +79,7 @@ class NewScreen(HomeScreen):
                                  compact=True, id="backbone")  # fmt: skip
                 for name, label, hint in FIELDS[3:]:
                     yield _field(name, label, hint, "")
-                yield Label("besides")
+                yield Label("options")
                 yield Ticks(MORE, id="more")
             with Vertical(id="plan", classes="pane"):
                 yield Static(id="told", markup=False)
@@ -168,11 +168,11 @@ class NewScreen(HomeScreen):
     def why_not(self, action: str) -> str:
         """What is wrong with the form, as far as it has been looked at."""
         if self._outlook is None:
-            return "the plan is still being read"
+            return "the plan is still loading"
         if action == "copy":
             return "" if self._outlook.command else self._outlook.wrong
         if self._starting:
-            return "it is being queued"
+            return "already being queued"
         return self._outlook.wrong if self._outlook.form == self.form() else ""
 
     def command(self, action: str) -> str:
@@ -212,8 +212,8 @@ class NewScreen(HomeScreen):
                 self.dream.say(told_line, "warning")
             undo = (lambda data: unqueue(data.home, queued)) if queued else None
             count = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} queued"
-            text = count + (", the queue is paused: P on the dashboard lets it go on" if paused else "")
-            self.dream.did(text if jobs else "nothing to run: everything is there; 7 compares", undo, line)
+            text = count + (", the queue is paused: P on the dashboard resumes it" if paused else "")
+            self.dream.did(text if jobs else "nothing to do: all results already exist; 7 compares", undo, line)
             self.dream.poke()
             if self.is_current:  # who has gone elsewhere meanwhile stays there
                 self.dream.go("dashboard")
@@ -230,7 +230,7 @@ def _field(name: str, label: str, hint: str, value: str) -> Horizontal:
 def told(outlook: Outlook | None) -> RenderableType:
     """The plan in a few lines."""
     if outlook is None:
-        return Text("reading what this home has...", "dim")
+        return Text("reading this home...", "dim")
     lines: list[RenderableType] = []
     if outlook.wrong:
         lines.append(Text(f"! {shown(outlook.wrong)}", "bold yellow"))

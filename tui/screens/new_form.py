@@ -85,10 +85,11 @@ def request_of(form: Form) -> Request:
     source = form.source.strip() or None
     if form.sets and not source and (form.shots.strip() or form.seeds.strip()):
         raise UserError(
-            "shots and seeds choose from a source, and the ticked sets have their own", hint="empty them, or untick"
+            "shots and seeds apply to a source; the selected sets have their own",
+            hint="clear them, or deselect the sets",
         )
     if form.sets and source:
-        raise UserError("sets are ticked and a source is given", hint="untick the sets, or empty the source")
+        raise UserError("both sets and a source are given", hint="deselect the sets, or clear the source")
     return Request(
         recipes=(*form.recipes, *_parts(form.files, "recipe files")),
         sets=form.sets,
@@ -200,8 +201,8 @@ def _numbers(text: str, what: str, least: int, one: bool = False) -> tuple[int, 
     except ValueError:
         found = []
     if not found or min(found) < least or (one and len(found) > 1):
-        form = f"one whole number from {least}" if one else f"whole numbers from {least}"
-        raise UserError(f"{what} need {form}, not {text!r}", hint="write 40" if one else "write 1,5,10")
+        form = f"one integer >= {least}" if one else f"integers >= {least}"
+        raise UserError(f"{what}: expected {form}, not {text!r}", hint="e.g. 40" if one else "e.g. 1,5,10")
     return tuple(dict.fromkeys(found))
 
 
@@ -209,7 +210,7 @@ def _whole(text: str) -> int:
     try:
         return int(text.strip() or 0)
     except ValueError as error:
-        raise UserError(f"the priority needs a whole number, not {text!r}", hint="higher goes first") from error
+        raise UserError(f"priority: expected an integer, not {text!r}", hint="higher runs first") from error
 
 
 def started(data: Data, form: Form, paused: bool) -> Started | str | Exception:

@@ -27,10 +27,10 @@ __all__ = ["Made", "NewSet"]
 TYPED_SECONDS = 0.25  # after the last letter a source is looked at
 FIELDS = (
     ("source", "Source", "digits", "digits, or a folder: ROOT/<class>/*"),
-    ("shots", "Shots", "16", "real images a class"),
-    ("seed", "Seed", "1", "draw of the shots"),
-    ("split-seed", "Split seed", "0", "split of a folder that has none"),
-    ("name", "Name", "", "as you like; else from source, shots and seed"),
+    ("shots", "Shots", "16", "real images per class"),
+    ("seed", "Seed", "1", "seed of the draw"),
+    ("split-seed", "Split seed", "0", "seed of the split, for a folder without one"),
+    ("name", "Name", "", "optional; default from source, shots and seed"),
 )
 
 
@@ -103,7 +103,7 @@ class NewSet(ModalScreen[Made | None]):
     def action_leave(self) -> None:
         """Nothing is made, unless that was asked for already."""
         if self._busy:
-            self._dream.say("the set is still being made, and will be on the list; leaving the app stops that")
+            self._dream.say("the set is still being made and will appear in the list; quitting stops it")
         self.dismiss(None)
 
     # Looking and making
@@ -121,7 +121,7 @@ class NewSet(ModalScreen[Made | None]):
             return
         self.wish = found
         self.query_one("#set-command", Static).update(Text(shown(command(found)), "bold"))
-        self._wrong = "the source is still being looked at"
+        self._wrong = "the source is still being read"
         self._ask(lambda: look(self._dream.data.home, found), self._say, wait=TYPED_SECONDS)
 
     def _say(self, found: Look) -> None:

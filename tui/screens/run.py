@@ -67,7 +67,7 @@ class RunScreen(Labelling):
 
             rows = queries.rows_of(data.registry(), "run", [run_id])
             if not rows:
-                raise UserError(f"the run {run_id[:8]} is gone", hint="escape goes back to the list")
+                raise UserError(f"run {run_id[:8]} no longer exists", hint="escape goes back to the list")
             run = read_run(data, rows[0])
             return run, by_class(run, width) if only else everything(run, width)
 
@@ -88,7 +88,7 @@ class RunScreen(Labelling):
         if stage is not None and (self._run is None or not self._run.job(stage)):
             return f"this run has no {stage} job"
         if action == "lineage" and self._run is None:
-            return "this run is gone, or still being read"
+            return "this run is still loading, or no longer exists"
         return super().why_not(action)
 
     def command(self, action: str) -> str:

@@ -25,12 +25,12 @@ SHADES = " .:*#" if glyphs.ASCII else " ░▒▓█"
 HEAT_MAX = 100  # classes a map in characters can hold
 WHOLE_MAX = 10  # classes a table of counts can hold
 BESIDE = 90  # cells that let facts and bars stand side by side
-NO_SCORES = "its classifier's scores are gone: run it again to have them"
+NO_SCORES = "its classifier's scores are missing: run it again"
 WITHOUT = {  # a number, by the state of a run
-    "failed": "it failed",
-    "lost": "its worker is gone; it is tried again",
-    "cancelled": "it was cancelled; retry its job to go on",
-    "missing": "no job of it is left: run it again to have its number",
+    "failed": "failed",
+    "lost": "worker died; retrying",
+    "cancelled": "cancelled; retry its job to resume",
+    "missing": "its jobs were removed: run it again",
 }
 
 
@@ -57,7 +57,7 @@ class RunFacts:
         """Why there is nothing by class to show."""
         if self.row["accuracy"] is not None:
             return NO_SCORES
-        said = WITHOUT.get(str(self.row["state"]), "it has no number yet: its jobs have not ended")
+        said = WITHOUT.get(str(self.row["state"]), "no accuracy yet: its jobs have not ended")
         return f"{said}: {shown(self.reason.splitlines()[0])}" if self.reason else said
 
     @property
@@ -176,7 +176,7 @@ def config(run: RunFacts) -> RenderableType:
     """Every setting of the recipe, by stage; those that were set by hand are marked."""
     recipe = run.record.get("recipe")
     if not isinstance(recipe, Mapping):
-        return Text("its record is gone", "dim")
+        return Text("its record is missing", "dim")
     overrides = recipe.get("overrides")
     by_hand = set(overrides) if isinstance(overrides, Mapping) else set()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -193,7 +193,7 @@ def config(run: RunFacts) -> RenderableType:
         for key, value in part.items():
             set_ = f"{stage}.{key}" in by_hand
             said = Text(shown(" ".join(map(str, value)) if isinstance(value, list) else str(value)), "bold" * set_)
-            table.add_row(Text(shown(f"  {key}")), said.append("  set by hand", "dim") if set_ else said)
+            table.add_row(Text(shown(f"  {key}")), said.append("  set by you", "dim") if set_ else said)
     return table
 
 

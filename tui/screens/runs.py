@@ -32,7 +32,7 @@ class RunsScreen(ListScreen):
     SHOWN: ClassVar[tuple[str, ...]] = (
         *("id", "state", "method", "data", "shots", "seed", "accuracy", "settings", "source", "tags", "ended"),
     )
-    EMPTY: ClassVar[str] = "no runs yet: n plans an experiment, and d on the dashboard starts the built-in one"
+    EMPTY: ClassVar[str] = "no runs yet: n plans an experiment, d on the dashboard starts the demo"
     BINDINGS: ClassVar[list[BindingType]] = bindings("runs")
 
     def make_column(self, name: str) -> Column:
@@ -57,8 +57,8 @@ class RunsScreen(ListScreen):
         """Two runs are compared, no more and no less."""
         marked = len(self.table.seen_marks)
         if action == "compare" and marked != 2:
-            hidden = f", and {self.hidden()} more that the filter hides" if self.hidden() else ""
-            return f"mark two runs with space first; {marked} {'is' if marked == 1 else 'are'} marked{hidden}"
+            hidden = f", and {self.hidden()} more hidden by the filter" if self.hidden() else ""
+            return f"mark two runs with space first; {marked} marked{hidden}"
         if action == "confusion" and not self.table.cursor_id:
             return super().why_not("open")
         row = self.table.row(self.table.cursor_id)

@@ -27,7 +27,7 @@ class SetsScreen(ArtifactList):
     SHOWN: ClassVar[tuple[str, ...]] = (
         *("id", "name", "source", "shots", "seed", "classes", "train", "val", "test", "tags"),
     )
-    EMPTY: ClassVar[str] = "no sets yet: N draws one from the built-in digits or from a folder of yours"
+    EMPTY: ClassVar[str] = "no sets yet: N draws one from the built-in digits or your own folder"
     BINDINGS: ClassVar[list[BindingType]] = bindings("sets")
 
     def details(self) -> Details:

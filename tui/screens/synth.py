@@ -25,9 +25,7 @@ class SynthScreen(ArtifactList):
     SHOWN: ClassVar[tuple[str, ...]] = (
         *("id", "adapter", "images_per_class", "guidance_scale", "seed", "created", "bytes", "tags"),
     )
-    EMPTY: ClassVar[str] = (
-        "no synthetic sets yet: n plans an experiment, and d on the dashboard starts the built-in one"
-    )
+    EMPTY: ClassVar[str] = "no synthetic sets yet: n plans an experiment, d on the dashboard starts the demo"
     BINDINGS: ClassVar[list[BindingType]] = bindings("synth")
 
     def details(self) -> Details:

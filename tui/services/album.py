@@ -161,13 +161,13 @@ def _set_of(data: Data, synth_id: str, adapter: str | None) -> tuple[str, str]:
         try:
             return str(read_manifest(data.home, "adapter", adapter)["spec"]["inputs"]["set"]), ""
         except UserError:
-            return "", f"the adapter {adapter[:8]} is gone, and with it the way to its shots"
+            return "", f"adapter {adapter[:8]} no longer exists, so its shots are unknown"
     from store import queries
 
     registry = data.registry()
     runs = [str(run["id"]) for run in queries.lineage(registry, synth_id)["runs"]]
     rows = queries.rows_of(registry, "run", runs[-1:])
-    return (str(rows[0]["set"]), "") if rows else ("", "no run has used it yet, so it has no real shots beside it")
+    return (str(rows[0]["set"]), "") if rows else ("", "no run has used it yet: no real shots to show")
 
 
 def facts(data: Data, album: Album, label: int, index: int) -> list[tuple[str, str]]:
@@ -215,4 +215,4 @@ def _state(shot: Frozen) -> str:
         content = read_file(Path(picture.root), picture.key) if picture.root else read_digit(picture.key)
     except UserError as error:
         return error.message
-    return "as it was frozen" if hashlib.sha256(content).hexdigest() == shot.sha256 else "has changed since"
+    return "unchanged" if hashlib.sha256(content).hexdigest() == shot.sha256 else "changed since"

@@ -30,12 +30,12 @@ def copy(app: DataDreamApp, text: str) -> str:
     if os.environ.get("TMUX") and to_tmux(data):
         return f"copied to tmux and {where}"
     if len(data) > BYTES_MAX:
-        return f"{len(data) / 1000:.0f} kB are too much for a terminal's clipboard; all of it is in {where}"
+        return f"{len(data) / 1000:.0f} kB are too much for a terminal's clipboard; written to {where}"
     if os.environ.get("STY"):
         app.call_from_thread(_write, app, in_screen(data))
     else:
         app.call_from_thread(app.copy_to_clipboard, text)
-    return f"sent to the terminal (it may not take it); always in {where}"
+    return f"sent to the terminal (which may ignore it); also in {where}"
 
 
 def to_tmux(data: bytes) -> bool:

@@ -110,7 +110,7 @@ def read_pixels(picture: Picture, width: int, height: int) -> Shown:
     except UserError as error:
         return error.message or GONE
     except MemoryError:
-        return "too large for the memory that is free"
+        return "too large for the free memory"
     from PIL import Image
 
     scale = min(width / image.width, height / image.height)

@@ -130,7 +130,7 @@ class JobFiles:
 
     def _without_folder(self, data: Data) -> JobFacts:
         """All that is left; of a job that was gone before we looked, the registry may know the curves."""
-        sentence = f"the folder of the job {self.job_id[:8]} is gone; what it made is still in the home, if it was done"
+        sentence = f"the folder of job {self.job_id[:8]} was removed; its results, if any, are still in the home"
         if self._facts is not None:
             return replace(self._facts, gone=sentence)  # what was seen of it stays
         curves: tuple[Series, ...] = ()
@@ -164,7 +164,7 @@ class JobFiles:
         self._worked = (key, float(seconds), float(done))
         if before is not None and before[0] == key and seconds > before[1] and done > before[2]:
             speed = (done - before[2]) / (seconds - before[1])
-            self._put(f"{unit or 'units'} a second", float(done), speed)
+            self._put(f"{unit or 'units'} per second", float(done), speed)
 
     def _put(self, name: str, x: float, y: float) -> None:
         """One more point; of a curve that has grown too long only what will be shown is kept."""
@@ -177,7 +177,7 @@ class JobFiles:
 
     def _curves(self) -> tuple[Series, ...]:
         """Metrics by name, then speeds."""
-        names = sorted(self._points, key=lambda name: (name.endswith(" a second"), name != "loss", name))
+        names = sorted(self._points, key=lambda name: (name.endswith(" per second"), name != "loss", name))
         return tuple(_series(name, self._points[name]) for name in names)
 
 

@@ -159,7 +159,7 @@ class LogReader:
             note = f"the log was {words}: started again" if was_open else ""
             self._begin_lines(note, there)
         elif what == "gone":
-            note = "the log is gone; this is the last that was seen of it" if was_open else "no log yet"
+            note = "the log was removed; these are its last known lines" if was_open else "no log yet"
             self._view = replace(self._view, note=note)
 
     def _begin_lines(self, note: str, there: bool) -> None:
@@ -237,12 +237,12 @@ class LogReader:
             if not hits.complete:
                 return
             if not (self._fresh and hits.total):
-                self._sought("no more above" if hits.total else "")
+                self._sought("no match above" if hits.total else "")
                 return
             number = 0
         found = hits.rows(number, 1)
         if not found:
-            self._sought("no more below")
+            self._sought("no match below")
         elif self._lines.first * BLOCK <= found[0][1]:
             self._at = found[0][1]
             self._jump(hit=self._lines.row_at(self._at))

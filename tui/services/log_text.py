@@ -106,9 +106,9 @@ def check_pattern(pattern: str) -> None:
     try:
         re.compile(pattern[len(REGEX) :])
     except (re.error, RecursionError, OverflowError) as error:
-        raise UserError(f"no regex: {error}", hint="without `re:` it is searched as it stands") from error
+        raise UserError(f"invalid regex: {error}", hint="omit `re:` to search the plain text") from error
     if _is_slow(pattern[len(REGEX) :]):
-        raise UserError("this regex repeats a repeat and could take for ever", hint="say it without the outer repeat")
+        raise UserError("nested repeats in a regex could take forever", hint="remove the outer repeat")
 
 
 def _is_slow(pattern: str) -> bool:

@@ -104,7 +104,7 @@ class Poller:
         version = 0
         try:
             if not self._home.path.is_dir():
-                raise UserError("the home is gone", at=self._home.path, hint="start again with another --home")
+                raise UserError("the home no longer exists", at=self._home.path, hint="restart with another --home")
             now = time.monotonic()
             if not led and now - self._synced_at > SYNC_SECONDS:
                 self._synced_at = now

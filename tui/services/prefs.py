@@ -32,7 +32,7 @@ class Prefs:
         self.trouble = ""
         if found is None:
             aside = self._path.with_name(f"{FILE}.damaged")
-            self.trouble = f"{FILE} is damaged and not heeded; it is kept as {aside.name}"
+            self.trouble = f"{FILE} is damaged and ignored; kept as {aside.name}"
             with suppress(OSError, UserError):
                 durable.replace_file(self._path, aside)
 

@@ -39,12 +39,12 @@ class Look:
 def parse(source: str, shots: str, seed: str, split_seed: str, name: str) -> Wish | str:
     """What was typed, or a sentence on what can't be."""
     if not source.strip():
-        return "say which images: digits, or a folder"
+        return "no images given: digits, or a folder"
     numbers = []
     for word, what, least in ((shots, "shots", 1), (seed, "seed", 0), (split_seed or "0", "split seed", 0)):
         text = word.strip()
         if not (text.isascii() and text.isdecimal()) or int(text) < least or len(text) > 9:
-            return f"{what}: a whole number from {least} on"
+            return f"{what}: expected an integer >= {least}"
         numbers.append(int(text))
     return Wish(source.strip(), numbers[0], numbers[1], numbers[2], name.strip())
 
@@ -81,7 +81,7 @@ def look(home: Home, wish: Wish) -> Look:
         return Look(lines, str(error), images)
     name = wish.name or default_name(drawn)
     held = read_dict(home.set_name(short_id(name)))
-    lines += (f"it will be called {name}" + (", a name that is taken: it must be the same set" if held else ""),)
+    lines += (f"name: {name}" + (", an existing name: it must be the same set" if held else ""),)
     return Look(lines, "", images)
 
 
@@ -96,7 +96,7 @@ def _lines(source: Source, parts: Parts) -> tuple[str, ...]:
         f"{len(source.classes)} classes: {names}{more}",
         *((skipped,) if skipped else ()),
         "images: " + ", ".join(f"{len(parts[part]):,} {part}" for part in PARTS),
-        f"to draw shots from: {min(pools)} to {max(pools)} a class; fewest in "
+        f"training images: {min(pools)} to {max(pools)} per class; fewest in "
         + ", ".join(f"{source.classes[label].name} {pools[label]}" for label in order),
     )
 

@@ -139,7 +139,7 @@ def draw(series: Sequence[Series], width: int, height: int, look: Look = Look())
     lines = [columns(c.xs, ys, span, 2 * width, look.log) for c, ys in zip(series, curves, strict=True)]
     known = [column for line in lines for column in line if column and column is not GAP]
     if not known:
-        why = "no value above 0 to draw on a logarithmic scale" if look.log and series else "nothing to draw yet"
+        why = "no value above 0 for a log scale" if look.log and series else "nothing to plot yet"
         return _sentence(why, width, height)
     low, high = min(column.low for column in known), max(column.high for column in known)
     part = _scale(low, high, look.log)

@@ -153,7 +153,7 @@ class Cards(ScrollView, can_focus=True):
 def progress(job: LiveJob, width: int) -> Text:
     """`████░░ 300/500 steps 61%  2.1/s  ETA 1m 35s  loss 0.132 ▅▄▃▂`, or why it waits."""
     if job.state not in ("running", "cancelling"):
-        return Text(clip(shown(job.reason or "waits for a free slot"), width), "dim")
+        return Text(clip(shown(job.reason or "waiting for a free slot"), width), "dim")
     if not job.total:
         return Text(clip(shown(job.reason or "starting"), width), "dim")
     part = job.done / job.total
