@@ -85,7 +85,7 @@ class GenerateSettings(Settings):
     )
     batch_size: Count = Field(16, description="images denoised together; a class is split into fixed batches of these")
     start: str = Field("noise", description="what sampling starts from: noise, or noised shots of the class")
-    start_strength: float = Field(0.75, gt=0, le=1, description="fraction of the steps taken when starting from noised shots")
+    start_strength: float = Field(0.75, gt=0, le=1, description="fraction of the steps to take from noised shots")
     cfg: str = Field("constant", description="guidance_scale at every step (constant) or in the middle ones (interval)")
     later: ClassVar[frozenset[str]] = frozenset({"start", "start_strength", "cfg"})
 
