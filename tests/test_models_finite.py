@@ -211,7 +211,7 @@ def test_answers_that_overflow_are_not_scored(
 
 def test_an_adapter_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
     tensors = {"unet.x.lora_A.weight": torch.ones(2, 4), "unet.x.lora_B.weight": torch.full((3, 2), NAN)}
-    with pytest.raises(UserError, match=r"not finite in 1 of 2 tensors, e.g. unet\.x\.lora_B\.weight"):
+    with pytest.raises(UserError, match=r"not finite in 1 of 2 tensors, e\.g\. unet\.x\.lora_B\.weight"):
         save_adapter(tmp_path / "a.safetensors", Adapter(tensors, 2, 2.0), {})
     assert not list(tmp_path.iterdir())
 

@@ -18,33 +18,33 @@ DOCS = Path(__file__).parents[2] / "docs"
 HEAD = """# `datadream-tui`
 
 `datadream-tui [--home DIR]`; over SSH, `ssh -t HOST datadream-tui`. There is no web server: on a shared machine an open
-port is a door. To show results to somebody without a terminal, export the HTML report (`E` on the comparison).
+port is a risk. To share results with somebody without a terminal, export the HTML report (`E` on the comparison).
 
-It only looks and asks: quitting it, or losing the connection, changes nothing. Letters alone reach every action, so it
-works inside tmux and screen; the mouse works too. `?` shows the keys of a screen, `:` finds any action by name, `@` shows
-the command line's form of each. Escape peels one layer and never quits. [tour.md](tour.md) is a walk through it.
+It reads the home and submits requests: quitting it, or losing the connection, changes nothing. Every action has a plain
+key, so it works inside tmux and screen; the mouse works too. `?` shows the keys of a screen, `:` finds any action by
+name, `@` shows the equivalent commands. Escape closes one layer and never quits. [tour.md](tour.md) is a walk through it.
 
 ## Settings
 
-They are in the home's `tui.json`; the app writes it too.
+Stored in the home's `tui.json`, which the app writes too.
 
 | name | values |
 | --- | --- |
 | `theme` | `datadream-dark`, `datadream-light`, `datadream-contrast`, `datadream-safe` (colour-blind safe), or one of Textual's |
 | `keys` | other keys for actions by name: `{"runs.sort": "o", "app.quit": "Q"}`; key names are Textual's |
-| `notify` | `off`, `bell`, `both` (bell and desktop notification, OSC 9 and 777) at the end of a job |
+| `notify` | `off`, `bell`, `both` (bell and desktop notification, OSC 9 and 777) when a job ends |
 | `mouse` | `false` leaves the mouse to the terminal |
 | `images` | `auto` (what the terminal can), `kitty`, `sixel`, `blocks` |
 
 `NO_COLOR=1` draws without colour; without a UTF-8 locale everything is ASCII. Inside tmux, copying goes through `tmux
-load-buffer`; elsewhere the terminal is asked (OSC 52) and may refuse, so what is copied is always in a file as well.
+load-buffer`; elsewhere the terminal is asked (OSC 52) and may refuse, so copies are always written to a file as well.
 
-Images are half-blocks, two pixels a cell, in any terminal. With `pip install 'datadream[images]'` (textual-image, LGPL) they
-are the pixels themselves where the terminal has them: all images with Kitty's protocol (Kitty, Ghostty), and with Sixel
+Images are half-blocks, two pixels per cell, in any terminal. With `pip install 'datadream[images]'` (textual-image, LGPL) they
+are real pixels where the terminal supports them: all images with Kitty's protocol (Kitty, Ghostty), and with Sixel
 (foot, WezTerm, xterm and others) the single image of a gallery and the preview of a job. Inside tmux and screen, and without
 true colour, `auto` keeps to half-blocks.
 
-Below is every key, made from the table of actions itself (`make docs`; a test compares them).
+All keys, generated from the table of actions (`make docs`; a test compares them).
 
 """
 

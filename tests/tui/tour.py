@@ -27,8 +27,8 @@ PICTURED = {"compare": ("7",), "gallery": ("7", "i"), "dashboard": ("7", "a", "y
 HEAD = """# A tour
 
 Made by `make docs` on the home of `make demo` (4 shots, seed 1), to which one job was added that fails on purpose
-(`datadream rehearse --fail-at 3`). Each screen below is what the terminal showed after the key, 100 columns wide and
-without its colours; a test walks the same walk.
+(`datadream rehearse --fail-at 3`). Each screen below is the terminal after the key, 100 columns wide, without
+colours; a test follows the same steps.
 
 """
 
@@ -44,21 +44,22 @@ class Step:
 
 
 STEPS = (
-    Step((), "`datadream-tui` opens on the dashboard: what runs, the machine, what is over. One job has failed.",
+    Step((), "`datadream-tui` opens on the dashboard: open jobs, the machine, finished jobs. One job has failed.",
          ("Open jobs", "failed")),
     Step(("enter",), "Why did it fail? `enter` opens the newest failure, and the reason is on top.",
          ("error at step 3, requested",)),
     Step(("escape", "7"), "Back with `escape`. The digits are on the bar; `7` is the comparison: the best of the column is "
-         "marked, and so is what can't be told from it. `j` goes down to it.", ("Compare", "zero-shot", "datadream-cls")),
+         "marked, and so is what is not significantly different from it. `j` moves down to it.",
+         ("Compare", "zero-shot", "datadream-cls")),
     Step(("i",), "What do the images of the row under the cursor look like? The footer says `i`: synthetic images beside "
          "the real shots, class by class.", ("real shots",)),
     Step(("enter",), "`enter` shows one at full size, with its prompt and seed.", ("prompt", "seed")),
-    Step(("escape", "escape"), "`escape` peels one layer at a time, back to the table.", ("Compare",)),
-    Step(("a",), "Is one seed enough? `a` queues two more seeds of this row, after saying what that takes.", ("seed",)),
-    Step(("y",), "`y` says yes. Jobs are queued and the runner starts by itself.", ("queued",),
+    Step(("escape", "escape"), "`escape` closes one layer at a time, back to the table.", ("Compare",)),
+    Step(("a",), "Is one seed enough? `a` queues two more seeds of this row, after showing what that costs.", ("seed",)),
+    Step(("y",), "`y` confirms. The jobs are queued and the runner starts automatically.", ("queued",),
          lambda looker: bool(open_jobs(looker.app.data.home))),
-    Step(("at",), "`@` shows the command line's form of what was done, to copy into a script.", ("datadream run",)),
-    Step(("escape", "1"), "On the dashboard they run now. `q` leaves; they go on.", ("running",)),
+    Step(("at",), "`@` shows the equivalent commands, to copy into a script.", ("datadream run",)),
+    Step(("escape", "1"), "The dashboard shows them running. `q` quits; they keep running.", ("running",)),
 )  # fmt: skip
 
 
