@@ -50,7 +50,7 @@ def _listing(screen: str, *extra: Action) -> tuple[Action, ...]:
     """What every list can do."""
     return (
         Action(screen, "open", "enter", "Open", "Open what the cursor is on"),
-        Action(screen, "filter", "slash", "Filter", "Choose the rows; same syntax as --where, the box shows an example"),
+        Action(screen, "filter", "slash", "Filter", "Choose rows; same syntax as --where, the box shows an example"),
         Action(screen, "sort", "s", "Sort", "Sort by the next column", footer=False),
         Action(screen, "reverse", "S", "Reverse", "Reverse the order", footer=False),
         Action(screen, "columns", "c", "Columns", "Choose columns; the choice is saved", footer=False),
