@@ -27,7 +27,7 @@ def expand(text: str | os.PathLike[str], hint: str = FULL_PATH) -> Path:
     if own is None:
         if user and Path(written).exists():
             return Path(written)
-        who = f"there is no user {user!r}" if user else no_home()
+        who = f"no user {user!r}" if user else no_home()
         raise UserError(f"can't expand ~: {who}", at=written, hint=hint)
     return own / rest
 

@@ -133,4 +133,4 @@ def left_out(unreadable: Sequence[Unreadable]) -> str:
     if not count:
         return ""
     what = f"{count} records can't be read and are" if count > 1 else "1 record can't be read and is"
-    return f"{what} left out; see `datadream registry check`"
+    return f"{what} skipped; see `datadream registry check`"

@@ -121,7 +121,7 @@ def test_no_place_makes_another_model_of_it(home: Home, sd: Path, tmp_path: Path
     changed(other / "unet" / "diffusion_pytorch_model.safetensors")
     content = json.loads((home.job(job) / "request.json").read_text())
     durable.write_json(home.job(job) / "request.json", {**content, "place": str(other)})
-    with pytest.raises(UserError, match="has changed"):
+    with pytest.raises(UserError, match="the model changed"):
         run(home, job)
 
 
@@ -148,7 +148,7 @@ def test_a_model_written_to_while_it_draws_leaves_no_images(
 
     load_diffusion.cache_clear()
     monkeypatch.setattr(worker, "_stage", stage)
-    with pytest.raises(UserError, match="has changed"):
+    with pytest.raises(UserError, match="the model changed"):
         run(home, job)
     assert not home.has("synthetic", job)
 

@@ -62,7 +62,7 @@ def test_a_name_that_was_chosen_is_not_changed(home: Home, tmp_path: Path) -> No
         with pytest.raises(UserError, match=r"is already used for another set.*--name"):
             make_set(home, str(b), 2, 1, split_seed=0, name=name, check="all")
     assert free_name(home, "mine", "f" * 16) == "mine-2"
-    assert "a name that is taken" in " ".join(set_maker.look(home, Wish(str(b), 2, 1)).lines)
+    assert "an existing name" in " ".join(set_maker.look(home, Wish(str(b), 2, 1)).lines)
 
 
 def test_a_set_is_read_where_it_was_asked_for_last(home: Home, tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_what_nobody_can_tell_is_refused_until_a_backbone_says_it(mini: Backbone
             assert str((folder / name).parent) in str(caught.value)
             assert Path(name).name in str(caught.value)
         backbone = load_backbone("mini", **{part: "hf-hub:nobody/nothing" if part == "clip" else "nobody/nothing"})
-        with pytest.raises(UserError, match=f"can't identify the model of --{part} is") as caught:
+        with pytest.raises(UserError, match=f"can't identify the model of --{part}: ") as caught:
             check_fit(backbone, [part])
         assert "--backbone" in str(caught.value)
 

@@ -119,7 +119,7 @@ def test_a_row_whose_predictions_are_gone_is_not_tested_and_that_is_said() -> No
 def test_seeds_shared_by_some_are_named_for_those_that_lack_them() -> None:
     runs = [make_run("a", seed=seed) for seed in (1, 5, 10)] + [make_run("b", seed=1), make_run("c", seed=1)]
     assert (
-        "digits, 4 shots: judged on seed 1 alone, which all 3 rows have; without seeds 5, 10: b real, c real."
+        "digits, 4 shots: compared on seed 1 only, which all 3 rows have; without seeds 5, 10: b real, c real."
         in notes(compared(runs))
     )
 

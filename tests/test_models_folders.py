@@ -177,10 +177,10 @@ OTHER_MAKES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda sd: (sd / "vae" / "diffusion_pytorch_model.safetensors").rename(sd / "vae" / "diffusion_pytorch_model.bin"),
         "the VAE has only pickled weights (diffusion_pytorch_model.bin)",
     ),
-    "no weights": (lambda sd: (sd / "text_encoder" / "model.safetensors").unlink(), "no weights called model.safetensors"),
+    "no weights": (lambda sd: (sd / "text_encoder" / "model.safetensors").unlink(), "has no model.safetensors"),
     "weights of another name": (
         lambda sd: (sd / "unet" / "diffusion_pytorch_model.safetensors").rename(sd / "unet" / "model.safetensors"),
-        "there is model.safetensors",
+        "found model.safetensors",
     ),
 }  # fmt: skip
 

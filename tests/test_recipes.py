@@ -66,7 +66,7 @@ def test_layers_lie_over_each_other_in_the_documented_order(tmp_path: Path, mini
     ("content", "message"),
     [
         ('extends = "datadream-dset"\n[adapt]\nranks = 3', "unknown key 'adapt.ranks'.*did you mean 'rank'"),
-        ('extends = "datadream-dse"', "no recipe called.*did you mean 'datadream-dset'"),
+        ('extends = "datadream-dse"', "no recipe .*did you mean 'datadream-dset'"),
         ('extends = "mine.toml"', "extends itself"),
         ("[adapt", "not valid TOML"),
         ('extends = "real-only"\n[classify]\nreal_weight = 1.5', "classify.real_weight.*less than or equal to 1"),

@@ -166,5 +166,5 @@ def test_two_real_runs_differ_by_what_their_files_say(ran: Path) -> None:
     assert sum(pair.a[0] for pair in found.classes) == round(found.accuracy[0] * found.n_test[0])
     assert found.p is not None and 0 <= found.p <= 1
     assert ("method", "zero-shot", "real-only") in found.settings
-    with pytest.raises(UserError, match="is gone"):
+    with pytest.raises(UserError, match="no longer exists"):
         two_runs(Home(ran), one["id"], "0" * 16)

@@ -342,7 +342,7 @@ def test_a_retry_that_dies_before_its_job_is_queued_is_made_up_for(
     retry_and_die()
     submit.retry(queue, job)
     assert (queue.queue / job).exists()
-    with pytest.raises(UserError, match="not over"):
+    with pytest.raises(UserError, match="is still queued"):
         submit.retry(queue, job)
 
 

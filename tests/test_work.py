@@ -289,10 +289,10 @@ def test_a_list_reads_again_only_what_has_changed(
     index.sync(home, registry)
     assert counted["job_rows"] == 1
     found = {row["id"]: row["reason"] for row in queries.page(registry, "job", limit=MANY)}
-    assert set(found.values()) == {"asked to stop", "the queue is paused"}
+    assert set(found.values()) == {"cancel requested", "the queue is paused"}
     write_settings(home, QueueSettings())
     index.sync(home, registry)
-    assert {row["reason"] for row in queries.page(registry, "job", limit=MANY)} == {"asked to stop", ""}
+    assert {row["reason"] for row in queries.page(registry, "job", limit=MANY)} == {"cancel requested", ""}
     registry.close()
 
 

@@ -50,7 +50,7 @@ def _listing(screen: str, *extra: Action) -> tuple[Action, ...]:
     """What every list can do."""
     return (
         Action(screen, "open", "enter", "Open", "Open what the cursor is on"),
-        Action(screen, "filter", "slash", "Filter", "Filter; same syntax as --where, the box shows an example"),
+        Action(screen, "filter", "slash", "Filter", "Choose rows; same syntax as --where, the box shows an example"),
         Action(screen, "sort", "s", "Sort", "Sort by the next column", footer=False),
         Action(screen, "reverse", "S", "Reverse", "Reverse the order", footer=False),
         Action(screen, "columns", "c", "Columns", "Choose columns; the choice is saved", footer=False),
@@ -168,7 +168,7 @@ ACTIONS: tuple[Action, ...] = (
         "compare", "view", "v", "View", "Next view: table, against real-only, curves over shots, over images, two runs"
     ),
     Action("compare", "rows", "r", "Rows", "Choose rows and columns", footer=False),
-    Action("compare", "filter", "slash", "Filter", "Filter the runs; same syntax as --where", footer=False),
+    Action("compare", "filter", "slash", "Filter", "Choose the runs; same syntax as --where", footer=False),
     Action("compare", "missing", "m", "Missing", "Queue the missing runs of this cell only"),
     Action("compare", "seeds", "a", "Seeds", "Queue two more seeds of this row or cell"),
     Action("compare", "export", "E", "Export", "Write CSV, LaTeX, Markdown, PNG or HTML files"),

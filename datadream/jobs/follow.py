@@ -145,7 +145,7 @@ def failure(home: Home, statuses: Sequence[Status]) -> Exception | None:
         if status.state != "done":
             again = f"`datadream job retry {status.id[:8]}` or the same command again" if status.final else AGAIN
             return UserError(
-                f"the job {status.id[:8]} ({status.title or status.stage}) is {status.state}: {status.reason}",
+                f"job {status.id[:8]} ({status.title or status.stage}) is {status.state}: {status.reason}",
                 hint=f"{again} starts it again",
             )
     return None

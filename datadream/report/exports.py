@@ -124,7 +124,7 @@ def report(pivot: Pivot, title: str) -> str:
         parts += [*(f"<li>{html(pair)}</li>" for pair in pairs[1:]), "</ul>"]
     for name, axis, curves in (
         ("Accuracy over shots", "shots", over_shots(pivot.table)),
-        ("Accuracy over images a class", "images a class", over_images(pivot.table)),
+        ("Accuracy over images per class", "images per class", over_images(pivot.table)),
     ):
         if any(len(curve.points) > 1 for curve in curves):
             parts += [f"<h2>{name}</h2>", _svg(curves, axis)]

@@ -79,7 +79,7 @@ def ground(judged: Judged, commands: Mapping[str, str], letters_: Mapping[str, s
             for row, seeds in lacking:
                 without.setdefault(_listed(seeds), []).append(f"{called(row, letters_)} {row.data}")
             named = "; ".join(f"without {seeds}: {', '.join(_cut(names))}" for seeds, names in without.items())
-            notes.append(f"{place}: judged on {_listed(found.seeds)} alone, which all {rows} rows have; {named}.")
+            notes.append(f"{place}: compared on {_listed(found.seeds)} only, which all {rows} rows have; {named}.")
             continue
         notes.append(f"{place}: no best is marked, its {rows} rows have no seed in common.")
         told = [

@@ -36,7 +36,7 @@ class ClassPair:
 
 @dataclass(frozen=True)
 class TwoRuns:
-    """`p` (exact McNemar) and `difference` (b minus a) are None where the runs were judged on different images.
+    """`p` (exact McNemar) and `difference` (b minus a) are None where the runs were evaluated on different images.
 
     Both are about these two classifiers on other images of the same kind; one seed each tests nothing about a method.
     """

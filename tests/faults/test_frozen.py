@@ -151,7 +151,7 @@ def test_what_sqlite_refuses_is_a_sentence(home: Home) -> None:
     registry = index.Registry.open(home.registry, home.registry_lock, patience=0.1)
     with closing(sqlite3.connect(home.registry, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(locks.LockHeld, match=rf"the registry is locked: .*\(pid {os.getpid()} on .* has it"):
+        with pytest.raises(locks.LockHeld, match=rf"the registry is locked: .*\(pid {os.getpid()} on .* holds it"):
             labelled(registry)
     registry.close()
     with closing(sqlite3.connect(home.registry)) as database:

@@ -78,7 +78,7 @@ def test_a_worker_waiting_for_its_job_heeds_a_wish(queue: Home) -> None:
     folder = queue.job(job)
     with lease.lease(folder / "lease", lambda _: None):
         worker = by_hand(queue, job)
-        until(lambda: (folder / "log.txt").exists() and "waits for" in (folder / "log.txt").read_text())
+        until(lambda: (folder / "log.txt").exists() and "waiting for" in (folder / "log.txt").read_text())
         submit.cancel(queue, job)
         assert worker.wait(60) == STOPPED
 

@@ -110,7 +110,7 @@ def test_views_follow_each_other_and_escape_comes_back(ran: Path, size: tuple[in
             await looker.press("m")
             await looker.see("choose a cell first")
             await looker.press("v")
-            await looker.see("Compare › Accuracy over images a class")
+            await looker.see("Compare › Accuracy over images per class")
             await looker.press("v")
             await looker.see("McNemar p =")
             await looker.press("escape")

@@ -140,7 +140,7 @@ def test_a_set_that_is_gone_and_damaged_marks_are_told(ran_copy: Path) -> None:
             looker.app.open_gallery("0123456789abcdef")
             await looker.see("no usable synthetic")
             await looker.press("b")
-            await looker.see("the set is gone")
+            await looker.see("the set no longer exists")
             await looker.press("escape")
             looker.app.open_gallery(synth_id)
             await looker.see("these marks can't be read")

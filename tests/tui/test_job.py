@@ -314,7 +314,7 @@ def test_a_folder_that_vanishes_is_a_sentence_in_place(ran_copy: Path, size: tup
                 assert screen.pane == name
                 await keys(looker, "tab")
             await keys(looker, "X")
-            await looker.see("is gone")
+            await looker.see("no longer exists")
             assert looker.app.screen is screen
 
     asyncio.run(walk())

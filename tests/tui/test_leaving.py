@@ -125,7 +125,7 @@ def test_a_table_that_cannot_be_made_says_why_and_lets_one_filter(ran: Path, mon
 
     def refuse(data: object, where: str) -> object:
         if not where:
-            raise UserError("runs were judged on different images", hint="compare one set at a time")
+            raise UserError("runs were evaluated on different images", hint="compare one set at a time")
         return read(data, where)  # type: ignore[arg-type]
 
     monkeypatch.setattr(compare_read, "read_table", refuse)
@@ -133,7 +133,7 @@ def test_a_table_that_cannot_be_made_says_why_and_lets_one_filter(ran: Path, mon
     async def walk() -> None:
         async with looking(ran) as looker:
             await looker.press("7")
-            await looker.see("judged on different images")
+            await looker.see("evaluated on different images")
             await looker.press("slash")
             await looker.type("shots=2")
             await looker.press("enter")

@@ -175,7 +175,7 @@ def test_tags_and_notes_of_many_are_edited_and_undone(ran_copy: Path) -> None:
         ids = list(screen.table.ids)[:2]
         await looker.press("t")
         await looker.type("'very best")
-        await looker.see("close it")
+        await looker.see("unclosed quote")
         await looker.type("' old")
         await looker.press("enter")
         await looker.see(lambda: read_labels(home, ids[0]).tags == ("old", "very best"))

@@ -73,11 +73,11 @@ def test_why_a_run_has_no_number_is_told_in_the_pane_and_on_its_page(states: tup
 
     async def steps(looker: Looker, screen: ListScreen) -> None:
         screen.table.move_to(list(screen.table.ids).index(runs["failed"]))
-        await looker.see("it failed: classify")
+        await looker.see("its job failed: classify")
         await looker.see(lambda: REASON[:30] in looker.text())
         await looker.press("enter")
         await looker.see(lambda: isinstance(looker.app.screen, RunScreen))
-        await looker.see(f"{glyphs.state_text('failed').plain}  it failed")
+        await looker.see(f"{glyphs.state_text('failed').plain}  its job failed")
         await looker.press("escape")
         screen.table.move_to(list(screen.table.ids).index(runs["cancelled"]))
         await looker.see("cancelled; retry its job")

@@ -184,7 +184,7 @@ def test_the_dialog_and_the_picker_are_left_by_escape(home: Home) -> None:
     async def walk() -> None:
         async with looking(home, (80, 24)) as looker:
             await looker.press("3", "N", "ctrl+o")
-            await looker.see("escape leaves")
+            await looker.see("escape cancels")
             await looker.press("escape")
             assert isinstance(looker.app.screen, NewSet)
             await looker.press("escape")

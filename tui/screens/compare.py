@@ -36,7 +36,7 @@ VIEWS = {
     "table": "Table",
     "against": "Against real-only, and notes",
     "shots": "Accuracy over shots",
-    "images": "Accuracy over images a class",
+    "images": "Accuracy over images per class",
     "two": "Two runs",
 }
 EMPTY = "no results yet: n plans an experiment, d on the dashboard starts the demo"

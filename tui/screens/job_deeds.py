@@ -123,9 +123,7 @@ def loss_of(deed: str, jobs: Sequence[Facts]) -> str:
     if deed == "cancel":
         running = [job for job in jobs if job.state == "running"]
         if not running:
-            return (
-                "Nothing is lost: it is not running." if len(jobs) == 1 else "Nothing is lost: none of them is running."
-            )
+            return "Nothing is lost: it is not running." if len(jobs) == 1 else "Nothing is lost: none is running."
         # A job that has just begun knows no total yet.
         held = [f"{job.id[:8]} is at {job.done:,} of {job.total:,} {job.unit}" for job in running if job.total]
         told = f" ({'; '.join(held[:3])}{'; ...' if len(held) > 3 else ''})" if held else ""
@@ -181,7 +179,7 @@ class JobDeeds(Base):
         reasons = [refusal(action, job) for job in known]
         if action == "open" or len(known) < len(ids) or not all(reasons):
             return ""
-        return reasons[0] if len(reasons) == 1 else f"none of {len(reasons)}: {reasons[0]}"
+        return reasons[0] if len(reasons) == 1 else f"none of {len(reasons)} jobs: {reasons[0]}"
 
     def command(self, action: str) -> str:
         """The equal `datadream job ...`."""

@@ -80,7 +80,7 @@ def request_of(form: Form) -> Request:
 
     overrides = list(_parts(form.overrides, "overrides"))
     if form.images.strip():
-        (images,) = _numbers(form.images, "images a class", 1, one=True)
+        (images,) = _numbers(form.images, "images per class", 1, one=True)
         overrides.insert(0, f"generate.images_per_class={images}")
     source = form.source.strip() or None
     if form.sets and not source and (form.shots.strip() or form.seeds.strip()):

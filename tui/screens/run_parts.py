@@ -27,7 +27,7 @@ WHOLE_MAX = 10  # classes a table of counts can hold
 BESIDE = 90  # cells that let facts and bars stand side by side
 NO_SCORES = "its classifier's scores are missing: run it again"
 WITHOUT = {  # a number, by the state of a run
-    "failed": "failed",
+    "failed": "its job failed",
     "lost": "worker died; retrying",
     "cancelled": "cancelled; retry its job to resume",
     "missing": "its jobs were removed: run it again",
