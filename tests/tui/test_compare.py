@@ -176,7 +176,7 @@ def test_a_filter_leaves_what_it_says_and_escape_drops_it(ran: Path, size: tuple
             await looker.press("slash")
             await looker.type("colour=red")
             await looker.press("enter")
-            await looker.see("a run has no 'colour' to ask by")
+            await looker.see("unknown column 'colour'")
             await looker.see("name-only")
             await looker.press("slash")
             await looker.type("shots>99")
