@@ -70,7 +70,7 @@ def test_a_job_is_stuck_by_what_became_of_its_input_and_by_no_word(home: Home) -
     rows = {row["id"]: row for row in queries.page(registry, "job")}
     registry.close()
     assert [rows[spec.id]["cause"] for spec in specs] == ["", "stuck", "stuck"]
-    assert "waits for another" in refusal("retry", facts(rows[specs[2].id]))
+    assert "is blocked by another" in refusal("retry", facts(rows[specs[2].id]))
     assert refusal("remove", facts(rows[specs[2].id])) == ""
 
 

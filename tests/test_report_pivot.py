@@ -99,7 +99,7 @@ def test_a_filter_of_the_command_is_that_of_the_listings(ran: Path) -> None:
     lines = [line for line in turned.stdout.splitlines() if line.startswith("| ")]
     assert len(lines) == 2 and f"{100 * filtered[0]['mean']:.1f}" in lines[1]
     wrong = run_cli("compare", "--where", "colour=red", home=ran)
-    assert wrong.returncode == 2 and "a run has no 'colour' to ask by" in wrong.stderr
+    assert wrong.returncode == 2 and "unknown column 'colour'" in wrong.stderr
     nothing = run_cli("compare", "--where", "shots>99", home=ran)
     assert (nothing.returncode, nothing.stdout) == (0, "no run matches\n")
     turned = run_cli("compare", "--where", "shots>99", "--pivot", "method,shots", home=ran)

@@ -359,7 +359,7 @@ def test_a_migration_without_room_says_so_and_leaves_the_old_as_it_was(
     command = [sys.executable, "-c", code, str(path), str(limit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 7, done.stderr
-    assert f"no space left to upgrade the registry from schema {revision} to {REVISION}; it is as it was" in done.stdout
+    assert f"no space left to upgrade the registry from schema {revision} to {REVISION}; it is unchanged" in done.stdout
     assert "free 1 MiB, or remove registry.db" in done.stdout
     assert path.read_bytes() == before
     with closing(sqlite3.connect(path)) as connection:

@@ -362,7 +362,7 @@ def test_restoring_brings_everything_back(home: Home) -> None:
     assert state.derive(home, spec.id).state == "done"
     again = run_cli("gc", "--restore", spec.id, home=home.path)
     assert again.returncode == 2
-    assert "nothing in the trash" in again.stderr
+    assert "no trash entry" in again.stderr
 
 
 def test_the_trash_is_kept_for_its_time_and_emptied_when_asked(home: Home) -> None:
