@@ -114,7 +114,7 @@ def test_a_home_that_cannot_be_written(cli: Cli, tmp_path: Path) -> None:
 
 def test_too_little_disk_for_the_images_asked(cli: Cli, tmp_path: Path) -> None:
     result = cli("run", "name-only", "--source", "digits", "--shots", 1, "-o", "generate.images_per_class=1000000000")
-    check_refused(result, "GiB is free", "fewer images")
+    check_refused(result, "GiB free", "fewer images")
     assert not (tmp_path / "home" / "jobs").exists()
 
 
@@ -172,7 +172,7 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "run the same command again to resume" in errors
+    assert "run the same command again, or `datadream job retry`, to resume" in errors
     assert "Traceback" not in errors
 
 

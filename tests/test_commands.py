@@ -129,7 +129,7 @@ def test_listings_say_what_they_can_not_do(ran: Path) -> None:
         ("runs", "created>2026-13-45"): "is a time in UTC",
         ("runs", "shots>=nan"): "is a number; 'nan' is not",
         ("adapter", "colour=1"): "unknown column 'colour'",
-        ("runs", "method=\udcff"): "is no UTF-8",
+        ("runs", "method=\udcff"): "is not UTF-8",
     }
     for (noun, where), told in refused.items():
         result = run_cli(noun, "ls", "--where", where, home=ran)
