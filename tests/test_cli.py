@@ -65,7 +65,7 @@ def test_a_second_run_reuses_everything(ran: Path) -> None:
     before = contents(ran)
     result = run_cli("run", "datadream-cls", "real-only", "--set", "d2", *TINY_OPTIONS, home=ran)
     assert result.returncode == 0, result.stderr
-    assert "0 jobs run" in result.stderr
+    assert "0 jobs finished; other results reused" in result.stderr
     assert contents(ran) == before
 
 

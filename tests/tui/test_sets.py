@@ -91,7 +91,7 @@ def test_a_set_of_digits_is_made_with_the_command_shown(home: Home) -> None:
             await looker.see("10 classes: zero")
             await looker.see("datadream set make digits --shots 16 --seed 1")
             await looker.press("tab", "backspace", "backspace")
-            await looker.see("shots: a whole number from 1 on")
+            await looker.see("shots: expected an integer >= 1")
             await looker.type("400")
             await looker.see("10 classes have fewer than 400 training images")
             await looker.press("enter", "enter", "enter", "enter")
