@@ -129,7 +129,7 @@ def test_a_row_that_left_the_list_after_it_was_marked_is_left_alone(
             durable.remove_file(home.queue / gone)
             durable.touch_dir(home.queue)
         await looker.press("y")
-        await looker.see("1 of 2 not")
+        await looker.see("1 of 2 refused: job ")
         assert state.read_control(home, jobs[3]).cancel
         assert not home.job(gone).exists() or state.read_control(home, gone).reason == ""
         assert screen.app._undos  # type: ignore[attr-defined]
