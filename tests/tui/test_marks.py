@@ -166,7 +166,7 @@ def test_every_list_tags_only_the_marked_rows_that_are_seen(
         await filtered(looker, screen, where)
         assert f"{len(left)} marked, {count - len(left)} more hidden" in looker.text()
         await looker.press("t")
-        whose = f"{len(left)} {noun}s" if len(left) > 1 else f"the {noun} {next(iter(left))[:8]}"
+        whose = f"{len(left)} {noun}s" if len(left) > 1 else f"{noun} {next(iter(left))[:8]}"
         await looker.see(f"Tags of {whose}")
         await looker.type("seen")
         await looker.press("enter")
