@@ -204,7 +204,7 @@ def test_two_marked_runs_of_which_a_filter_hides_one_are_not_compared(ran_copy: 
         await looker.press("space", "space")
         await filtered(looker, screen, "tag=one")
         await looker.press("x")
-        await looker.see("1 is marked, and 1 more hidden by the filter")
+        await looker.see("1 marked, and 1 more hidden by the filter")
         assert not compared and screen.command("compare") == ""
 
     walk(ran_copy, "runs", (120, 40), steps)
@@ -219,11 +219,11 @@ def test_the_question_counts_what_can_not_be_done(waiting: tuple[Home, list[str]
         await all_marked(looker, screen)
         await looker.press("X")
         await looker.see("Cancel 3 jobs?")
-        assert "1 of 4 is left out" in looker.text()
+        assert "1 of 4 skipped: " in looker.text()
         await looker.press("n")
         await looker.press("R")
         await looker.see(f"Retry job {jobs[0][:8]}?")
-        assert "3 of 4 are left out" in looker.text()
+        assert "3 of 4 skipped: " in looker.text()
         await looker.press("escape")
 
     walk(home.path, "jobs", (120, 40), steps)
