@@ -121,7 +121,7 @@ class FolderPicker(ModalScreen[str | None]):
         self._note(listing.trouble or f" {glyphs.DOT} ".join(counts), wrong=bool(listing.trouble))
 
     def _note(self, text: str, wrong: bool = False) -> None:
-        keys = "enter opens, backspace up, space selects (on .. this folder), escape cancels"
+        keys = "enter opens, backspace up, space selects (.. this one), escape cancels"
         self.query_one("#picker-note", Static).update(
             Text.assemble((("! " if wrong else "") + shown(text), "bold yellow" if wrong else ""), f"\n{keys}")
         )
