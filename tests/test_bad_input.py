@@ -172,7 +172,7 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "run the same command again, or `datadream job retry`, to resume" in errors
+    assert "interrupted; jobs keep running: the same command again follows them" in errors
     assert "Traceback" not in errors
 
 
