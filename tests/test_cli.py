@@ -128,7 +128,7 @@ def test_a_users_own_folder_runs(cli: Cli, tmp_path: Path) -> None:
 
 def test_plain_lines_when_piped(cli: Cli) -> None:
     result = cli("run", "zero-shot", "--source", "digits", "--shots", 1)
-    assert "start zero-shot: classify none (1 shots, seed 1)" in result.stderr
+    assert "start zero-shot: classify none (1 shot, seed 1)" in result.stderr
     assert "\x1b" not in result.stderr + result.stdout
 
 

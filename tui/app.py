@@ -26,7 +26,7 @@ from textual.screen import Screen
 from datadream.errors import UserError
 from datadream.jobs.home import Home, is_default, open_home
 from datadream.jobs.quoting import bash_word
-from datadream.text import shown
+from datadream.text import counted, shown
 from tui import glyphs, themes
 from tui.actions import ACTIONS, SCREENS, actions, bindings, key_names
 from tui.ascii_only import AsciiOnly
@@ -413,12 +413,9 @@ class DataDreamApp(Trouble):
 
     def do_quit(self) -> None:
         """Leave."""
-        live = self.snapshot is not None and self.snapshot.open_jobs
-        self.exit(
-            message=f"{live} jobs keep running; datadream-tui or `datadream job watch` shows them again"
-            if live
-            else None
-        )
+        live = self.snapshot.open_jobs if self.snapshot is not None else 0
+        running = f"{counted(live, 'job')} {'keeps' if live == 1 else 'keep'} running"
+        self.exit(message=f"{running}; datadream-tui or `datadream job watch` shows them again" if live else None)
 
     def get_key_display(self, binding: Binding) -> str:
         """Keys in the footer as in help and docs: letters and signs, no symbols that a font may lack."""

@@ -72,13 +72,14 @@ def draw_samples(home: Home, runs: Sequence[Run], path: Path) -> Path:
     from datadream import durable
     from datadream.data.shots import open_shots
     from datadream.report.figures import sample_grid
+    from datadream.text import counted
 
     shots = runs[0].set.shots
     real: list[list[Image.Image]] = [[] for _ in shots.classes]
     for ref, image in open_shots(shots, "train"):
         if len(real[ref.label]) < PER_CLASS:
             real[ref.label].append(image)
-    sections = [(f"real, {shots.shots} shots", real)]
+    sections = [(f"real, {counted(shots.shots, 'shot')}", real)]
     for method in PICTURED:
         spec = next(run.jobs["generate"] for run in runs if run.recipe.name == method)
         folder = home.artifact("synthetic", spec.id) / "data" / "train"

@@ -30,10 +30,11 @@ def make(name: NewName, runs: RunsArgument = None, home: HomeOption = None) -> N
     """Create an experiment, optionally with runs."""
     from datadream.jobs.experiments import add_runs
     from datadream.jobs.home import open_home
+    from datadream.text import counted
 
     opened = open_home(home)
     made = add_runs(opened, name, _run_ids(opened, runs))
-    typer.echo(f"{made.id}  {len(made.runs)} runs")
+    typer.echo(f"{made.id}  {counted(len(made.runs), 'run')}")
 
 
 add_list(
@@ -52,14 +53,14 @@ def show(name: NameArgument, json: JsonOption = False, home: HomeOption = None) 
 
     from datadream.cli.compare import print_table
     from datadream.jobs.home import open_home
-    from datadream.text import json_text, shown
+    from datadream.text import counted, json_text, shown
 
     opened = open_home(home)
     found = _find(opened, name)
     if json:
         typer.echo(json_text(asdict(found), indent=2))
         return
-    typer.echo(f"{found.id}  {shown(found.name)}  {len(found.runs)} runs")
+    typer.echo(f"{found.id}  {shown(found.name)}  {counted(len(found.runs), 'run')}")
     print_table(opened, set(found.runs), "table")
 
 

@@ -35,14 +35,14 @@ def mark(
 ) -> None:
     """Mark images or classes as bad; `run --without-marked` trains without them."""
     from datadream.jobs import marks as library
-    from datadream.text import shown
+    from datadream.text import counted, shown
 
     opened, synth_id = _synthetic(home, id_)
     names = library.names_of(opened, synth_id, images)
     left = library.unmark(opened, synth_id, names) if undo else library.mark(opened, synth_id, names, reason)
     typer.echo(
         f"{'unmarked' if undo else 'marked'} {shown(', '.join(names))}: "
-        f"{len(left.images)} images and {len(left.classes)} classes marked"
+        f"{counted(len(left.images), 'image')} and {counted(len(left.classes), 'class')} marked"
     )
 
 

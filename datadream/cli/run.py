@@ -73,6 +73,7 @@ def run(
     from datadream.jobs import ask
     from datadream.jobs.home import open_home
     from datadream.recipes.recipe import DATA
+    from datadream.text import counted
 
     request = ask.Request(
         recipes=tuple(recipes),
@@ -109,7 +110,7 @@ def run(
         if json:
             typer.echo(json_text({"jobs": jobs, "runs": [entry.id for entry in runs]}))
         elif jobs:
-            typer.echo(f"{len(jobs)} jobs queued; `datadream job watch` follows them")
+            typer.echo(f"{counted(len(jobs), 'job')} queued; `datadream job watch` follows them")
         else:
             typer.echo("nothing to do: all results already exist; see `datadream compare`")
         return
@@ -118,7 +119,7 @@ def run(
         typer.echo(json_text({"jobs": jobs, "runs": [entry.id for entry in runs]}))
         return
     if not quiet:
-        typer.echo(f"{len(jobs)} jobs finished; other results reused", err=True)
+        typer.echo(f"{counted(len(jobs), 'job')} finished; other results reused", err=True)
     from datadream.cli.compare import print_table
 
     print_table(opened, {entry.id for entry in runs}, "table")

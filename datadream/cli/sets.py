@@ -105,9 +105,11 @@ def _summary(entry: NamedSet) -> dict[str, Any]:
 
 
 def _sentence(entry: NamedSet) -> str:
+    from datadream.text import counted
+
     shots = entry.shots
     return (
-        f"{len(shots.classes)} classes, {shots.shots} shots, seed {shots.seed}, "
+        f"{counted(len(shots.classes), 'class')}, {counted(shots.shots, 'shot')}, seed {shots.seed}, "
         f"{len(shots.val)} val and {len(shots.test)} test images"
     )
 

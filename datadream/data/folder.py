@@ -10,6 +10,7 @@ from datadream.data.decode import IMAGE_SUFFIXES, MAX_BYTES, BadImage
 from datadream.data.listing import Listing, scan, some
 from datadream.data.parts import PARTS, Entry, Part, Parts, Source, split_class
 from datadream.errors import UserError
+from datadream.text import counted
 
 Files = dict[str, list[str]]  # image file names by class folder
 
@@ -164,10 +165,10 @@ def _class_files(root: Path, parent: Path, folders: list[str], skipped: list[str
             strays += [f"{place}/{name}" for name in names if name not in kept]
         files[folder] = good
     if nested:
-        raise UserError(f"{_count(nested, 'folder')} inside class folders: {some(nested)}", at=root, hint=LAYOUTS)
+        raise UserError(f"{counted(len(nested), 'folder')} inside class folders: {some(nested)}", at=root, hint=LAYOUTS)
     if strays:
         verb = "is not an image" if len(strays) == 1 else "are not images"
-        raise UserError(f"{_count(strays, 'file')} {verb}: {some(strays)}", at=root, hint="move or convert them")
+        raise UserError(f"{counted(len(strays), 'file')} {verb}: {some(strays)}", at=root, hint="move or convert them")
     return files
 
 
@@ -185,7 +186,3 @@ def _refuse_empty(at: Path, files: Files, *, least: int) -> None:
             at=at,
             hint="each class needs one image for training and one for testing: add images",
         )
-
-
-def _count(items: list[str], word: str) -> str:
-    return f"{len(items)} {word}" if len(items) == 1 else f"{len(items)} {word}s"

@@ -28,6 +28,7 @@ from datadream.jobs.spec import KINDS, JobSpec, Stage
 from datadream.jobs.submit import bytes_needed
 from datadream.models.presets import ModelRef
 from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings
+from datadream.text import counted
 from datadream.text import size as size_text
 
 LISTED_MAX = 5000  # entries of a kind's folder that are looked at
@@ -97,7 +98,7 @@ class Estimate:
         if self.unsized == sum(self.stages.values()):
             return "unknown: no similar past jobs in this home"
         text = f"{'at most' if self.at_most else 'about'} {size_text(self.bytes)}"
-        return text + (f", excluding {self.unsized} jobs of unknown size" if self.unsized else "")
+        return text + (f", excluding {counted(self.unsized, 'job')} of unknown size" if self.unsized else "")
 
 
 def estimate(home: Home, plan: Plan) -> Estimate:

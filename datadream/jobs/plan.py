@@ -26,6 +26,7 @@ from datadream.models import corrections
 from datadream.models.presets import Backbone
 from datadream.recipes.recipe import DATA, SECTIONS, Data, Recipe
 from datadream.stages.settings import Settings
+from datadream.text import counted
 
 RECORD: records.Shape = {
     **dict.fromkeys(("id", "method", "settings", "data", "set", "source", "backbone", "created"), str),
@@ -153,7 +154,7 @@ def titles_of(runs: Sequence[Run]) -> dict[str, str]:
     """A line for each job: the first method that needs it, what it does, for which set."""
     titles: dict[str, str] = {}
     for run in runs:
-        where = f"{run.set.shots.shots} shots, seed {run.set.shots.seed}"
+        where = f"{counted(run.set.shots.shots, 'shot')}, seed {run.set.shots.seed}"
         for stage, spec in run.jobs.items():
             detail = f" {run.data}" if stage == "classify" else ""
             detail += f", {len(spec.excluded)} marked excluded" if spec.excluded else ""

@@ -15,6 +15,7 @@ from datadream.jobs.home import Home
 from datadream.jobs.lease import read_note
 from datadream.jobs.queue import QueueSettings
 from datadream.jobs.state import State, Status
+from datadream.text import counted
 
 BACKOFF_MAX = 60.0
 REFUSED = 15.0  # times longer: a cluster's controller that is restarted is away for a minute, not a second
@@ -59,7 +60,9 @@ def after_loss(home: Home, status: Status, settings: QueueSettings) -> list[Verd
     if rebooted and settings.reboot == "hold" and _is_old(last):
         return [lost, Verdict("queued", *state.held(HELD), hold=HELD, more={"retries": retries})]
     if strikes >= state.read_request(home, status.id).max_attempts:
-        reason = f"failed after {status.attempts} attempts: {cause} (see `datadream job log {status.id[:8]}`)"
+        reason = (
+            f"failed after {counted(status.attempts, 'attempt')}: {cause} (see `datadream job log {status.id[:8]}`)"
+        )
         return [lost, Verdict("failed", reason, more={"retries": retries})]
     again = "restarts from its checkpoint" if status.done else "restarts"
     return [

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datadream.report.rows import Row
+from datadream.text import counted
 
 IMAGES = "generate.images_per_class"
 
@@ -68,14 +69,14 @@ def _curves(
     for row in table:
         letters.setdefault(settings(row), f"({len(letters) + 1})")
     found = []
-    for (method, data, own, _, place, *rest), rows in groups.items():
+    for (method, data, own, _, place, *_), rows in groups.items():
         name = [method, data]
         if len({key[2] for key in groups if key[:2] == (method, data)}) > 1:
             name.append(letters[own])
         if len(places) > 1:
             name.append(place)
         if shots and len({row.shots for row in table}) > 1:
-            name.append(f"{rest[0]} shots")
+            name.append(counted(rows[0].shots, "shot"))
         points = [Point(x(row), 100 * row.mean, 100 * row.std, len(row.seeds)) for row in sorted(rows, key=x)]
         found.append(Curve(" ".join(name), tuple(points)))
     return found

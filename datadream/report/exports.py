@@ -12,7 +12,7 @@ from datadream.report.judge import ALIKE, BEST
 from datadream.report.pivot import Cell, Pivot
 from datadream.report.rows import unequal_passes
 from datadream.report.tables import flat, paired
-from datadream.text import csv_cell, html, json_text, latex, markdown, shown
+from datadream.text import counted, csv_cell, html, json_text, latex, markdown, shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -133,7 +133,8 @@ def report(pivot: Pivot, title: str) -> str:
         "<table><thead><tr><th>row</th><th>top-1 % by seed</th><th>runs</th></tr></thead><tbody>",
     ]
     for entry in pivot.table:
-        name = f"{entry.method} {entry.data}, {entry.shots} shots, {entry.source}, {entry.backbone}, {entry.split}"
+        name = f"{entry.method} {entry.data}, {counted(entry.shots, 'shot')}, "
+        name += f"{entry.source}, {entry.backbone}, {entry.split}"
         name += "".join(f", {text}" for text in (entry.settings, entry.differs) if text)
         numbers = ", ".join(
             f"{seed}: {100 * value:.2f}" for seed, value in zip(entry.seeds, entry.accuracy, strict=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datadream.report.collect import Answered
 from datadream.report.rows import Row
 from datadream.report.stats import Difference, paired_difference
+from datadream.text import counted
 
 BEST, ALIKE = "*", "≈"
 RUNS_MAX = 200  # whose predictions are read for the marks, where not all are
@@ -184,12 +185,7 @@ def called(row: Row, letters: Mapping[str, str] | None = None) -> str:
 def where(row: Row, letters: Mapping[str, str] | None = None) -> str:
     """`digits, 4 shots`, with what tells its source and models from others of the same names."""
     notes = [(letters or {}).get(note, f"({note})") for note in (row.source_note, row.backbone_note) if note]
-    return f"{' '.join([row.source, *notes])}, {count(row.shots, 'shot')}"
-
-
-def count(number: int, word: str) -> str:
-    """`1 shot`, `2 shots`."""
-    return f"{number:,} {word}{'s' * (number != 1)}"
+    return f"{' '.join([row.source, *notes])}, {counted(row.shots, 'shot')}"
 
 
 def common_seeds(rows: Sequence[Row]) -> tuple[int, ...]:

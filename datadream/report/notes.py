@@ -7,6 +7,7 @@ from string import ascii_lowercase
 
 from datadream.report.judge import ALIKE, BEST, Ground, Judged, called, where
 from datadream.report.rows import Row, unequal_passes, usual_passes
+from datadream.text import counted
 
 LACKING_MAX = 6  # rows of one group whose missing seeds are told
 AGAINST = "Real and synthetic images against real ones alone, paired over the same images and seeds:"
@@ -43,7 +44,7 @@ def marks(judged: Judged) -> list[str]:
     if len(single) < len(marked):
         found.append(f"{BEST} is the highest mean among {group}, over the seeds that all of them have.")
     if single and len(single) < len(marked):
-        listed = ", ".join(sorted({f"{ground.rows[0].shots} shots" for ground in single}))
+        listed = ", ".join(sorted({counted(ground.rows[0].shots, "shot") for ground in single}))
         found.append(
             f"Of one seed ({listed}) {BEST} is the highest for this seed and these shots only; nothing is tested."
         )
@@ -115,7 +116,9 @@ def unequal(rows: Sequence[Row]) -> list[str]:
     """A warning where classifiers of one place had other image passes than most; empty where compute was equal."""
     odd = unequal_passes(rows)
     letters_ = texts(rows)
-    named = ", ".join(f"{called(row, letters_)} {row.data} {row.shots} shots: {row.image_passes:,}" for row in odd)
+    named = ", ".join(
+        f"{called(row, letters_)} {row.data} {counted(row.shots, 'shot')}: {row.image_passes:,}" for row in odd
+    )
     return [f"Unequal compute, image passes differ from the other rows': {named}."] if odd else []
 
 

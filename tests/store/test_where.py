@@ -118,7 +118,7 @@ def test_a_number_is_compared_with_a_number(noun: str, runs: tuple[Registry, lis
     assert not numbers & {"id", "created", "name", "method", "state", "source", "settings", "set", "title"}
     for name in numbers:
         for value in ("abc", "", "4x"):
-            with pytest.raises(UserError, match=f"the {name} of an? {noun} is a number"):
+            with pytest.raises(UserError, match=f"{name} of an? {noun} is a number"):
                 queries.count(registry, noun, [Condition(name, ">", value)])
         assert queries.count(registry, noun, [Condition(name, ">", "1e9")]) == 0
 

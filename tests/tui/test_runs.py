@@ -81,7 +81,7 @@ def test_x_compares_two_marked_runs_and_no_other_number(ran: Path) -> None:
         looker.app.compare_runs = lambda ids: compared.append(list(ids))  # type: ignore[method-assign]
         await looker.press("x")
         await looker.press("space", "x")
-        assert "mark two runs" in looker.toasts() and "1 is marked" in looker.toasts() and not compared
+        assert "mark two runs" in looker.toasts() and "first; 1 marked" in looker.toasts() and not compared
         await looker.press("space", "x")
         assert compared == [list(screen.table.ids)[:2]]
         await looker.press("space", "x")

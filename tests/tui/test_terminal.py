@@ -42,7 +42,7 @@ def test_quit_while_running_and_start_again(live: tuple[Home, list[str]]) -> Non
             terminal.until(jobs[0][:8].encode())
             terminal.press("q")
             assert terminal.wait() == 0
-            assert b"jobs go on" in terminal.seen
+            assert b"1 job keeps running" in terminal.seen
         finally:
             terminal.close()
         assert state.derive(home, jobs[0]).state == "running"

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from datadream.errors import UserError
-from datadream.text import shown
+from datadream.text import counted, shown
 from tui import glyphs
 from tui.screens.listing_details import facts
 from tui.services import album as albums
@@ -41,7 +41,8 @@ def set_details(data: Data, row: Row, width: int, dark: bool) -> RenderableType:
         ("id", "name", "source", "shots", "seed", "split_seed", "classes", "created", "tags"),
         sampler=found.sampler,
         folder=found.source.get("path", ""),
-        split=f"{len(found.train)} shots, {len(found.val)} val, {len(found.test)} test images, in three disjoint parts",
+        split=f"{counted(len(found.train), 'shot')}, {len(found.val)} val, {len(found.test)} test images, "
+        "in three disjoint parts",
         hashes=f"{len({ref.sha256 for ref in (*found.train, *found.val, *found.test)}):,} sha256",
         warnings="\n".join(warnings_of(data.home, str(row["id"]))) or "none",
     )
@@ -113,7 +114,9 @@ def synth_details(data: Data, row: Row, width: int, dark: bool) -> RenderableTyp
         shots=_set_words(data, album.set_id) if album.set_id else album.no_shots,
         method=", ".join(dict.fromkeys(str(run["method"]) for run in runs)),
         used_by=_runs_words(runs),
-        marked=f"{len(marks.images)} images and {len(marks.classes)} classes as bad" if marks else "",
+        marked=f"{counted(len(marks.images), 'image')} and {counted(len(marks.classes), 'class')} as bad"
+        if marks
+        else "",
         created=row["created"],
         tags=row["tags"],
     )
@@ -164,7 +167,8 @@ def _set_words(data: Data, set_id: str) -> str:
     rows = queries.rows_of(data.registry(), "set", [set_id])
     if not rows:
         return f"{set_id}, which no longer exists"
-    return f"{shown(str(rows[0]['name'] or ''))} {set_id[:8]}: {rows[0]['shots']} shots, seed {rows[0]['seed']}".strip()
+    few = f"{counted(rows[0]['shots'], 'shot')}, seed {rows[0]['seed']}"
+    return f"{shown(str(rows[0]['name'] or ''))} {set_id[:8]}: {few}".strip()
 
 
 def _runs_words(runs: Sequence[dict[str, Any]]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
+from datadream.text import counted
 
 if TYPE_CHECKING:
     from datadream.jobs.ask import Plan, Request
@@ -214,7 +215,7 @@ def offer(data: Data, request: Request, record: Mapping[str, Any] | None) -> Off
     first = plan.runs[0]
     count = f"{new} job{'s' * (new != 1)}"
     shots = first.set.shots
-    about = [f"{first.recipe.name} {first.data}, {shots.shots} shots, {source_label(shots)}."]
+    about = [f"{first.recipe.name} {first.data}, {counted(shots.shots, 'shot')}, {source_label(shots)}."]
     found = estimate(data.home, plan)
     if new < len(plan.missing):
         already = len(plan.missing) - new

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from datadream.text import ID_LENGTH, shown
+from datadream.text import ID_LENGTH, counted, shown
 from tui import glyphs
 
 if TYPE_CHECKING:
@@ -60,15 +60,16 @@ def _numbers(found: TwoRuns) -> RenderableType:
     else:
         from datadream.report.judge import interval_text
 
-        images = f"95 % over {found.difference.images:,} images"
+        images = f"95 % over {counted(found.difference.images, 'image')}"
         text = f"B {glyphs.DASH} A: {interval_text(found.difference)} points ({images}); McNemar p = {found.p:.3g}"
         lines.append(Text(text))
     return Group(*lines)
 
 
 def _name(record: Mapping[str, Any], n: int) -> Text:
-    text = f"{record['method']} {record['data']}, {record['shots']} shots, seed {record['seed']}, {record['source']}"
-    return Text(shown(f"{text}, {n:,} images"))
+    text = f"{record['method']} {record['data']}, {counted(record['shots'], 'shot')}, seed {record['seed']}"
+    text += f", {record['source']}"
+    return Text(shown(f"{text}, {counted(n, 'image')}"))
 
 
 def _classes(found: TwoRuns, width: int) -> RenderableType:

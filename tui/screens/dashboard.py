@@ -13,7 +13,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
-from datadream.text import shown, size
+from datadream.text import counted, shown, size
 from tui import glyphs
 from tui.actions import bindings
 from tui.base import HomeScreen
@@ -194,7 +194,7 @@ class DashboardScreen(JobDeeds, HomeScreen):
             return jobs
 
         self.dream.say("reading the built-in images...")
-        self.act("demo started", deed, lambda jobs: self.dream.say(f"{len(jobs)} jobs queued"), command=DEMO)
+        self.act("demo started", deed, lambda jobs: self.dream.say(f"{counted(len(jobs), 'job')} queued"), command=DEMO)
 
 
 def _pane(id_: str, title: str) -> Static:

@@ -18,7 +18,7 @@ from textual.worker import Worker
 
 from datadream.errors import UserError
 from datadream.paths import expand, user_home
-from datadream.text import shown
+from datadream.text import counted, shown
 from tui import glyphs
 
 LISTED_MAX = 2000
@@ -116,7 +116,7 @@ class FolderPicker(ModalScreen[str | None]):
         choices.highlighted = names.index(cursor) if cursor in names else min(1, len(names) - 1) if names else None
         self.query_one("#picker-path", Label).update(Text(shown(str(listing.path)), "bold", overflow="ellipsis"))
         counts = [f"{len(listing.folders) + listing.more:,} folders"]
-        counts += [f"{listing.images:,} images"] if listing.images else []
+        counts += [counted(listing.images, "image")] if listing.images else []
         counts += [f"first {LISTED_MAX:,} listed"] if listing.more else []
         self._note(listing.trouble or f" {glyphs.DOT} ".join(counts), wrong=bool(listing.trouble))
 

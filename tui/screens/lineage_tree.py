@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
-from datadream.text import shown
+from datadream.text import counted, shown
 from tui import glyphs
 from tui.screens.run_parts import with_differences
 from tui.widgets.branches import Line, Node, lines_of
@@ -147,13 +147,14 @@ def _node(kind: str, row: Row) -> Node:
     fact = words = ""
     if kind == "set":
         fact = shown(row["name"] or "")
-        words = f"{shown(row['source'])}, {row['shots']} shots, seed {row['seed']}, {row['classes']} classes"
+        words = f"{shown(row['source'])}, {counted(row['shots'], 'shot')}, seed {row['seed']}"
+        words += f", {counted(row['classes'], 'class')}"
     elif kind == "adapter":
         each = "one per class" if row["per"] == "class" else "one for all classes"
         words = f"{each}, rank {row['rank']}"
     elif kind == "synthetic":
-        words = f"{row['images_per_class']} images per class, guidance {row['guidance_scale']:g}"
-        words += f", {row['num_inference_steps']} steps"
+        words = f"{counted(row['images_per_class'], 'image')} per class, guidance {row['guidance_scale']:g}"
+        words += f", {counted(row['num_inference_steps'], 'step')}"
     else:
         fact = _accuracy(row["accuracy"])
         words = f"{row['data']}, {row['correct']} of {row['total']} {row['split']} images"
@@ -162,7 +163,7 @@ def _node(kind: str, row: Row) -> Node:
 
 def _run(row: Mapping[str, Any]) -> Node:
     settings = f"  {shown(row['settings'])}" if row["settings"] else ""
-    words = f"{shown(row['method'])} {row['data']}, {row['shots']} shots, seed {row['seed']}{settings}"
+    words = f"{shown(row['method'])} {row['data']}, {counted(row['shots'], 'shot')}, seed {row['seed']}{settings}"
     if row["accuracy"] is None:
         text = glyphs.state_text(str(row["state"]))
         return Node(str(row["id"]), "run", text.plain, words, str(text.style))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datadream.errors import UserError
+from datadream.text import counted
 
 if TYPE_CHECKING:
     from datadream.jobs.ask import Request
@@ -178,7 +179,8 @@ def sets(data: Data) -> tuple[tuple[str, str], ...]:
     return tuple(
         (
             str(row["name"]),
-            f"{row['id'][:8]}  {row['source']}, {row['shots']} shots, seed {row['seed']}, {row['classes']} classes",
+            f"{row['id'][:8]}  {row['source']}, {counted(row['shots'], 'shot')}, seed {row['seed']}, "
+            f"{counted(row['classes'], 'class')}",
         )
         for row in named
     )

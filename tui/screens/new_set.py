@@ -15,7 +15,7 @@ from textual.widgets import Button, Input, Label, Static
 from textual.worker import Worker
 
 from datadream.errors import UserError
-from datadream.text import shown
+from datadream.text import counted, shown
 from tui.services.set_maker import Look, Made, Wish, command, look, make, parse
 from tui.widgets.visible import Visible
 
@@ -130,7 +130,7 @@ class NewSet(ModalScreen[Made | None]):
         if found.wrong:
             text.append(("\n" if found.lines else "") + "! " + shown(found.wrong), "bold yellow")
         else:
-            text.append(f"\nall {found.images:,} images are decoded before anything is written", "dim")
+            text.append(f"\nall {counted(found.images, 'image')} are decoded before anything is written", "dim")
         self.query_one("#found-text", Static).update(text)
 
     def _make(self) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from datadream.errors import UserError
-from datadream.text import ID_LENGTH, shown
+from datadream.text import ID_LENGTH, counted, shown
 from tui import glyphs
 from tui.screens.listing_details import class_bars, facts
 from tui.widgets.table_columns import Row, cut
@@ -64,7 +64,7 @@ class RunFacts:
     def title(self) -> str:
         """`datadream-dset real+synth, 4 shots, seed 1`."""
         row = self.row
-        return f"{row['method']} {row['data']}, {row['shots']} shots, seed {row['seed']}"
+        return f"{row['method']} {row['data']}, {counted(row['shots'], 'shot')}, seed {row['seed']}"
 
     def job(self, stage: str) -> str:
         """The id of the job of a stage, "" when it has none."""

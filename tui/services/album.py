@@ -15,6 +15,7 @@ from datadream import durable
 from datadream.canonical import parse_json
 from datadream.errors import UserError
 from datadream.jobs.marks import Marks, image_name, read_marks
+from datadream.text import counted
 from tui.services.images import Picture
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def read_synth(data: Data, synth_id: str) -> Album:
     return Album(
         kind="synth",
         id=synth_id,
-        about=f"{whose}, guidance {settings['guidance_scale']:g}, {settings['num_inference_steps']} steps, "
+        about=f"{whose}, guidance {settings['guidance_scale']:g}, {counted(settings['num_inference_steps'], 'step')}, "
         f"seed {spec['seed']}" + lost,
         classes=classes,
         folder=str(home.artifact("synthetic", synth_id) / "data" / "train"),
@@ -150,7 +151,7 @@ def shots_by_folder(shots: ShotSet) -> dict[str, list[Frozen]]:
 
 def set_line(shots: ShotSet) -> str:
     """`2 shots, seed 1, 359 val and 719 test images`."""
-    return f"{shots.shots} shots, seed {shots.seed}, {len(shots.val)} val and {len(shots.test)} test images"
+    return f"{counted(shots.shots, 'shot')}, seed {shots.seed}, {len(shots.val)} val and {len(shots.test)} test images"
 
 
 def _set_of(data: Data, synth_id: str, adapter: str | None) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from datadream.data.parts import PARTS, Parts, Source, left_out
 from datadream.errors import UserError
 from datadream.jobs.quoting import command_line
+from datadream.text import counted
 
 if TYPE_CHECKING:
     from datadream.jobs.home import Home
@@ -93,7 +94,7 @@ def _lines(source: Source, parts: Parts) -> tuple[str, ...]:
     order = sorted(range(len(pools)), key=lambda label: pools[label])[:SHORTEST]
     skipped = left_out(source)
     return (
-        f"{len(source.classes)} classes: {names}{more}",
+        f"{counted(len(source.classes), 'class')}: {names}{more}",
         *((skipped,) if skipped else ()),
         "images: " + ", ".join(f"{len(parts[part]):,} {part}" for part in PARTS),
         f"training images: {min(pools)} to {max(pools)} per class; fewest in "
