@@ -15,11 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from datadream.home.layout import Home, open_home
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.home.spec import JobSpec
 from datadream.jobs import leader, spawn
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.queue import QueueSettings, write_settings
-from datadream.jobs.spec import JobSpec
-from datadream.jobs.submit import submit
+from datadream.plans.enqueue import enqueue
 from datadream.stages.settings import RehearseSettings
 
 JOBS, FEW, ENDED = 5_000, 10, 200
@@ -96,7 +96,7 @@ def say(name: str, value: float, unit: str, bar: str) -> None:
 def submit_seconds(home: Home, count: int, first: int) -> float:
     """Processor seconds of submitting."""
     before = time.process_time()
-    submit(home, rehearsals(count, first, steps=1, step_seconds=0.0), {})
+    enqueue(home, rehearsals(count, first, steps=1, step_seconds=0.0), {})
     return time.process_time() - before
 
 
@@ -114,7 +114,7 @@ def main(jobs: int) -> None:
         say(f"submit {jobs:,} jobs, a job, against the first {jobs // 5:,}", rest / fifth / 4, "x", "submit")
         say(f"`job ls` with {jobs:,} jobs against {FEW}", ls_seconds(home) / ls_seconds(few), "x", "ls")
         long = rehearsals(1, 0, steps=1, step_seconds=3600.0)
-        submit(home, long, {}, priority=9)
+        enqueue(home, long, {}, priority=9)
         write_settings(home, QueueSettings())
         runner = start_runner(home)
         try:

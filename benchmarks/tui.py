@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.registry import fill
-from datadream.jobs import state
-from datadream.jobs.home import Home, open_home
+from datadream.home import state
+from datadream.home.layout import Home, open_home
 from store.registry import Registry
 from tests.runners import kill_all, until
 from tests.tui.terminal import Terminal

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.registry import fill
-from datadream.jobs.home import open_home
+from datadream.home.layout import open_home
 from store import queries
 from store.registry import Registry
 from store.where import parse_where

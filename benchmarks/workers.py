@@ -12,15 +12,15 @@ from pathlib import Path
 
 from datadream.data.shots import make_shot_set
 from datadream.data.source import open_source
+from datadream.home.artifacts import read_manifest
+from datadream.home.layout import Home, open_home
+from datadream.home.sets import add_set
+from datadream.home.spec import JobSpec
 from datadream.jobs import spawn
-from datadream.jobs.artifacts import read_manifest
 from datadream.jobs.follow import follow
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.plan import plan
-from datadream.jobs.sets import add_set
-from datadream.jobs.spec import JobSpec
-from datadream.jobs.submit import submit
 from datadream.models.presets import load_backbone
+from datadream.plans.enqueue import enqueue
+from datadream.plans.grid import plan
 from datadream.recipes.recipe import load_recipe
 
 JOBS = 20
@@ -34,7 +34,7 @@ def prepare(folder: Path) -> tuple[Home, list[JobSpec]]:
         shots = add_set(home, make_shot_set(open_source("digits"), 1, seed, check="used"), None)
         recipe = load_recipe("real-only", mini, ["classify.steps=1", "classify.batch_size=8", "classify.evaluate=val"])
         specs.append(plan(recipe, shots, mini, "real").jobs["classify"])
-    submit(home, specs, {})
+    enqueue(home, specs, {})
     return home, specs
 
 

@@ -130,7 +130,7 @@ class Run(SQLModel, table=True):
 
     Runs of equal `row_key` share a row of the comparison ("" for one of which can't be told what was run); rows of
     equal `place` and shots are rivals; `draw` stands for the shots and `left_out` counts images left out; `traits`
-    names a row of `trait` (see datadream/jobs/facts.py, which fills these in).
+    names a row of `trait` (see datadream/home/facts.py, which fills these in).
     """
 
     __tablename__ = "run"

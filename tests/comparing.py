@@ -12,11 +12,12 @@ from PIL import Image
 
 from datadream import durable
 from datadream.canonical import short_id
-from datadream.jobs import ask, plan
-from datadream.jobs.artifacts import publish
-from datadream.jobs.ask import Request
-from datadream.jobs.facts import RunFacts, Traits
-from datadream.jobs.home import Home
+from datadream.home.artifacts import publish
+from datadream.home.facts import RunFacts, Traits
+from datadream.home.layout import Home
+from datadream.plans import ask
+from datadream.plans import grid as plan
+from datadream.plans.request import Request
 from datadream.report.collect import Answered
 from datadream.report.judge import judge
 from datadream.report.rows import Run, rows

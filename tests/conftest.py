@@ -22,8 +22,8 @@ from filelock import FileLock
 
 from datadream.data.shots import ShotSet, make_shot_set
 from datadream.data.source import open_source
+from datadream.home.layout import Home, open_home
 from datadream.jobs import leader
-from datadream.jobs.home import Home, open_home
 from datadream.models.presets import Backbone, load_backbone
 from tests.runners import has_runner, until
 

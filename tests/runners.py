@@ -10,10 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from datadream import durable
-from datadream.jobs import identity, leader, lease, spawn, state
-from datadream.jobs.home import Home
-from datadream.jobs.spec import JobSpec
-from datadream.jobs.state import Status
+from datadream.home import identity, lease, state
+from datadream.home.layout import Home
+from datadream.home.spec import JobSpec
+from datadream.home.state import Status
+from datadream.jobs import leader, spawn
 from datadream.stages.settings import RehearseSettings
 
 SECONDS = 120.0

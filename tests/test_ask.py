@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import ask, state
-from datadream.jobs.ask import Request
-from datadream.jobs.estimate import estimate
-from datadream.jobs.home import Home
+from datadream.home import state
+from datadream.home.layout import Home
+from datadream.plans import ask, draws
+from datadream.plans import request as requests
+from datadream.plans.estimate import estimate
+from datadream.plans.request import Request
 from tests.conftest import TINY, TINY_OPTIONS, run_cli
 
 OVERRIDES = tuple(f"{key}={value}" for key, value in TINY.items())
@@ -46,7 +48,7 @@ REQUESTS = (
     Request(recipes=("zero-shot",), source="digits", shots=(16,), seeds=(1,)),
     Request(recipes=("zero-shot",), source="/tmp/my birds", shots=(1, 4), seeds=(5,)),
     Request(recipes=("zero-shot",), sets=("-odd", "--set"), seeds=(1,), experiment="-x"),
-    ask.demo_request((1, 4), (1, 5)),
+    requests.demo_request((1, 4), (1, 5)),
 )
 
 
@@ -73,17 +75,17 @@ def told(line: str, monkeypatch: pytest.MonkeyPatch) -> list[Request]:
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=range(len(REQUESTS)))
 def test_the_command_asks_for_exactly_the_same(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
-    (read,) = told(ask.command(request_), monkeypatch)
-    defaults = {"shots": ask.SHOTS, "seeds": ask.SEEDS} if request_.source else {}
+    (read,) = told(requests.command(request_), monkeypatch)
+    defaults = {"shots": requests.SHOTS, "seeds": requests.SEEDS} if request_.source else {}
     filled = {name: value for name, value in defaults.items() if not getattr(request_, name)}
     again = {name: value for name, value in defaults.items() if not getattr(read, name)}
     assert dataclasses.replace(read, **again) == dataclasses.replace(request_, **filled)  # type: ignore[arg-type]
 
 
 def test_the_command_says_only_what_is_not_the_default() -> None:
-    assert ask.command(REQUESTS[1]) == "datadream run zero-shot --set d2"
-    assert ask.command(REQUESTS[3]) == "datadream run zero-shot --source digits"
-    assert ask.command(Request(recipes=("real-only",), source="digits", shots=(1, 4), seeds=(1, 5))) == (
+    assert requests.command(REQUESTS[1]) == "datadream run zero-shot --set d2"
+    assert requests.command(REQUESTS[3]) == "datadream run zero-shot --source digits"
+    assert requests.command(Request(recipes=("real-only",), source="digits", shots=(1, 4), seeds=(1, 5))) == (
         "datadream run real-only --source digits --shots 1,4 --seeds 1,5"
     )
 
@@ -145,7 +147,7 @@ def test_what_there_is_no_room_for_leaves_no_run(ran_copy: Path, monkeypatch: py
     home = Home(ran_copy)
     request = Request(("real-only",), sets=("d2",), overrides=("classify.steps=5",), experiment="too large")
     before = files(ran_copy)
-    monkeypatch.setattr("datadream.jobs.home.SPARE_BYTES", 1 << 60)
+    monkeypatch.setattr("datadream.home.layout.SPARE_BYTES", 1 << 60)
     with pytest.raises(UserError, match="this request needs"):
         ask.submit(home, request)
     assert files(ran_copy) == before
@@ -171,12 +173,12 @@ def test_a_changed_folder_is_not_taken_for_a_kept_set(home: Home, tmp_path: Path
         (root / name).mkdir(parents=True)
         for i in range(12):
             Image.new("RGB", (9, 9), (100 * label, 9 * i, 3)).save(root / name / f"{i}.png")
-    kept = ask.make_sets(home, str(root), [(2, 1)])[0]
-    assert ask.preview_sets(home, str(root), [(2, 1)])[0] == kept
+    kept = draws.make_sets(home, str(root), [(2, 1)])[0]
+    assert draws.preview_sets(home, str(root), [(2, 1)])[0] == kept
     for i in range(12, 30):
         Image.new("RGB", (9, 9), (100, 9 * i, 3)).save(root / "wren" / f"{i}.png")
-    ask._drawn.cache_clear()
-    assert ask.preview_sets(home, str(root), [(2, 1)])[0].id != kept.id
+    draws._drawn.cache_clear()
+    assert draws.preview_sets(home, str(root), [(2, 1)])[0].id != kept.id
 
 
 @pytest.mark.parametrize(
@@ -233,7 +235,7 @@ def test_what_nothing_is_like_is_unknown(ran: Path, home: Home) -> None:
 
 
 def test_parts_of_a_synthetic_set_share_its_time_over_slots(ran_copy: Path) -> None:
-    from datadream.jobs.queue import QueueSettings, write_settings
+    from datadream.home.queue import QueueSettings, write_settings
 
     home = Home(ran_copy)
     overrides = (*(text for text in OVERRIDES[3:] if "images_per_class" not in text), "generate.images_per_class=12")
@@ -267,8 +269,8 @@ def test_dry_run_says_the_plan_and_writes_nothing(ran: Path, tmp_path: Path) -> 
 def test_planning_imports_no_torch(ran: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\n"
-        "from datadream.jobs import ask, estimate\nfrom datadream.jobs.home import Home\n"
-        "home = Home(Path(sys.argv[1]))\nplan = ask.plan(home, ask.demo_request((2,)), dry=True)\n"
+        "from datadream.plans import ask, estimate\nfrom datadream.plans import request as requests\nfrom datadream.home.layout import Home\n"
+        "home = Home(Path(sys.argv[1]))\nplan = ask.plan(home, requests.demo_request((2,)), dry=True)\n"
         "estimate.estimate(home, plan)\n"
         "assert not {'torch', 'diffusers', 'transformers', 'open_clip', 'sqlmodel', 'textual'} & set(sys.modules)\n"
     )

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from datadream import durable, records
 from datadream.errors import UserError
-from datadream.jobs import index, labels, lines, queue, rows, state, submit
-from datadream.jobs.events import Journal
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.lines import Lines, Tail, from_end, start_of_last
-from store import queries
+from datadream.home import labels, lines, queue, state
+from datadream.home.events import Journal
+from datadream.home.layout import Home, open_home
+from datadream.home.lines import Lines, Tail, from_end, start_of_last
+from datadream.plans import enqueue
+from store import index, queries, rows
 from tests.conftest import run_cli
 from tests.runners import rehearsals
 
@@ -55,7 +56,7 @@ def reset():
 
 from datadream.errors import UserError
 from datadream.jobs import check, events, follow, gc, index, lines, queue, rows, state, trouble, watch
-from datadream.jobs.home import Home
+from datadream.home.layout import Home
 from store import queries
 from tui.services.data import Data
 from tui.services.job_facts import JobFiles
@@ -130,7 +131,7 @@ def homes(tmp_path: Path) -> Iterator[tuple[Home, Home, str]]:
     found = []
     for name in ("small", "large"):
         home = open_home(tmp_path / name)
-        (job,) = submit.submit(home, rehearsals(1), {})
+        (job,) = enqueue.enqueue(home, rehearsals(1), {})
         folder = home.job(job)
         (folder / "log.txt").write_text("a\nb\n")
         (folder / "events.jsonl").write_text(EVENT % (1, 1, 1))
@@ -202,7 +203,7 @@ def test_records_as_large_as_they_may_be_cost_little(homes: tuple[Home, Home, st
 
 
 def test_what_could_not_be_read_again_is_not_written(home: Home) -> None:
-    from datadream.jobs import experiments, marks
+    from datadream.home import experiments, marks
 
     names = [f"class/{number:05d}.png" for number in range(70_000)]
     kept = marks.mark(home, "a" * 16, names)
@@ -293,7 +294,7 @@ def test_a_worker_goes_on_from_the_end_of_its_events(tmp_path: Path) -> None:
 
 def test_history_beyond_measure_keeps_its_end_and_its_numbers(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "HISTORY_BYTES", 2000)
-    (job,) = submit.submit(home, rehearsals(1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1), {})
     for number in range(100):
         state.write_history(home, job, "queued", f"reason {number}", 0)
     found = state.history(home.job(job))
@@ -304,7 +305,7 @@ def test_history_beyond_measure_keeps_its_end_and_its_numbers(home: Home, monkey
 
 
 def test_a_log_is_printed_from_the_line_that_was_asked_for(home: Home) -> None:
-    (job,) = submit.submit(home, rehearsals(1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1), {})
     (home.job(job) / "log.txt").write_text("".join(f"text {number}\n" for number in range(5)))
     (home.job(job) / "events.jsonl").write_text(EVENT % (1, 1, 1) + EVENT % (2, 2, 2))
     printed = {

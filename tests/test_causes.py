@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from datadream.jobs import index, outlook, state, submit
-from datadream.jobs.causes import OLD, PASSING, Cause, why_of
-from datadream.jobs.home import Home
-from datadream.jobs.queue import QueueSettings, write_settings
-from datadream.jobs.spec import JobSpec
-from store import queries
+from datadream.home import control, outlook, state
+from datadream.home.causes import OLD, PASSING, Cause, why_of
+from datadream.home.layout import Home
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.home.spec import JobSpec
+from datadream.plans import enqueue
+from store import index, queries
 from tests.runners import rehearsals
 from tui.screens.job_deeds import facts, refusal
 
@@ -59,10 +60,10 @@ def chain(count: int) -> list[JobSpec]:
 
 def test_a_job_is_stuck_by_what_became_of_its_input_and_by_no_word(home: Home) -> None:
     specs = chain(3)
-    submit.submit(home, specs, {specs[0].id: "named failed, cancelled and gone"})
+    enqueue.enqueue(home, specs, {specs[0].id: "named failed, cancelled and gone"})
     waiting = state.derive(home, specs[1].id)
     assert (waiting.state, waiting.cause, waiting.hopeless) == ("blocked", Cause.WAITS, False)
-    submit.cancel(home, specs[0].id, "the adapter waits for its gone paused failed")
+    control.cancel(home, specs[0].id, "the adapter waits for its gone paused failed")
     for spec in specs[1:]:
         found = state.derive(home, spec.id)
         assert (found.state, found.cause, found.hopeless) == ("blocked", Cause.STUCK, True), found
@@ -75,8 +76,8 @@ def test_a_job_is_stuck_by_what_became_of_its_input_and_by_no_word(home: Home) -
 
 
 def test_a_reason_that_speaks_of_a_pause_is_none(home: Home) -> None:
-    (job,) = submit.submit(home, rehearsals(1), {})
-    submit.cancel(home, job, "paused by nobody; asked to pause")
+    (job,) = enqueue.enqueue(home, rehearsals(1), {})
+    control.cancel(home, job, "paused by nobody; asked to pause")
     registry = index.open_registry(home)
     (row,) = queries.page(registry, "job")
     registry.close()
@@ -85,8 +86,8 @@ def test_a_reason_that_speaks_of_a_pause_is_none(home: Home) -> None:
 
 
 def test_what_passes_for_all_is_in_the_registry_with_its_cause_and_goes(home: Home) -> None:
-    jobs = submit.submit(home, rehearsals(2), {})
-    submit.pause(home, jobs[1])
+    jobs = enqueue.enqueue(home, rehearsals(2), {})
+    control.pause(home, jobs[1])
     write_settings(home, QueueSettings(paused=True))
     assert outlook.held_up(home).cause in PASSING
     seen = []
@@ -101,7 +102,7 @@ def test_what_passes_for_all_is_in_the_registry_with_its_cause_and_goes(home: Ho
 
 
 def test_history_keeps_the_cause(home: Home) -> None:
-    (job,) = submit.submit(home, rehearsals(1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1), {})
     state.write_history(home, job, "queued", "in words of tomorrow", 0, Cause.AGAIN)
     line = json.loads((home.job(job) / "history.jsonl").read_text().splitlines()[-1])
     assert line["cause"] == "again"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from datadream.home.layout import Home
 from datadream.jobs import spawn
-from datadream.jobs.home import Home
 from tests.runners import until
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from datadream.errors import UserError
-from datadream.jobs import leader, spawn, state, submit
-from datadream.jobs.ask import Request, check
-from datadream.jobs.home import Home
-from datadream.jobs.launchers import check_launcher, launcher, resources_for
-from datadream.jobs.queue import QueueSettings, write_settings
+from datadream.home import control, state
+from datadream.home.launchers import check_launcher, launcher, resources_for
+from datadream.home.layout import Home
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.jobs import leader, spawn
+from datadream.plans import enqueue
+from datadream.plans.request import Request, check
 from tests.conftest import Cli
 from tests.runners import kill_all, reasons, rehearsals, until, wait_for
 
@@ -65,7 +67,7 @@ def test_an_unknown_launcher_names_the_known(home: Home) -> None:
 def test_the_batch_script_asks_for_what_was_said_and_quotes_what_was_named(
     name: str, home: Home, tmp_path: Path
 ) -> None:
-    from datadream.jobs.cluster import Cluster, describe
+    from datadream.jobs.clusters.cluster import Cluster, describe
 
     (home.path / "cluster.toml").write_text(TOML)
     resources = resources_for(home, name, "adapt", {})
@@ -111,7 +113,7 @@ def test_a_job_no_cluster_takes_has_failed_with_its_sentence_after_some_times(
     queue: Home, bin_: Path, cli: Cli
 ) -> None:
     script(bin_ / "sbatch", "echo 'sbatch: error: invalid partition specified: gpu' >&2; exit 1")
-    (job,) = submit.submit(queue, rehearsals(1), {}, launcher="slurm", max_attempts=2)
+    (job,) = enqueue.enqueue(queue, rehearsals(1), {}, launcher="slurm", max_attempts=2)
     followed = cli("job", "watch", job, "--quiet")
     assert followed.returncode == 2, followed.stderr
     status = state.derive(queue, job)
@@ -126,7 +128,7 @@ def test_a_job_no_cluster_takes_has_failed_with_its_sentence_after_some_times(
     again = ("queued", "resubmitting")
     assert told == [("queued", ""), refused, again, refused, ("failed", "slurm rejected the job")]
     until(lambda: not leader.is_led(queue))
-    submit.retry(queue, job)
+    control.retry(queue, job)
     spawn.ensure_runner(queue)
     until(lambda: state.attempts(queue.job(job)) == 4)
     assert wait_for(queue, job, "failed").reason.startswith(said)
@@ -136,7 +138,7 @@ def test_a_job_a_cluster_takes_at_last_says_where_it_waits(queue: Home, bin_: Pa
     script(bin_ / "sbatch", f"if mkdir {tmp_path}/once; then exit 1; fi; echo Submitted batch job 77")
     script(bin_ / "squeue", "echo '77 PD None'")
     script(bin_ / "scancel", "exit 0")
-    (job,) = submit.submit(queue, rehearsals(1), {}, launcher="slurm")
+    (job,) = enqueue.enqueue(queue, rehearsals(1), {}, launcher="slurm")
     spawn.ensure_runner(queue)
     until(lambda: state.derive(queue, job).reason == "pending in slurm as 77")
     assert state.derive(queue, job).attempts == 2
@@ -145,9 +147,9 @@ def test_a_job_a_cluster_takes_at_last_says_where_it_waits(queue: Home, bin_: Pa
 def test_what_a_cluster_needs_is_said_before_anything_is_queued(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     (home.path / "cluster.toml").write_text("[resources]\ngpu = 1\n")
     with pytest.raises(UserError, match="gpu"):
-        submit.submit(home, rehearsals(1), {}, launcher="slurm")
+        enqueue.enqueue(home, rehearsals(1), {}, launcher="slurm")
     assert not home.queue.exists()
-    monkeypatch.setitem(sys.modules, "datadream.jobs.cluster", None)
+    monkeypatch.setitem(sys.modules, "psij", None)
     with pytest.raises(UserError, match=r"slurm needs PSI/J: install it with `pip install 'datadream\[cluster\]'`"):
         check(Request(recipes=("zero-shot",), source="digits", launcher="slurm"))
 
@@ -157,7 +159,7 @@ def test_a_queued_job_whose_cluster_can_no_longer_be_asked_says_so(
 ) -> None:
     (tmp_path / "psij.py").write_text("raise ImportError\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    (job,) = submit.submit(queue, rehearsals(1), {}, launcher="slurm")
+    (job,) = enqueue.enqueue(queue, rehearsals(1), {}, launcher="slurm")
     spawn.ensure_runner(queue)
     status = wait_for(queue, job, "failed")
     assert "slurm needs PSI/J: install it with" in status.reason
@@ -209,7 +211,9 @@ def test_flux_takes_shows_and_ends_jobs_by_its_commands(queue: Home, bin_: Path,
     script(bin_ / "flux", "")
     (bin_ / "flux").write_text(FLUX.format(python=sys.executable, known=str(known)), encoding="utf-8")
     (queue.path / "cluster.toml").write_text('[resources]\nqueue = "gpu"\naccount = "123"\ngpus = 2\nminutes = 90\n')
-    quick, slow = submit.submit(queue, [*rehearsals(1, steps=3), *rehearsals(1, 5, steps=100_000)], {}, launcher="flux")
+    quick, slow = enqueue.enqueue(
+        queue, [*rehearsals(1, steps=3), *rehearsals(1, 5, steps=100_000)], {}, launcher="flux"
+    )
     spawn.ensure_runner(queue)
     assert wait_for(queue, quick, "done", "failed").state == "done"
     wait_for(queue, slow, "running")
@@ -221,7 +225,7 @@ def test_flux_takes_shows_and_ends_jobs_by_its_commands(queue: Home, bin_: Path,
         '--setattr=system.bank="123"',
     ):
         assert words in asked
-    submit.cancel(queue, slow)
+    control.cancel(queue, slow)
     assert wait_for(queue, slow, "cancelled", "failed", "done").state == "cancelled"
     assert state.attempts(queue.job(slow)) == 1
 

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from datadream.data.shots import ShotSet
-from datadream.jobs.experiments import make_experiment
-from datadream.jobs.home import Home
-from datadream.jobs.sets import add_set
+from datadream.home.experiments import make_experiment
+from datadream.home.layout import Home
+from datadream.home.sets import add_set
 
 
 def offered(words: str, home: Path) -> list[str]:

@@ -20,14 +20,16 @@ from datadream import paths
 from datadream.cli import main
 from datadream.data.shots import ShotSet
 from datadream.errors import UserError
-from datadream.jobs import devices, leader, queue, spawn, state, submit, variables
+from datadream.home import control, queue, state, variables
+from datadream.home.layout import Home, default_home, open_home
+from datadream.home.queue import QueueSettings, slots, write_settings
+from datadream.home.sets import add_set
+from datadream.jobs import devices, leader, spawn
 from datadream.jobs.devices import Devices
-from datadream.jobs.home import Home, default_home, open_home
 from datadream.jobs.losses import losses
-from datadream.jobs.queue import QueueSettings, slots, write_settings
-from datadream.jobs.sets import add_set
 from datadream.models.environment import device_asked, forget_unset, is_on, threads_asked
 from datadream.models.gpus import Gpu, read_gpus, visible
+from datadream.plans import enqueue
 from tests.runners import kill_all, rehearsals, until, wait_for, wait_for_end, workers_used
 
 UUIDS = ("GPU-1f00aaaa-0000-0000-0000-000000000000", "GPU-1f11bbbb-0000-0000-0000-000000000000", "GPU-22cccccc-0000")
@@ -289,7 +291,7 @@ def test_a_cluster_without_a_home_directory_is_one_sentence() -> None:
     pytest.importorskip("psij")
     code = (
         "import os\nos.getuid = lambda: 12345\nfrom datadream.errors import UserError\n"
-        "from datadream.jobs.launchers import check_launcher\n"
+        "from datadream.home.launchers import check_launcher\n"
         "try:\n    check_launcher('slurm')\nexcept UserError as error:\n    print(error)"
     )
     found = {name: value for name, value in os.environ.items() if name != "HOME"}
@@ -476,7 +478,7 @@ def test_where_no_gpu_is_listed_torch_is_left_the_choice(
 def test_a_job_that_no_slot_fits_says_so_and_goes_when_one_does(quiet: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATADREAM_DEVICE", "cuda:1")
     write_settings(quiet, QueueSettings(slots=("cpu",)))
-    (job,) = submit.submit(quiet, rehearsals(1, steps=1), {})
+    (job,) = enqueue.enqueue(quiet, rehearsals(1, steps=1), {})
     spawn.ensure_runner(quiet)
     why = "waiting for a device: requested with DATADREAM_DEVICE=cuda:1, which matches none of the slots cpu"
     until(lambda: state.derive(quiet, job).reason == why)
@@ -493,7 +495,7 @@ def test_a_device_that_is_none_is_refused_before_anything_is_written(
 ) -> None:
     monkeypatch.setenv("DATADREAM_DEVICE", "gpu0")
     with pytest.raises(UserError, match="DATADREAM_DEVICE=gpu0 is not a device"):
-        submit.submit(home, rehearsals(1), {})
+        enqueue.enqueue(home, rehearsals(1), {})
     assert not home.queue.exists()
 
 
@@ -534,11 +536,11 @@ def test_each_job_has_the_settings_of_whoever_asked_for_it(
     monkeypatch.chdir(tmp_path)
     write_settings(quiet, QueueSettings(paused=True))
     shell(monkeypatch, **OTHERS)
-    first = submit.submit(quiet, rehearsals(2, steps=1), {})
+    first = enqueue.enqueue(quiet, rehearsals(2, steps=1), {})
     spawn.ensure_runner(quiet)
     until(lambda: leader.is_led(quiet))
     shell(monkeypatch, **MINE, HF_HOME="models")
-    second = submit.submit(quiet, rehearsals(2, 10, steps=1), {})
+    second = enqueue.enqueue(quiet, rehearsals(2, 10, steps=1), {})
     write_settings(quiet, QueueSettings())
     wait_for_end(quiet)
     for job in first:
@@ -553,7 +555,7 @@ def test_a_request_of_a_version_that_kept_no_settings_runs_with_the_runners(
     quiet: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shell(monkeypatch, **OTHERS)
-    (job,) = submit.submit(quiet, rehearsals(1, steps=1), {})
+    (job,) = enqueue.enqueue(quiet, rehearsals(1, steps=1), {})
     path = quiet.job(job) / "request.json"
     old = json.loads(path.read_text())
     del old["environment"], old["noted"]
@@ -564,10 +566,10 @@ def test_a_request_of_a_version_that_kept_no_settings_runs_with_the_runners(
 
 def test_a_retry_has_the_settings_of_whoever_asks_for_it(quiet: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     shell(monkeypatch, **OTHERS)
-    (job,) = submit.submit(quiet, rehearsals(1, steps=3, fail_at=1), {})
+    (job,) = enqueue.enqueue(quiet, rehearsals(1, steps=3, fail_at=1), {})
     wait_for_end(quiet)
     shell(monkeypatch, **MINE)
-    submit.retry(quiet, job)
+    control.retry(quiet, job)
     wait_for_end(quiet)
     assert settings_of(quiet, job) == MINE
 
@@ -576,10 +578,10 @@ def test_settings_that_a_queued_job_keeps_are_told_to_whoever_asks_again(
     quiet: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shell(monkeypatch, OMP_NUM_THREADS="1")
-    jobs = submit.submit(quiet, rehearsals(1), {})
+    jobs = enqueue.enqueue(quiet, rehearsals(1), {})
     assert losses(quiet, jobs) == []
     shell(monkeypatch, OMP_NUM_THREADS="2", HF_HUB_OFFLINE="1")
-    assert submit.submit(quiet, rehearsals(1), {}) == jobs
+    assert enqueue.enqueue(quiet, rehearsals(1), {}) == jobs
     told = "HF_HUB_OFFLINE=not set (here 1), OMP_NUM_THREADS=1 (here 2)"
     assert losses(quiet, jobs) == [f"already queued with other settings, which are kept: {jobs[0][:8]} {told}"]
 
@@ -590,7 +592,7 @@ SECRETS = {"HF_TOKEN": "hf_CANARYaaaaaaaaaaaaaaaa", "https_proxy": "http://user:
 def test_of_secrets_only_the_names_are_written(quiet: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = {"HF_ENDPOINT": "http://me:CANARY@127.0.0.1:9", "HF_HOME": f"/tmp/{SECRETS['HF_TOKEN']}"}
     shell(monkeypatch, **SECRETS, **odd, OMP_NUM_THREADS="1")
-    (job,) = submit.submit(quiet, rehearsals(1, steps=1), {})
+    (job,) = enqueue.enqueue(quiet, rehearsals(1, steps=1), {})
     request = state.read_request(quiet, job)
     assert request.environment == {"OMP_NUM_THREADS": "1"}
     assert set(request.noted) == {*SECRETS, *odd}
@@ -612,26 +614,26 @@ def test_a_runner_without_the_token_makes_room_for_one_that_has_it(
     quiet: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What runs meanwhile goes on. One that has secrets of its own stays, and the loss is told."""
-    (job,) = submit.submit(quiet, rehearsals(1, steps=150), {})
+    (job,) = enqueue.enqueue(quiet, rehearsals(1, steps=150), {})
     spawn.ensure_runner(quiet)
     wait_for(quiet, job, "running")
     shell(monkeypatch, HF_TOKEN="hf_CANARYaaaaaaaaaaaaaaaa")
-    (other,) = submit.submit(quiet, rehearsals(1, 5, steps=1), {})
+    (other,) = enqueue.enqueue(quiet, rehearsals(1, 5, steps=1), {})
     spawn.ensure_runner(quiet)
     until(lambda: leader.newest(quiet) == 2 and leader.is_led(quiet))
     assert losses(quiet, [other]) == []
     wait_for(quiet, other, "done")
     assert record(quiet, other)["noted"] == ["HF_TOKEN"]
-    submit.submit(quiet, rehearsals(1, 7, steps=100_000), {})  # else the runner would leave by itself
+    enqueue.enqueue(quiet, rehearsals(1, 7, steps=100_000), {})  # else the runner would leave by itself
     shell(monkeypatch, https_proxy="http://127.0.0.1:9")
-    (third,) = submit.submit(quiet, rehearsals(1, 9, steps=1), {})
+    (third,) = enqueue.enqueue(quiet, rehearsals(1, 9, steps=1), {})
     spawn.ensure_runner(quiet)
     (said,) = losses(quiet, [third])
     assert said.startswith("https_proxy is set here, but not in the runner or its jobs: ")
     assert "`datadream queue restart`" in said
     spawn.restart_runner(quiet)
     until(lambda: leader.newest(quiet) == 3)
-    submit.cancel(quiet, rehearsals(1, 7, steps=100_000)[0].id)
+    control.cancel(quiet, rehearsals(1, 7, steps=100_000)[0].id)
     wait_for_end(quiet)
     assert {state.derive(quiet, found).state for found in (job, other, third)} == {"done"}
     assert state.attempts(quiet.job(job)) == 1
@@ -644,7 +646,7 @@ def test_a_job_that_fails_for_want_of_a_token_says_which_one_was_set(
     from datadream.jobs.worker import _for_want
 
     shell(monkeypatch, HF_TOKEN="hf_CANARYaaaaaaaaaaaaaaaa")
-    (job,) = submit.submit(quiet, rehearsals(1), {})
+    (job,) = enqueue.enqueue(quiet, rehearsals(1), {})
 
     class Response:
         status_code = 401
@@ -668,7 +670,7 @@ def test_a_clusters_worker_takes_on_what_was_asked_but_for_the_devices(
     from datadream.jobs.worker import _settle
 
     shell(monkeypatch, **MINE, DATADREAM_DEVICE="cpu")
-    (job,) = submit.submit(quiet, rehearsals(1), {}, launcher="slurm")
+    (job,) = enqueue.enqueue(quiet, rehearsals(1), {}, launcher="slurm")
     assert state.claim(quiet, job, 1, {"slot": "slurm", "launcher": "slurm"})
     shell(monkeypatch, **OTHERS, CUDA_VISIBLE_DEVICES="7", HF_TOKEN="hf_CANARYaaaaaaaaaaaaaaaa")
     _settle(quiet.job(job), 1)
@@ -688,7 +690,7 @@ def test_a_clusters_job_runs_with_what_was_asked(quiet: Home, monkeypatch: pytes
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     shell(monkeypatch, **MINE)
     write_settings(quiet, QueueSettings(paused=True))
-    (job,) = submit.submit(quiet, rehearsals(1, steps=1), {}, launcher="flux")
+    (job,) = enqueue.enqueue(quiet, rehearsals(1, steps=1), {}, launcher="flux")
     shell(monkeypatch, **OTHERS, CUDA_VISIBLE_DEVICES="7")
     write_settings(quiet, QueueSettings())
     wait_for_end(quiet)
@@ -701,7 +703,7 @@ def test_a_worker_started_by_hand_says_which_settings_are_its_own(
     from datadream.jobs.worker import _settle
 
     shell(monkeypatch, OMP_NUM_THREADS="1")
-    (job,) = submit.submit(quiet, rehearsals(1), {})
+    (job,) = enqueue.enqueue(quiet, rehearsals(1), {})
     _settle(quiet.job(job), None)
     assert capsys.readouterr().err == ""
     shell(monkeypatch, OMP_NUM_THREADS="2")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datadream.jobs.events import metrics
+from datadream.home.events import metrics
 
 
 def test_a_metric_has_its_numbers_and_nothing_of_the_envelope() -> None:

@@ -11,13 +11,14 @@ import pytest
 from datadream import durable
 from datadream.data.shots import ShotSet
 from datadream.errors import UserError
-from datadream.jobs import gc, labels, state, submit, trash
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.plan import plan, shards_of
-from datadream.jobs.queue import QueueSettings, write_settings
-from datadream.jobs.sets import add_set
-from datadream.jobs.spec import JobSpec
+from datadream.home import control, gc, labels, state, trash
+from datadream.home.layout import Home, open_home
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.home.sets import add_set
+from datadream.home.spec import JobSpec
 from datadream.models.presets import Backbone
+from datadream.plans import enqueue
+from datadream.plans.grid import plan, shards_of
 from datadream.recipes.recipe import load_recipe
 from tests.conftest import run_cli
 from tests.runners import kill_all, rehearsals, wait_for_end
@@ -39,9 +40,9 @@ def drawing(home: Home, mini: Backbone, two_shots: ShotSet) -> dict[str, JobSpec
 
 def cancelled(home: Home, count: int) -> list[str]:
     """Jobs that are over, with no runner about."""
-    ids = submit.submit(home, rehearsals(count), {})
+    ids = enqueue.enqueue(home, rehearsals(count), {})
     for job_id in ids:
-        submit.cancel(home, job_id)
+        control.cancel(home, job_id)
         (home.queue / job_id).unlink()
     return ids
 
@@ -55,17 +56,17 @@ def test_a_job_whose_input_was_made_and_removed_says_so_and_is_not_waited_for(
 ) -> None:
     specs = drawing(queue, mini, two_shots)
     generate, classify = specs["generate"], specs["classify"]
-    submit.submit(queue, [generate], {})
+    enqueue.enqueue(queue, [generate], {})
     wait_for_end(queue)
     durable.remove_dir(queue.artifact("synthetic", generate.id))
-    submit.submit(queue, [classify], {})
+    enqueue.enqueue(queue, [classify], {})
     status = state.derive(queue, classify.id)
     assert (status.state, status.hopeless) == ("blocked", True)
     assert status.reason == f"synthetic {generate.id[:8]} is missing: run the same command again"
     waited = run_cli("job", "wait", classify.id, "--timeout", 60, home=queue.path)
     assert waited.returncode == 1
     assert "is missing: run the same command again" in waited.stderr
-    submit.submit(queue, [generate, classify], {})
+    enqueue.enqueue(queue, [generate, classify], {})
     wait_for_end(queue)
     assert state.derive(queue, classify.id).state == "done"
 
@@ -75,20 +76,20 @@ def test_the_shards_of_a_cancelled_job_stay_until_it_has_joined_them(
 ) -> None:
     spec = drawing(queue, mini, two_shots)["generate"]
     parts = shards_of(spec, 2)
-    submit.submit(queue, [*parts, spec], {}, shards={spec.id: [part.id for part in parts]})
-    submit.cancel(queue, spec.id)
+    enqueue.enqueue(queue, [*parts, spec], {}, shards={spec.id: [part.id for part in parts]})
+    control.cancel(queue, spec.id)
     wait_for_end(queue)
     assert state.derive(queue, spec.id).state == "cancelled"
     gc.apply(queue, gc.plan(queue))
     assert all(queue.has("shard", part.id) for part in parts)
-    submit.retry(queue, spec.id)
+    control.retry(queue, spec.id)
     wait_for_end(queue)
     assert state.derive(queue, spec.id).state == "done"
     assert {("shard", part.id) for part in parts} <= planned(queue)
 
 
 def test_staging_stays_as_long_as_its_job_can_be_tried_again(queue: Home) -> None:
-    (job,) = submit.submit(queue, rehearsals(1, steps=5, fail_at=2), {})
+    (job,) = enqueue.enqueue(queue, rehearsals(1, steps=5, fail_at=2), {})
     wait_for_end(queue)
     assert state.derive(queue, job).state == "failed"
     staged = queue.staging("rehearsal", job)

@@ -21,12 +21,12 @@ from datadream import durable
 from datadream.canonical import digest, sha256_file
 from datadream.cli.main import app
 from datadream.errors import UserError
-from datadream.jobs import artifacts, check, evidence, index
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.plan import read_records
+from datadream.home import artifacts, evidence
+from datadream.home.layout import Home, open_home
+from datadream.home.runs import read_records
 from datadream.report.collect import collect
 from datadream.report.runs_diff import two_runs
-from store import queries
+from store import check, index, queries
 from store.registry import Registry
 from store.where import parse_where
 from tests.homes import unpack
@@ -358,8 +358,9 @@ def test_unchanged_evidence_is_not_read_again(old: Home, monkeypatch: pytest.Mon
 
 
 def test_asking_again_writes_a_damaged_record_anew(old: Home) -> None:
-    from datadream.jobs import ask, plan
-    from datadream.jobs.ask import Request
+    from datadream.plans import ask
+    from datadream.plans import grid as plan
+    from datadream.plans.request import Request
 
     request = Request(("zero-shot",), sets=(of(old, "zero-shot", "none")["set"],))
     (run,) = ask.plan(old, request).runs

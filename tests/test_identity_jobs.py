@@ -16,21 +16,24 @@ from datadream import canonical, durable
 from datadream.canonical import sha256_file
 from datadream.data.shots import ShotSet
 from datadream.errors import UserError
-from datadream.jobs import artifacts, ask, index, provenance, state, submit, worker
-from datadream.jobs.ask import Request
-from datadream.jobs.check import check
+from datadream.home import artifacts, control, provenance, state
+from datadream.home.layout import Home
+from datadream.home.lease import lease
+from datadream.home.spec import JobSpec, id_of
+from datadream.jobs import worker
 from datadream.jobs.checkpoints import claim_checkpoint
-from datadream.jobs.home import Home
-from datadream.jobs.lease import lease
-from datadream.jobs.spec import JobSpec, id_of
 from datadream.models.diffusion import load_diffusion
 from datadream.models.presets import Backbone
+from datadream.plans import ask, enqueue
+from datadream.plans.request import Request
 from datadream.stages.adapt import adapt
 from datadream.stages.emit import Event, silent
 from datadream.stages.generate import generate
 from datadream.stages.kept import FINISHED, OWNER, Finished
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.settings import AdaptSettings, GenerateSettings, RehearseSettings
+from store import index
+from store.check import check
 from tests.conftest import TINY
 from tests.runners import rehearsals
 
@@ -72,9 +75,9 @@ def test_a_model_that_was_moved_is_read_where_it_was_asked_for_last(
     (generate_job, _) = ask.submit(home, request(sd))
     spec = (home.job(generate_job) / "spec.json").read_bytes()
     if before == "paused":
-        submit.pause(home, generate_job)
+        control.pause(home, generate_job)
     elif before == "cancelled":
-        submit.cancel(home, generate_job)
+        control.cancel(home, generate_job)
     sd.rename(tmp_path / "new")
     if before == "failed":
         with pytest.raises(UserError, match="was moved or removed"):
@@ -97,10 +100,10 @@ def test_a_retry_reads_the_place_that_was_named_last(home: Home, sd: Path, tmp_p
     (job, _) = ask.submit(home, request(sd))
     shutil.copytree(sd, tmp_path / "new")
     ask.submit(home, request(tmp_path / "new"))
-    submit.cancel(home, job)
+    control.cancel(home, job)
     durable.remove_file(home.queue / job)
     shutil.rmtree(sd)
-    submit.retry(home, job)
+    control.retry(home, job)
     assert place_of(home, job) == str(tmp_path / "new")
 
 
@@ -175,7 +178,7 @@ def test_what_is_submitted_is_what_was_planned(home: Home, sd: Path, tmp_path: P
 
 
 def test_a_spec_is_the_one_its_folder_is_called_after(home: Home) -> None:
-    one, other = submit.submit(home, rehearsals(2), {})
+    one, other = enqueue.enqueue(home, rehearsals(2), {})
     path = home.job(one) / "spec.json"
     whole = path.read_text()
     for wrong in ((home.job(other) / "spec.json").read_text(), whole.replace('"steps": 100', '"steps": 101')):
@@ -185,10 +188,10 @@ def test_a_spec_is_the_one_its_folder_is_called_after(home: Home) -> None:
         registry = index.open_registry(home)
         assert [finding for finding in check(home, registry) if finding.path == f"jobs/{one}"]
         registry.close()
-    submit.submit(home, rehearsals(1), {})
+    enqueue.enqueue(home, rehearsals(1), {})
     assert state.read_spec(home, one) == rehearsals(1)[0]
     path.write_text("{")
-    submit.submit(home, rehearsals(1), {})
+    enqueue.enqueue(home, rehearsals(1), {})
     assert state.derive(home, one).state == "queued"
 
 
@@ -289,7 +292,7 @@ def test_a_checkpoint_of_the_first_version_is_gone_on_from(home: Home, capfd: py
     (spec,) = rehearsals(1, steps=3, step_seconds=0.0)
     folder = durable.make_dir(home.job(spec.id) / "checkpoint")
     (folder / "count.json").write_text('{"step": 1, "chain": "x"}')
-    submit.submit(home, [spec], {})
+    enqueue.enqueue(home, [spec], {})
     run(home, spec.id)
     assert "checkpoint of an earlier version, without code" in capfd.readouterr().err
     steps = [

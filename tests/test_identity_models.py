@@ -17,14 +17,14 @@ from huggingface_hub import constants
 
 from datadream import canonical
 from datadream.errors import UserError
-from datadream.jobs import ask
-from datadream.jobs.ask import Request
 from datadream.models import digests, hub, zoo
 from datadream.models.clip import load_clip
 from datadream.models.diffusion import load_diffusion
 from datadream.models.diffusion_folder import describe_diffusion
 from datadream.models.presets import Backbone, ModelRef, load_backbone, pinned, resolve
 from datadream.models.verify import check_unchanged, checked
+from datadream.plans import request as requests
+from datadream.plans.request import Request
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 # As the first version had them: what was made with the built-in models then is found now.
@@ -315,7 +315,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
 
 
 def settled(**models: str) -> Backbone:
-    return ask.check(Request(("name-only",), source="digits", **models)).backbone
+    return requests.check(Request(("name-only",), source="digits", **models)).backbone
 
 
 def test_a_branch_is_resolved_to_a_commit_when_it_is_asked_for(cache: Cache, sd: Path) -> None:
@@ -415,13 +415,13 @@ def test_open_clips_own_pairs_have_a_repository_and_a_configuration() -> None:
 def test_a_commit_that_can_not_be_learned_is_one_sentence(models: dict[str, str], cache: Cache) -> None:
     request = Request(("name-only",), source="digits", **models)
     with pytest.raises(UserError, match=r"hub model .* is not cached, .*@COMMIT") as caught:
-        ask.check(request)
+        requests.check(request)
     assert "\n" not in str(caught.value)
-    assert ask.check(request, dry=True).notes[0].startswith("can't run this: hub model ")
+    assert requests.check(request, dry=True).notes[0].startswith("can't run this: hub model ")
 
 
 def test_only_the_models_that_are_used_are_looked_up(cache: Cache) -> None:
-    methods = ask.check(Request(("zero-shot", "real-only"), source="digits", diffusion="nobody/nothing"))
+    methods = requests.check(Request(("zero-shot", "real-only"), source="digits", diffusion="nobody/nothing"))
     assert methods.backbone.diffusion.revision is None
     assert methods.notes == ("--diffusion is unused: none of these methods generates images",)
 

@@ -11,11 +11,12 @@ from PIL import Image
 
 from datadream.data.shots import open_shots
 from datadream.errors import UserError
-from datadream.jobs import ask, index
-from datadream.jobs.ask import Request
-from datadream.jobs.check import check
-from datadream.jobs.home import Home
-from datadream.jobs.sets import add_set, find_set, free_name, list_sets, load_set, make_set
+from datadream.home.layout import Home
+from datadream.home.sets import add_set, find_set, free_name, list_sets, load_set, make_set
+from datadream.plans import ask, draws
+from datadream.plans.request import Request
+from store import index
+from store.check import check
 from tui.services import set_maker
 from tui.services.set_maker import Wish
 
@@ -51,7 +52,7 @@ def test_a_folder_that_has_changed_makes_another_set(home: Home, tmp_path: Path)
     assert names(home, root, dry=False) == ["images-2shot-seed1"]
     for i in range(12, 20):
         Image.new("RGB", (9, 9), (0, 9 * i, 7)).save(root / "cat" / f"{i}.png")
-    ask._drawn.cache_clear()
+    draws._drawn.cache_clear()
     assert names(home, root, dry=True) == names(home, root, dry=False) == ["images-2shot-seed1-2"]
 
 
@@ -69,11 +70,11 @@ def test_a_set_is_read_where_it_was_asked_for_last(home: Home, tmp_path: Path) -
     """Also while its old folder is still there, and holds other images by now."""
     a = folder(tmp_path / "a" / "images")
     b = Path(shutil.copytree(a, tmp_path / "b" / "images"))
-    first = ask.make_sets(home, str(a), [(2, 1)])[0]
+    first = draws.make_sets(home, str(a), [(2, 1)])[0]
     kept = (home.artifact("set", first.id) / "set.json").read_bytes()
     for path in a.rglob("*.png"):
         path.write_bytes(b"no picture")
-    again = ask.make_sets(home, str(b), [(2, 1)])[0]
+    again = draws.make_sets(home, str(b), [(2, 1)])[0]
     assert (again.id, again.name) == (first.id, first.name)
     found = load_set(home, first.id)
     assert found.id == first.id
@@ -84,7 +85,7 @@ def test_a_set_is_read_where_it_was_asked_for_last(home: Home, tmp_path: Path) -
     assert (home.artifact("set", first.id) / "set.json").read_bytes() == kept
     shutil.rmtree(b)
     back = folder(tmp_path / "c")
-    ask.make_sets(home, str(back), [(2, 1)])
+    draws.make_sets(home, str(back), [(2, 1)])
     assert load_set(home, first.id).source["path"] == str(back)
     registry = index.open_registry(home)
     assert check(home, registry) == []
@@ -93,7 +94,7 @@ def test_a_set_is_read_where_it_was_asked_for_last(home: Home, tmp_path: Path) -
 
 def test_a_place_that_can_not_be_read_is_said(home: Home, tmp_path: Path) -> None:
     a = folder(tmp_path / "a" / "images")
-    made = ask.make_sets(home, str(a), [(2, 1)])[0]
+    made = draws.make_sets(home, str(a), [(2, 1)])[0]
     for text in ("{", "[]", '{"path": 3}'):
         home.place(made.id).parent.mkdir(exist_ok=True)
         home.place(made.id).write_text(text)
@@ -103,7 +104,7 @@ def test_a_place_that_can_not_be_read_is_said(home: Home, tmp_path: Path) -> Non
 
 def test_a_set_that_was_changed_is_refused_and_can_be_made_again(home: Home, tmp_path: Path) -> None:
     a = folder(tmp_path / "images")
-    made = ask.make_sets(home, str(a), [(2, 1)])[0]
+    made = draws.make_sets(home, str(a), [(2, 1)])[0]
     path = home.artifact("set", made.id) / "set.json"
     whole = path.read_text()
     content = json.loads(whole)

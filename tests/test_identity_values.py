@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 
 from datadream.cli.main import app
 from datadream.errors import UserError
-from datadream.jobs import ask
-from datadream.jobs.ask import Request
-from datadream.jobs.home import Home
+from datadream.home.layout import Home
 from datadream.models import zoo
 from datadream.models.presets import Backbone, Part, check_fit, kind_of, load_backbone, resolve
+from datadream.plans import ask
+from datadream.plans import request as requests
+from datadream.plans.request import Request
 from tui.screens import new_form
 from tui.screens.new_form import Form
 from tui.services.data import Data
@@ -53,11 +54,11 @@ def b16(mini: Backbone, tmp_path: Path) -> str:
     return edited(mini.clip.location, tmp_path / "b16", {"open_clip_config.json": vision})
 
 
-def methods(*recipes: str, **models: str) -> ask.Methods:
-    return ask.check(Request(recipes or ("datadream-dset",), source="digits", **models))
+def methods(*recipes: str, **models: str) -> requests.Methods:
+    return requests.check(Request(recipes or ("datadream-dset",), source="digits", **models))
 
 
-def rates(found: ask.Methods) -> dict[str, float]:
+def rates(found: requests.Methods) -> dict[str, float]:
     (recipe,) = found.recipes
     return {stage: getattr(recipe, stage).learning_rate for stage in ("adapt", "classify") if getattr(recipe, stage)}
 

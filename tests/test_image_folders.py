@@ -15,12 +15,13 @@ from datadream.data.image_folders import NAME_BYTES_MAX, image_folders
 from datadream.data.prompts import ClassInfo
 from datadream.data.shots import ShotSet, make_shot_set
 from datadream.data.source import open_source
-from datadream.jobs import marks, plan
-from datadream.jobs.artifacts import publish
-from datadream.jobs.home import Home
-from datadream.jobs.sets import NamedSet, add_set
-from datadream.jobs.spec import JobSpec
+from datadream.home import marks
+from datadream.home.artifacts import publish
+from datadream.home.layout import Home
+from datadream.home.sets import NamedSet, add_set
+from datadream.home.spec import JobSpec
 from datadream.models.presets import Backbone
+from datadream.plans import grid as plan
 from datadream.recipes.recipe import load_recipe
 from datadream.stages.classify import make_pool
 from datadream.stages.emit import silent

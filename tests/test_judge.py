@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datadream.jobs import ask
-from datadream.jobs.home import Home
+from datadream.home.layout import Home
+from datadream.plans import request as requests
 from datadream.report import exports
 from datadream.report.assemble import compare_home
 from datadream.report.judge import ALIKE, BEST, common_seeds
@@ -130,7 +130,7 @@ def apart(home: Home, tmp_path: Path) -> Home:
     source = str(pictures(tmp_path / "pets"))
     steps = ("classify.steps=7",)
     for name, seed, wrong in (("real-only", 1, [0]), ("zero-shot", 5, [0, 1, 2])):
-        (run,) = planned(home, ask.Request((name,), source=source, shots=(2,), seeds=(seed,), overrides=steps))
+        (run,) = planned(home, requests.Request((name,), source=source, shots=(2,), seeds=(seed,), overrides=steps))
         finish(home, run, wrong)
     return home
 
@@ -145,7 +145,7 @@ def test_the_command_it_names_gets_what_is_missing(apart: Home) -> None:
         assert '"runs": 1, "jobs": 1' in asked.stdout, asked.stderr
     for command in table.commands.values():
         name, set_id = shlex.split(command)[2], shlex.split(command)[shlex.split(command).index("--set") + 1]
-        (run,) = planned(apart, ask.Request((name,), sets=(set_id,), overrides=("classify.steps=7",)))
+        (run,) = planned(apart, requests.Request((name,), sets=(set_id,), overrides=("classify.steps=7",)))
         finish(apart, run, [0])
     after = compare_home(apart)
     assert [row.seeds for row in after.rows] == [[1, 5], [1, 5]]

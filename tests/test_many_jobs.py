@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from datadream.data.shots import ShotSet
-from datadream.jobs import leader, state, submit
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.plan import plan
-from datadream.jobs.queue import QueueSettings, write_settings
-from datadream.jobs.sets import add_set
+from datadream.home import control, state
+from datadream.home.layout import Home, open_home
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.home.sets import add_set
+from datadream.jobs import leader
 from datadream.models.presets import Backbone
+from datadream.plans import enqueue
+from datadream.plans.grid import plan
 from datadream.recipes.recipe import load_recipe
 from tests.conftest import Cli
 from tests.runners import kill_all, rehearsals, until, wait_for_end
@@ -36,8 +38,8 @@ def over(home: Home) -> None:
 
 
 def test_a_job_that_refuses_keeps_no_other_from_its_retry(cli: Cli, queue: Home) -> None:
-    (failed,) = submit.submit(queue, rehearsals(1, steps=3, fail_at=1), {})
-    done, done_too = submit.submit(queue, rehearsals(2, 5, steps=1), {})
+    (failed,) = enqueue.enqueue(queue, rehearsals(1, steps=3, fail_at=1), {})
+    done, done_too = enqueue.enqueue(queue, rehearsals(2, 5, steps=1), {})
     over(queue)
     result = cli("job", "retry", done, failed, done_too)
     assert result.returncode == 2
@@ -48,8 +50,8 @@ def test_a_job_that_refuses_keeps_no_other_from_its_retry(cli: Cli, queue: Home)
 
 def test_all_leaves_out_jobs_that_have_just_ended(cli: Cli, queue: Home) -> None:
     write_settings(queue, QueueSettings(paused=True))
-    ended, open_ = submit.submit(queue, rehearsals(2), {})
-    submit.cancel(queue, ended)
+    ended, open_ = enqueue.enqueue(queue, rehearsals(2), {})
+    control.cancel(queue, ended)
     assert (queue.queue / ended).exists()
     result = cli("job", "pause", "--all")
     assert (result.returncode, result.stderr) == (0, "")
@@ -59,7 +61,7 @@ def test_all_leaves_out_jobs_that_have_just_ended(cli: Cli, queue: Home) -> None
 
 def test_a_job_without_a_readable_spec_is_told_and_left_out(cli: Cli, queue: Home) -> None:
     write_settings(queue, QueueSettings(paused=True))
-    torn, whole = submit.submit(queue, rehearsals(2), {})
+    torn, whole = enqueue.enqueue(queue, rehearsals(2), {})
     (queue.job(torn) / "spec.json").write_text("{")
     said = f"job {torn} has no readable spec.json"
     shown = cli("queue", "show", "--json")
@@ -85,8 +87,8 @@ def test_waiting_for_nothing_is_said(cli: Cli, queue: Home) -> None:
 def test_waiting_names_the_job_that_can_not_start(cli: Cli, queue: Home, mini: Backbone, two_shots: ShotSet) -> None:
     jobs = plan(load_recipe("name-only", mini, []), add_set(queue, two_shots, "s"), mini, "synth").jobs
     generate, classify = (jobs[stage].id for stage in ("generate", "classify"))
-    submit.submit(queue, list(jobs.values()), {})
-    submit.cancel(queue, generate)
+    enqueue.enqueue(queue, list(jobs.values()), {})
+    control.cancel(queue, generate)
     until(lambda: state.derive(queue, classify).hopeless)
     waited = cli("job", "wait")
     assert waited.returncode == 1
@@ -96,7 +98,7 @@ def test_waiting_names_the_job_that_can_not_start(cli: Cli, queue: Home, mini: B
 
 def test_json_of_one_page_of_several_says_so_beside_it(cli: Cli, queue: Home) -> None:
     write_settings(queue, QueueSettings(paused=True))
-    submit.submit(queue, rehearsals(51), {})
+    enqueue.enqueue(queue, rehearsals(51), {})
     listed = cli("job", "ls", "--json")
     assert len(json.loads(listed.stdout)) == 50
     assert listed.stderr == "1 to 50 of 51; next: --page 2\n"

@@ -9,22 +9,24 @@ import pytest
 
 from datadream.data.shots import ShotSet
 from datadream.errors import UserError
-from datadream.jobs import ask, gc, marks
-from datadream.jobs.check import check
-from datadream.jobs.home import Home
-from datadream.jobs.index import open_registry, rebuild
-from datadream.jobs.spec import JobSpec
+from datadream.home import gc, marks
+from datadream.home.layout import Home
+from datadream.home.spec import JobSpec
 from datadream.models.presets import Backbone
+from datadream.plans import ask
+from datadream.plans import request as requests
 from datadream.report.collect import collect
 from datadream.stages.classify import make_pool
+from store.check import check
+from store.index import open_registry, rebuild
 from tests.conftest import TINY_OPTIONS, run_cli
 
 OPTIONS = TINY_OPTIONS[6:]  # there is nothing to adapt
 OVERRIDES = tuple(OPTIONS[1::2])
 
 
-def name_only(home: Home, **more: object) -> ask.Request:
-    return ask.Request(recipes=("name-only",), sets=("d2",), data=("synth",), overrides=OVERRIDES, **more)  # type: ignore[arg-type]
+def name_only(home: Home, **more: object) -> requests.Request:
+    return requests.Request(recipes=("name-only",), sets=("d2",), data=("synth",), overrides=OVERRIDES, **more)  # type: ignore[arg-type]
 
 
 def synthetic(home: Home) -> JobSpec:
@@ -107,7 +109,7 @@ def test_a_run_without_marked_images_is_another_run_of_equal_compute(ran_copy: P
     assert run.jobs["generate"].id == made.id
     assert run.jobs["classify"].excluded == ("three/00000.png", "two/00001.png")
     assert run.settings.endswith("without 2 marked")
-    assert "--without-marked" in ask.command(request)
+    assert "--without-marked" in requests.command(request)
 
     words = ("name-only", "--set", "d2", "--data", "synth", *OPTIONS, "--without-marked")
     result = run_cli("run", *words, home=ran_copy)

@@ -19,9 +19,8 @@ from datadream import durable
 from datadream.canonical import sha256_file
 from datadream.data.shots import ShotSet
 from datadream.errors import UserError
-from datadream.jobs.home import Home
-from datadream.jobs.plan import plan
-from datadream.jobs.sets import add_set
+from datadream.home.layout import Home
+from datadream.home.sets import add_set
 from datadream.jobs.spawn import environment
 from datadream.jobs.worker import EXIT_USER
 from datadream.models.clip import load_clip
@@ -29,6 +28,7 @@ from datadream.models.diffusion import load_diffusion
 from datadream.models.finite import Watch, not_finite
 from datadream.models.lora import Adapter, save_adapter
 from datadream.models.presets import Backbone, ModelRef, load_backbone
+from datadream.plans.grid import plan
 from datadream.recipes.recipe import built_in_names, load_recipe
 from datadream.stages import loop
 from datadream.stages.adapt import adapt

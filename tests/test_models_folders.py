@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 
 from datadream.errors import UserError
-from datadream.jobs import ask
-from datadream.jobs.spec import JobSpec
-from datadream.jobs.submit import bytes_needed
+from datadream.home.spec import JobSpec
 from datadream.models.clip_folder import describe_clip
 from datadream.models.configs import BYTES_MAX
 from datadream.models.diffusion_folder import describe_diffusion
@@ -24,6 +22,8 @@ from datadream.models.digests import digest
 from datadream.models.presets import Backbone, ModelRef, load_backbone
 from datadream.models.schedulers import CLASSES
 from datadream.models.weights import find_weights
+from datadream.plans import request as requests
+from datadream.plans.enqueue import bytes_needed
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
 LIBRARY_WORDS = ("Error", "<class", "Traceback", "torch.Size", "None", "bytes long", "object has no")
@@ -350,11 +350,11 @@ def test_a_resnet_serves_zero_shot(clip: Path) -> None:
 def test_a_request_is_refused_before_anything_is_queued(sd: Path, clip: Path) -> None:
     unet(sd, in_channels=9)
     with pytest.raises(UserError, match="an inpainting model"):
-        ask.check(ask.Request(("real-only", "name-only"), source="digits", diffusion=str(sd)))
-    ask.check(ask.Request(("real-only",), source="digits", diffusion=str(sd)))  # draws nothing
+        requests.check(requests.Request(("real-only", "name-only"), source="digits", diffusion=str(sd)))
+    requests.check(requests.Request(("real-only",), source="digits", diffusion=str(sd)))  # draws nothing
     (clip / "open_clip_model.safetensors").write_text(POINTER)
     with pytest.raises(UserError, match="Git LFS pointer"):
-        ask.check(ask.Request(("zero-shot",), source="digits", clip=str(clip)))
+        requests.check(requests.Request(("zero-shot",), source="digits", clip=str(clip)))
 
 
 @pytest.mark.parametrize(
@@ -379,8 +379,8 @@ def load_classes() -> Any:
 
 def test_looking_at_a_model_imports_no_torch(mini: Backbone) -> None:
     code = (
-        "import sys\nfrom datadream.jobs import ask\n"
-        "ask.check(ask.Request(('datadream-dset', 'zero-shot'), source='digits'))\n"
+        "import sys\nfrom datadream.plans import request as requests\n"
+        "requests.check(requests.Request(('datadream-dset', 'zero-shot'), source='digits'))\n"
         "assert not {'torch', 'diffusers', 'transformers', 'open_clip', 'timm'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -18,7 +18,7 @@ from datadream import durable
 from datadream.canonical import sha256_file
 from datadream.data.shots import ShotSet
 from datadream.errors import UserError
-from datadream.jobs.spec import JobSpec
+from datadream.home.spec import JobSpec
 from datadream.models import corrections, runtime
 from datadream.models.diffusion import Diffusion, load_diffusion, training_noise, training_target
 from datadream.models.presets import Backbone, ModelRef

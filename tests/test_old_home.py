@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from datadream import durable
-from datadream.jobs import ask, state, submit
-from datadream.jobs.ask import Request
-from datadream.jobs.home import Home, open_home
+from datadream.home import control, state
+from datadream.home.layout import Home, open_home
+from datadream.plans import ask
+from datadream.plans.request import Request
 from tests.conftest import run_cli
 from tests.homes import unpack
 
@@ -122,7 +123,7 @@ def test_the_ids_of_artifacts_stay(old: Home) -> None:
 def test_a_job_that_old_code_interrupted_goes_on_from_its_checkpoint(old: Home) -> None:
     spec = next(spec for spec in ask.plan(old, PAUSED, dry=True).missing if spec.stage == "adapt")
     assert state.derive(old, spec.id).paused
-    submit.resume(old, spec.id)
+    control.resume(old, spec.id)
     result = run_cli("run", "datadream-dset", "--set", "d2-1", "--data", "synth", *options(LONG), home=old.path)
     assert result.returncode == 0, result.stderr
     events, _ = durable.read_jsonl(old.job(spec.id) / "events.jsonl")

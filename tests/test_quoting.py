@@ -11,15 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datadream.errors import UserError
-from datadream.jobs import spawn, state, submit
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.launchers import Resources, resources_for
-from datadream.jobs.quoting import bash_word, command_line
+from datadream.home import state
+from datadream.home.launchers import Resources, resources_for
+from datadream.home.layout import Home, open_home
+from datadream.home.quoting import bash_word, command_line
+from datadream.jobs import spawn
+from datadream.plans import enqueue
 from tests.runners import rehearsals
 
 psij = pytest.importorskip("psij")
 
-from datadream.jobs.cluster import Cluster, describe  # noqa: E402 - needs PSI/J
+from datadream.jobs.clusters.cluster import Cluster, describe  # noqa: E402 - needs PSI/J
 
 SCHEDULERS = ("slurm", "pbs", "lsf")
 HOSTILE = (
@@ -92,7 +94,7 @@ def test_a_submitted_job_is_done_in_a_hostile_home(
     (folder / command).chmod(0o700)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.chdir(tmp_path)
-    (job,) = submit.submit(hostile_home, rehearsals(1, steps=2), {}, launcher=name)
+    (job,) = enqueue.enqueue(hostile_home, rehearsals(1, steps=2), {}, launcher=name)
     assert state.claim(hostile_home, job, 1, {"slot": name, "launcher": name, "epoch": 1})
     native = Cluster(name, hostile_home).submit(hostile_home.path, job, 1, Resources(), "title")
     assert native == ("77.server" if name == "pbs" else "77")

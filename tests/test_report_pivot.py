@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.registry import fill
 from datadream.errors import UserError
-from datadream.jobs.home import Home
+from datadream.home.layout import Home
 from datadream.report.collect import answers, collected
 from datadream.report.curves import over_images, over_shots
 from datadream.report.judge import BEST, judge, wanted_runs

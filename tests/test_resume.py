@@ -15,11 +15,11 @@ import pytest
 from datadream import durable
 from datadream.canonical import sha256_file
 from datadream.data.shots import ShotSet
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.plan import plan
-from datadream.jobs.sets import add_set
+from datadream.home.layout import Home, open_home
+from datadream.home.sets import add_set
 from datadream.jobs.spawn import environment
 from datadream.models.presets import Backbone
+from datadream.plans.grid import plan
 from datadream.recipes.recipe import load_recipe
 from datadream.stages import loop
 from datadream.stages.adapt import adapt

@@ -15,14 +15,15 @@ from datadream import durable
 from datadream.canonical import short_id
 from datadream.data.shots import make_shot_set
 from datadream.data.source import open_source
-from datadream.jobs import ask, marks
-from datadream.jobs.artifacts import read_manifest
-from datadream.jobs.ask import Request
-from datadream.jobs.facts import facts
-from datadream.jobs.home import Home
-from datadream.jobs.plan import read_records
-from datadream.jobs.sets import add_set, make_set
+from datadream.home import marks
+from datadream.home.artifacts import read_manifest
+from datadream.home.facts import facts
+from datadream.home.layout import Home
+from datadream.home.runs import read_records
+from datadream.home.sets import add_set, make_set
 from datadream.models.presets import HERE
+from datadream.plans import ask
+from datadream.plans.request import Request
 from datadream.report.assemble import compare_home
 from datadream.report.tables import notes
 from tests.comparing import finish, pictures, planned

@@ -14,15 +14,17 @@ import pytest
 from datadream import durable
 from datadream.data.shots import ShotSet
 from datadream.errors import UserError
-from datadream.jobs import index, leader, policy, spawn, state, submit
-from datadream.jobs.causes import CLEAR
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.plan import plan, shards_of
-from datadream.jobs.queue import QueueSettings, read_settings, slots, write_settings
-from datadream.jobs.sets import add_set
+from datadream.home import control, state
+from datadream.home.causes import CLEAR
+from datadream.home.layout import Home, open_home
+from datadream.home.queue import QueueSettings, read_settings, slots, write_settings
+from datadream.home.sets import add_set
+from datadream.jobs import leader, policy, spawn
 from datadream.models.presets import Backbone
+from datadream.plans import enqueue
+from datadream.plans.grid import plan, shards_of
 from datadream.recipes.recipe import load_recipe
-from store import queries
+from store import index, queries
 from tests.conftest import contents
 from tests.runners import (
     kill_all,
@@ -53,7 +55,7 @@ def order_of_starts(home: Home, ids: list[str]) -> list[str]:
 
 
 def test_jobs_that_follow_one_another_share_a_worker(queue: Home) -> None:
-    ids = submit.submit(queue, rehearsals(5, steps=2), {})
+    ids = enqueue.enqueue(queue, rehearsals(5, steps=2), {})
     wait_for_end(queue)
     assert len({workers_used(queue, job_id)[0] for job_id in ids}) == 1
     assert order_of_starts(queue, ids) == ids
@@ -62,9 +64,9 @@ def test_jobs_that_follow_one_another_share_a_worker(queue: Home) -> None:
 
 def test_urgent_jobs_go_first_and_experiments_take_turns(queue: Home) -> None:
     write_settings(queue, FAST.model_copy(update={"paused": True}))
-    many = submit.submit(queue, rehearsals(3, 0, steps=1), {}, experiment="many")
-    few = submit.submit(queue, rehearsals(2, 10, steps=1), {}, experiment="few")
-    urgent = submit.submit(queue, rehearsals(1, 20, steps=1), {}, priority=5)
+    many = enqueue.enqueue(queue, rehearsals(3, 0, steps=1), {}, experiment="many")
+    few = enqueue.enqueue(queue, rehearsals(2, 10, steps=1), {}, experiment="few")
+    urgent = enqueue.enqueue(queue, rehearsals(1, 20, steps=1), {}, priority=5)
     write_settings(queue, FAST)
     wait_for_end(queue)
     order = order_of_starts(queue, [*many, *few, *urgent])
@@ -73,7 +75,7 @@ def test_urgent_jobs_go_first_and_experiments_take_turns(queue: Home) -> None:
 
 def test_several_jobs_may_share_a_device(queue: Home) -> None:
     write_settings(queue, FAST.model_copy(update={"slots": ("cpu:0/0", "cpu:0/1")}))
-    ids = submit.submit(queue, rehearsals(2, steps=60), {})
+    ids = enqueue.enqueue(queue, rehearsals(2, steps=60), {})
     spawn.ensure_runner(queue)
     until(lambda: all(state.derive(queue, job_id).state == "running" for job_id in ids))
     assert {state.derive(queue, job_id).slot for job_id in ids} == {"cpu:0/0", "cpu:0/1"}
@@ -82,7 +84,7 @@ def test_several_jobs_may_share_a_device(queue: Home) -> None:
 
 def test_a_paused_queue_starts_nothing_and_says_so(queue: Home) -> None:
     write_settings(queue, FAST.model_copy(update={"paused": True}))
-    (job,) = submit.submit(queue, rehearsals(1, steps=1), {})
+    (job,) = enqueue.enqueue(queue, rehearsals(1, steps=1), {})
     spawn.ensure_runner(queue)
     until(lambda: leader.is_led(queue))
     time.sleep(0.6)
@@ -93,40 +95,40 @@ def test_a_paused_queue_starts_nothing_and_says_so(queue: Home) -> None:
 
 
 def test_a_paused_job_stops_at_its_checkpoint_and_goes_on_there(queue: Home) -> None:
-    (job,) = submit.submit(queue, rehearsals(1, steps=150), {})
+    (job,) = enqueue.enqueue(queue, rehearsals(1, steps=150), {})
     spawn.ensure_runner(queue)
     until(lambda: steps_done(queue, job) > 20)
-    submit.pause(queue, job)
+    control.pause(queue, job)
     until(lambda: state.derive(queue, job).state == "queued")
     until(lambda: reasons(queue, job)[-1] == ("queued", "paused"))
     done = steps_done(queue, job)
     time.sleep(0.5)
     assert steps_done(queue, job) == done < 150
     assert (queue.job(job) / "checkpoint").is_dir()
-    submit.resume(queue, job)
+    control.resume(queue, job)
     wait_for_end(queue)
     events = durable.read_jsonl(queue.job(job) / "events.jsonl")[0]
     assert [event["step"] for event in events if event["kind"] == "metric"] == list(range(1, 151))
 
 
 def test_cancel_keeps_the_checkpoint_and_retry_goes_on_from_it(queue: Home) -> None:
-    (job,) = submit.submit(queue, rehearsals(1, steps=150), {})
+    (job,) = enqueue.enqueue(queue, rehearsals(1, steps=150), {})
     spawn.ensure_runner(queue)
     until(lambda: steps_done(queue, job) > 20)
-    submit.cancel(queue, job)
+    control.cancel(queue, job)
     wait_for(queue, job, "cancelled")
     until(lambda: not list(queue.queue.iterdir()))
     assert [name for name, _ in reasons(queue, job)][-2:] == ["cancelling", "cancelled"]
     assert (queue.job(job) / "checkpoint" / "count.json").is_file()
     with pytest.raises(UserError, match="it is cancelled"):
-        submit.pause(queue, job)
-    submit.retry(queue, job)
+        control.pause(queue, job)
+    control.retry(queue, job)
     spawn.ensure_runner(queue)
     wait_for_end(queue)
     assert state.derive(queue, job).attempts == 2
     assert state.derive(queue, job).state == "done"
     with pytest.raises(UserError, match="is done"):
-        submit.retry(queue, job)
+        control.retry(queue, job)
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -134,15 +136,15 @@ def test_asking_again_for_a_job_that_is_being_cancelled_lets_it_go_on(killed: bo
     """The worker has been told to stop; its end isn't held against the job."""
     write_settings(queue, FAST.model_copy(update={"grace_seconds": 60.0}))
     specs = rehearsals(1, steps=3, step_seconds=2.0)
-    (job,) = submit.submit(queue, specs, {}, max_attempts=1)
+    (job,) = enqueue.enqueue(queue, specs, {}, max_attempts=1)
     spawn.ensure_runner(queue)
     until(lambda: steps_done(queue, job) >= 1)
-    submit.cancel(queue, job)
+    control.cancel(queue, job)
     until(lambda: reasons(queue, job)[-1] == ("cancelling", "stop requested"))
     if killed:
         for worker in processes_of(queue):
             os.kill(worker.pid, signal.SIGSTOP)
-    assert submit.submit(queue, specs, {}) == [job]
+    assert enqueue.enqueue(queue, specs, {}) == [job]
     assert state.derive(queue, job).state == "running"
     for worker in processes_of(queue) if killed else []:
         os.kill(worker.pid, signal.SIGKILL)
@@ -154,9 +156,9 @@ def test_asking_again_for_a_job_that_is_being_cancelled_lets_it_go_on(killed: bo
 
 def test_asking_again_for_a_paused_job_lets_it_go_on(queue: Home) -> None:
     specs = rehearsals(1, steps=2)
-    (job,) = submit.submit(queue, specs, {})
-    submit.pause(queue, job)
-    submit.submit(queue, specs, {})
+    (job,) = enqueue.enqueue(queue, specs, {})
+    control.pause(queue, job)
+    enqueue.enqueue(queue, specs, {})
     assert not state.derive(queue, job).paused
     wait_for_end(queue)
     assert state.derive(queue, job).state == "done"
@@ -164,17 +166,17 @@ def test_asking_again_for_a_paused_job_lets_it_go_on(queue: Home) -> None:
 
 def test_a_worker_that_heeds_nothing_is_ended_with_its_group_after_the_grace_time(queue: Home) -> None:
     write_settings(queue, FAST.model_copy(update={"grace_seconds": 0.5}))
-    (job,) = submit.submit(queue, rehearsals(1, steps=1, step_seconds=600, children=1), {})
+    (job,) = enqueue.enqueue(queue, rehearsals(1, steps=1, step_seconds=600, children=1), {})
     spawn.ensure_runner(queue)
     wait_for(queue, job, "running")
     until(lambda: len(processes_of(queue)) >= 2)
-    submit.cancel(queue, job)
+    control.cancel(queue, job)
     assert wait_for(queue, job, "cancelled").attempts == 1
     until(lambda: not processes_of(queue))
 
 
 def test_bad_input_fails_at_once_and_says_why(queue: Home) -> None:
-    (job,) = submit.submit(queue, rehearsals(1, steps=10, fail_at=3), {})
+    (job,) = enqueue.enqueue(queue, rehearsals(1, steps=10, fail_at=3), {})
     wait_for_end(queue)
     status = state.derive(queue, job)
     assert (status.state, status.attempts) == ("failed", 1)
@@ -185,7 +187,7 @@ def test_bad_input_fails_at_once_and_says_why(queue: Home) -> None:
 def test_a_worker_that_leaves_after_a_failure_takes_no_other_job_with_it(home: Home) -> None:
     bad = rehearsals(6, steps=3, step_seconds=0, fail_at=1)
     good = rehearsals(6, first_seed=50, steps=3, step_seconds=0)
-    submit.submit(home, [spec for pair in zip(bad, good, strict=True) for spec in pair], {})
+    enqueue.enqueue(home, [spec for pair in zip(bad, good, strict=True) for spec in pair], {})
     spawn.ensure_runner(home)
     wait_for_end(home)
     for spec in good:
@@ -203,7 +205,7 @@ def test_a_failed_parent_is_named_in_its_children_and_its_retry_lets_them_go_on(
     file = queue.artifact("set", run.set.id) / "set.json"
     whole = file.read_bytes()
     file.write_bytes(whole.replace(b"digits", b"digitz", 1))
-    submit.submit(queue, list(run.jobs.values()), {})
+    enqueue.enqueue(queue, list(run.jobs.values()), {})
     spawn.ensure_runner(queue)
     until(lambda: state.derive(queue, classify).hopeless)
     assert "is damaged: set.json was changed after" in state.derive(queue, adapt).reason
@@ -211,14 +213,14 @@ def test_a_failed_parent_is_named_in_its_children_and_its_retry_lets_them_go_on(
     assert state.derive(queue, classify).reason == f"adapter {adapt[:8]} failed"
     assert state.derive(queue, classify).state == "blocked"
     file.write_bytes(whole)
-    submit.retry(queue, adapt)
+    control.retry(queue, adapt)
     spawn.ensure_runner(queue)
     wait_for_end(queue)
     assert {state.derive(queue, job_id).state for job_id in (adapt, generate, classify)} == {"done"}
 
 
 def test_a_job_whose_worker_always_dies_is_given_up(queue: Home) -> None:
-    (job,) = submit.submit(queue, rehearsals(1, steps=1, step_seconds=600), {}, max_attempts=2)
+    (job,) = enqueue.enqueue(queue, rehearsals(1, steps=1, step_seconds=600), {}, max_attempts=2)
     spawn.ensure_runner(queue)
     for attempt in (1, 2):
         until(lambda attempt=attempt: state.attempts(queue.job(job)) == attempt)  # type: ignore[misc]
@@ -227,12 +229,12 @@ def test_a_job_whose_worker_always_dies_is_given_up(queue: Home) -> None:
             os.kill(worker.pid, signal.SIGKILL)
     status = wait_for(queue, job, "failed")
     assert "failed after 2 attempts: its worker died without a message" in status.reason
-    submit.retry(queue, job)
+    control.retry(queue, job)
     until(lambda: state.attempts(queue.job(job)) == 3)
 
 
 def test_a_killed_worker_resumes_and_the_history_tells(queue: Home) -> None:
-    (job,) = submit.submit(queue, rehearsals(1, steps=120), {})
+    (job,) = enqueue.enqueue(queue, rehearsals(1, steps=120), {})
     spawn.ensure_runner(queue)
     until(lambda: steps_done(queue, job) > 10)
     for worker in processes_of(queue):
@@ -243,7 +245,7 @@ def test_a_killed_worker_resumes_and_the_history_tells(queue: Home) -> None:
 
 
 def test_workers_are_adopted_when_their_runner_dies(queue: Home) -> None:
-    first, second = submit.submit(queue, rehearsals(2, steps=100), {})
+    first, second = enqueue.enqueue(queue, rehearsals(2, steps=100), {})
     spawn.ensure_runner(queue)
     until(lambda: steps_done(queue, first) > 10)
     runner = runner_of(queue)
@@ -256,7 +258,7 @@ def test_workers_are_adopted_when_their_runner_dies(queue: Home) -> None:
 
 def test_a_worker_started_by_hand_is_seen(queue: Home) -> None:
     write_settings(queue, FAST.model_copy(update={"paused": True}))
-    (job,) = submit.submit(queue, rehearsals(1, steps=60), {})
+    (job,) = enqueue.enqueue(queue, rehearsals(1, steps=60), {})
     spawn.ensure_runner(queue)
     command = spawn.command("worker", "--home", str(queue.path), str(queue.job(job)))
     worker = subprocess.Popen(command, env=spawn.environment())
@@ -268,7 +270,7 @@ def test_a_worker_started_by_hand_is_seen(queue: Home) -> None:
 
 
 def test_a_runner_leaves_when_idle_and_comes_when_asked(queue: Home) -> None:
-    submit.submit(queue, rehearsals(1, steps=1), {})
+    enqueue.enqueue(queue, rehearsals(1, steps=1), {})
     runner = subprocess.Popen(
         spawn.command("runner", "--home", str(queue.path), "--idle-seconds", "0.3"), env=spawn.environment()
     )
@@ -276,23 +278,23 @@ def test_a_runner_leaves_when_idle_and_comes_when_asked(queue: Home) -> None:
     assert not list(queue.queue.iterdir())
     assert not leader.is_led(queue)
     until(lambda: not processes_of(queue))
-    submit.submit(queue, rehearsals(1, 5, steps=1), {})
+    enqueue.enqueue(queue, rehearsals(1, 5, steps=1), {})
     spawn.ensure_runner(queue)
     until(lambda: not list(queue.queue.iterdir()))
 
 
 def test_asking_again_is_the_same_job_and_a_failed_one_is_tried_anew(queue: Home) -> None:
     specs = rehearsals(1, steps=5, fail_at=2)
-    assert submit.submit(queue, specs, {}) == submit.submit(queue, specs, {})
+    assert enqueue.enqueue(queue, specs, {}) == enqueue.enqueue(queue, specs, {})
     wait_for_end(queue)
     assert state.derive(queue, specs[0].id).attempts == 1
-    submit.submit(queue, specs, {})
+    enqueue.enqueue(queue, specs, {})
     wait_for_end(queue)
     assert state.derive(queue, specs[0].id).attempts == 2
     done = rehearsals(1, 9, steps=1)
-    submit.submit(queue, done, {})
+    enqueue.enqueue(queue, done, {})
     wait_for_end(queue)
-    assert submit.submit(queue, done, {}) == []
+    assert enqueue.enqueue(queue, done, {}) == []
 
 
 def lead_until_idle(home: Home) -> None:
@@ -311,7 +313,7 @@ def test_a_submission_that_dies_leaves_no_job_or_one_that_is_seen(queue: Home, m
 
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             patched.setattr(durable, name, die)
-            submit.submit(queue, rehearsals(1, steps=1), {})
+            enqueue.enqueue(queue, rehearsals(1, steps=1), {})
         return [path.name for path in (queue.path / "jobs").iterdir() if state.is_id(path.name)]
 
     assert dying_after("write_json") == []
@@ -330,20 +332,20 @@ def test_a_retry_that_dies_before_its_job_is_queued_is_made_up_for(
     def retry_and_die() -> None:
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             patched.setattr(durable, "mark", die)
-            submit.retry(queue, job)
+            control.retry(queue, job)
         assert state.derive(queue, job).state == "queued"
         assert not (queue.queue / job).exists()
 
-    (job,) = submit.submit(queue, rehearsals(1, steps=3, fail_at=2), {})
+    (job,) = enqueue.enqueue(queue, rehearsals(1, steps=3, fail_at=2), {})
     lead_until_idle(queue)
     retry_and_die()
     lead_until_idle(queue)
     assert state.derive(queue, job).attempts == 2
     retry_and_die()
-    submit.retry(queue, job)
+    control.retry(queue, job)
     assert (queue.queue / job).exists()
     with pytest.raises(UserError, match="is still queued"):
-        submit.retry(queue, job)
+        control.retry(queue, job)
 
 
 def test_a_mark_without_a_job_is_taken_off_after_a_while(queue: Home) -> None:
@@ -362,12 +364,12 @@ def test_shards_make_the_very_set_that_one_job_makes(
         "generate.num_inference_steps=2"])  # fmt: skip
     spec = plan(recipe, add_set(queue, two_shots, "s"), mini, "synth").jobs["generate"]
     parts = shards_of(spec, 3)
-    ids = submit.submit(queue, [*parts, spec], {}, shards={spec.id: [part.id for part in parts]})
+    ids = enqueue.enqueue(queue, [*parts, spec], {}, shards={spec.id: [part.id for part in parts]})
     assert ids == [*(part.id for part in parts), spec.id]
     assert state.derive(queue, spec.id).reason == f"waiting for shard {sorted(ids[:3])[0][:8]}"
     wait_for_end(queue)
     alone = open_home(tmp_path / "alone")
-    submit.submit(alone, [spec], {})
+    enqueue.enqueue(alone, [spec], {})
     wait_for_end(alone)
     key = f"synthetic/{spec.id}"
     assert contents(queue.path)[key] == contents(alone.path)[key]
@@ -375,7 +377,7 @@ def test_shards_make_the_very_set_that_one_job_makes(
 
 
 def test_a_silent_job_is_told_from_a_slow_one(queue: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    (job,) = submit.submit(queue, rehearsals(1, steps=5), {})
+    (job,) = enqueue.enqueue(queue, rehearsals(1, steps=5), {})
     folder = queue.job(job)
     (folder / "events.jsonl").write_text('{"kind":"progress","seq":1,"next":60}\n')
     clock = 1000.0
@@ -394,7 +396,7 @@ def test_a_silent_job_is_told_from_a_slow_one(queue: Home, monkeypatch: pytest.M
 
 
 def test_slots_are_the_gpus_one_may_see(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Home) -> None:
-    from datadream.jobs import queue as module
+    from datadream.home import queue as module
 
     for i in range(4):
         (tmp_path / "gpus" / f"0000:0{i}:00.0").mkdir(parents=True)
@@ -419,7 +421,7 @@ def test_waiting_doubles_up_to_a_minute(times: int, seconds: float) -> None:
 
 def test_the_registry_follows_what_is_asked_while_a_job_runs(queue: Home) -> None:
     """A queue that was paused and goes on, a cancel that was undone: the rows of waiting jobs follow at once."""
-    first, second = submit.submit(queue, [*rehearsals(1, steps=100_000), *rehearsals(1, 1)], {})
+    first, second = enqueue.enqueue(queue, [*rehearsals(1, steps=100_000), *rehearsals(1, 1)], {})
     spawn.ensure_runner(queue)
     wait_for(queue, first, "running")
     registry = index.open_registry(queue)
@@ -433,8 +435,8 @@ def test_the_registry_follows_what_is_asked_while_a_job_runs(queue: Home) -> Non
     until(lambda: row() == ("queued", "the queue is paused"), 20)
     write_settings(queue, settings)
     until(lambda: row()[1] != "the queue is paused", 20)
-    submit.pause(queue, second)
+    control.pause(queue, second)
     until(lambda: row() == ("queued", "paused"), 20)
-    submit.resume(queue, second)
+    control.resume(queue, second)
     until(lambda: row()[1] != "paused", 20)
     registry.close()

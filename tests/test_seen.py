@@ -15,8 +15,8 @@ from transformers import CLIPTokenizer
 
 from datadream.data.prompts import ClassInfo, prompt
 from datadream.data.seen import Seen, remarks
-from datadream.jobs.home import Home
-from datadream.jobs.sets import make_set
+from datadream.home.layout import Home
+from datadream.home.sets import make_set
 from datadream.models.clip import load_clip
 from datadream.models.diffusion import load_diffusion
 from datadream.models.presets import Backbone, ModelRef

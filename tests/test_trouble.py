@@ -17,11 +17,13 @@ import pytest
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import follow, leader, orphans, pool, queue, spawn, staff, state, submit, trouble, watch
+from datadream.home import control, queue, state, trouble
+from datadream.home.layout import Home, open_home
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.jobs import follow, leader, orphans, pool, spawn, staff, watch
 from datadream.jobs import runner as module
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.queue import QueueSettings, write_settings
 from datadream.jobs.runner import Runner
+from datadream.plans import enqueue
 from tests.conftest import Cli
 from tests.frozen import frozen
 from tests.runners import kill_all, processes_of, rehearsals, steps_done, until, wait_for, wait_for_end
@@ -71,7 +73,7 @@ def reason(home: Home, job: str) -> str:
 def test_a_python_that_is_gone_is_told_and_the_next_runner_mends_it(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (job,) = submit.submit(home, rehearsals(1, steps=1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1, steps=1), {})
     with monkeypatch.context() as patched:
         patched.setattr(sys, "executable", "/moved/venv/bin/python")
         assert until_it_leaves(home).left
@@ -88,7 +90,7 @@ def test_workers_that_end_before_they_are_ready_are_no_loss_of_a_job(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the environment was moved under a live runner."""
-    (job,) = submit.submit(home, rehearsals(1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1), {})
     code = "import sys; sys.stderr.write('a' * 500 + chr(10)); import a_package_that_was_moved"
     monkeypatch.setattr(spawn, "command", lambda *_: [sys.executable, "-c", code])
     assert until_it_leaves(home).left
@@ -101,7 +103,7 @@ def test_workers_that_end_before_they_are_ready_are_no_loss_of_a_job(
 def test_a_runner_that_gets_no_process_says_so_and_leaves_in_the_end(
     number: int, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (job,) = submit.submit(home, rehearsals(1, steps=1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1, steps=1), {})
     refusing = True
     start = spawn.start
 
@@ -121,7 +123,7 @@ def test_a_runner_that_gets_no_process_says_so_and_leaves_in_the_end(
     runner.close()
     monkeypatch.setattr(staff, "PATIENCE_SECONDS", 0.3)
     refusing = True
-    (job,) = submit.submit(home, rehearsals(1, 1, steps=1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1, 1, steps=1), {})
     assert until_it_leaves(home).left
     assert os.strerror(number) in reason(home, job)
 
@@ -161,13 +163,13 @@ def submit_with(taken: list[int], home: Home, number: int) -> list[str]:
     kept = [taken.pop() for _ in range(5)]
     for fd in kept:
         os.close(fd)
-    found = submit.submit(home, rehearsals(1, number, steps=1), {})
+    found = enqueue.enqueue(home, rehearsals(1, number, steps=1), {})
     taken += [os.open(os.devnull, os.O_RDONLY) for _ in kept]
     return found
 
 
 def test_processes_that_keep_a_slot_are_named_and_ended_when_asked(home: Home, cli: Cli) -> None:
-    (job,) = submit.submit(home, rehearsals(1, steps=1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1, steps=1), {})
     durable.make_dir(home.path / "slots")
     with frozen(f"flock:{home.slot('cpu:0')}") as process:
         runner = lead(home)
@@ -192,17 +194,17 @@ def test_processes_that_keep_a_slot_are_named_and_ended_when_asked(home: Home, c
 
 
 def test_a_slot_that_is_in_use_is_not_freed(home: Home, cli: Cli) -> None:
-    (job,) = submit.submit(home, rehearsals(1, steps=100_000, children=1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1, steps=100_000, children=1), {})
     spawn.ensure_runner(home)
     until(lambda: steps_done(home, job) > 1)
     refused = cli("queue", "free", "cpu:0", "--yes")
     assert refused.returncode == 2
     assert f"job {job[:8]} runs there" in refused.stderr
-    submit.cancel(home, job)
+    control.cancel(home, job)
     wait_for(home, job, "cancelled")
-    (job,) = submit.submit(home, rehearsals(1, 1, steps=1), {})
-    (again,) = submit.submit(home, rehearsals(1, 2), {}, launcher="local")
-    submit.pause(home, again)
+    (job,) = enqueue.enqueue(home, rehearsals(1, 1, steps=1), {})
+    (again,) = enqueue.enqueue(home, rehearsals(1, 2), {}, launcher="local")
+    control.pause(home, again)
     wait_for(home, job, "done")
     found = orphans.keepers(home, "cpu:0")
     if found and leader.is_led(home):  # until the runner leaves
@@ -212,7 +214,7 @@ def test_a_slot_that_is_in_use_is_not_freed(home: Home, cli: Cli) -> None:
 
 def test_children_of_a_worker_end_with_it(home: Home) -> None:
     """They had its handlers: the signal that should end them was taken for a wish to stop, and the slot kept for ever."""
-    submit.submit(home, rehearsals(2, steps=2, children=2), {})
+    enqueue.enqueue(home, rehearsals(2, steps=2, children=2), {})
     runner = spawn.ensure_runner(home)
     assert runner is not None
     wait_for_end(home)
@@ -233,7 +235,7 @@ time.sleep(3600)
 
 def test_a_worker_that_never_leaves_is_ended_with_its_group(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     write_settings(home, FAST.model_copy(update={"slots": ("cpu:0",), "grace_seconds": 0.2}))
-    (job,) = submit.submit(home, rehearsals(1, steps=1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1, steps=1), {})
     monkeypatch.setattr(spawn, "command", lambda *words: [sys.executable, "-c", STAYS, *words])
     started = []
     hire = pool.hire
@@ -267,7 +269,7 @@ def test_a_slot_whose_file_is_none_is_named_and_the_others_are_used(
 ) -> None:
     monkeypatch.setattr(staff, "PATIENCE_SECONDS", 0.3)
     spoil(home.slot("cpu:0"))
-    (job,) = submit.submit(home, rehearsals(1, steps=1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1, steps=1), {})
     assert until_it_leaves(home).left
     assert reason(home, job).startswith("no job can start: slot cpu:0 can't be used (")
     assert str(home.slot("cpu:0")) in reason(home, job)
@@ -296,7 +298,7 @@ def test_settings_that_can_not_be_used_start_nothing_and_are_named(
         home.queue_settings.mkdir()
     else:
         home.queue_settings.write_bytes(content)
-    (job,) = submit.submit(home, rehearsals(1, steps=1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1, steps=1), {})
     until_it_leaves(home)
     assert said in reason(home, job)
     assert str(home.queue_settings) in reason(home, job)
@@ -319,15 +321,15 @@ def monitored(home: Home, job: str) -> None:
 
 
 def test_no_slot_at_all_is_said(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    (job,) = submit.submit(home, rehearsals(1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1), {})
     monkeypatch.setattr(queue, "slots", lambda settings: ())
     assert reason(home, job).startswith("no job can start: no slots")
     assert watch.look(home).stuck
 
 
 def test_a_launcher_that_is_not_installed_is_the_jobs_own_reason(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "datadream.jobs.cluster", None)
-    (job,) = submit.submit(home, rehearsals(1), {}, launcher="slurm")
+    monkeypatch.setitem(sys.modules, "psij", None)
+    (job,) = enqueue.enqueue(home, rehearsals(1), {}, launcher="slurm")
     runner = lead(home)
     until(lambda: runner.tick() and state.history(home.job(job))[-1]["reason"].startswith("resubmitting"))
     runner.close()
@@ -346,7 +348,7 @@ if b"runner" in words:
 def test_a_runner_that_ends_at_once_is_told_with_its_last_line(home: Home, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(CRASH)
-    (job,) = submit.submit(home, rehearsals(1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1), {})
     path = f"{tmp_path / 'site'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     for command in (("job", "wait"), ("job", "watch", job)):
         waited = cli(*command, PYTHONPATH=path)
@@ -355,7 +357,7 @@ def test_a_runner_that_ends_at_once_is_told_with_its_last_line(home: Home, cli: 
 
 
 def test_a_runner_that_ends_by_a_mistake_of_ours_tells_so(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    (job,) = submit.submit(home, rehearsals(1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1), {})
     monkeypatch.setattr(Runner, "_look", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         module.run(home)
@@ -364,7 +366,7 @@ def test_a_runner_that_ends_by_a_mistake_of_ours_tells_so(home: Home, monkeypatc
 
 
 def test_a_worker_that_is_stopped_is_said_to_be(home: Home) -> None:
-    (job,) = submit.submit(home, rehearsals(1, steps=100_000), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1, steps=100_000), {})
     spawn.ensure_runner(home)
     until(lambda: steps_done(home, job) > 1)
     (worker,) = processes_of(home)
@@ -378,12 +380,12 @@ def test_whoever_waits_hears_of_a_paused_queue_and_of_a_full_disk(
     home: Home, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue.change(home, paused=True)
-    (job,) = submit.submit(home, rehearsals(1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1), {})
     waited = cli("job", "wait", "--timeout", "4")
     assert waited.returncode == 124
     assert "datadream: the queue is paused\n" in waited.stderr
     queue.change(home, paused=False)
-    from datadream.jobs import outlook
+    from datadream.home import outlook
 
     monkeypatch.setattr(outlook, "ROOM_BYTES", 1 << 60)
     assert reason(home, job).startswith("waiting for disk space: ")
@@ -392,7 +394,7 @@ def test_whoever_waits_hears_of_a_paused_queue_and_of_a_full_disk(
 
 def test_what_a_runner_tells_is_read_whatever_is_in_the_file(home: Home) -> None:
     durable.make_dir(home.runner)
-    (job,) = submit.submit(home, rehearsals(1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1), {})
     for content in ("", "[]", '{"what": 3, "slots": [], "left": "yes"}', "{" * 100_000):
         (home.runner / "trouble.json").write_text(content)
         assert not trouble.read(home).left
@@ -401,8 +403,8 @@ def test_what_a_runner_tells_is_read_whatever_is_in_the_file(home: Home) -> None
 
 def test_a_want_of_descriptors_is_not_taken_for_an_empty_folder(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a job that is cancelled would run, and one that is done would be lost."""
-    (job,) = submit.submit(home, rehearsals(1), {})
-    submit.cancel(home, job)
+    (job,) = enqueue.enqueue(home, rehearsals(1), {})
+    control.cancel(home, job)
     real = durable.open_regular
 
     def refuse(path: Path) -> Any:

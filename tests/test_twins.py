@@ -13,10 +13,11 @@ from PIL import Image
 from datadream.data.shots import draw_shot_set, make_shot_set
 from datadream.data.source import open_source
 from datadream.data.twins import Twins, find_twins, pixel_digest, sentence
-from datadream.jobs import ask
-from datadream.jobs.artifacts import amend_origin, read_manifest
-from datadream.jobs.home import Home
-from datadream.jobs.sets import TWINS, add_set, find_set, make_set, warnings_of
+from datadream.home.artifacts import amend_origin, read_manifest
+from datadream.home.layout import Home
+from datadream.home.sets import TWINS, add_set, find_set, make_set, warnings_of
+from datadream.plans import ask
+from datadream.plans import request as requests
 from tests.conftest import Cli
 
 PARTS = {"train": 4, "val": 3, "test": 4}
@@ -172,7 +173,7 @@ def test_every_door_warns(split: Path, cli: Cli) -> None:
 
 def test_a_source_that_makes_its_sets_warns_once_for_all_of_them(split: Path, home: Home) -> None:
     shutil.copy(split / "test" / "cat" / "0.png", split / "test" / "cat" / "x.png")
-    request = ask.Request(recipes=("zero-shot",), source=str(split), shots=(1, 2), seeds=(1, 2))
+    request = requests.Request(recipes=("zero-shot",), source=str(split), shots=(1, 2), seeds=(1, 2))
     lines = ask.told(home, ask.plan(home, request))
     assert len([line for line in lines if "repeats another test image" in line]) == 1
     assert "pets-1shot-seed1, pets-1shot-seed2, pets-2shot-seed1 and 1 more" in lines[0]

@@ -14,17 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datadream import durable
-from datadream.jobs import follow, index, leader, policy, queue, rows, staff, state, submit
+from datadream.home import control, queue, state
+from datadream.home.artifacts import publish
+from datadream.home.causes import CLEAR
+from datadream.home.layout import Home, open_home
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.home.spec import JobSpec
+from datadream.home.state import Status
+from datadream.jobs import follow, leader, policy, staff
 from datadream.jobs import runner as module
-from datadream.jobs.artifacts import publish
 from datadream.jobs.board import Board, Seen
-from datadream.jobs.causes import CLEAR
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.queue import QueueSettings, write_settings
 from datadream.jobs.runner import Runner
-from datadream.jobs.spec import JobSpec
-from datadream.jobs.state import Status
-from store import queries, writes
+from datadream.plans import enqueue
+from store import index, queries, rows, writes
 from tests.runners import kill_all, rehearsals, until
 
 FEW, MANY = 20, 200
@@ -102,7 +104,7 @@ def test_a_tick_at_rest_costs_the_same_beside_many_jobs(
 ) -> None:
     costs = {}
     for count in (FEW, MANY):
-        submit.submit(home, rehearsals(count, 1000 * count), {})
+        enqueue.enqueue(home, rehearsals(count, 1000 * count), {})
         with monkeypatch.context() as patched:
             runner, clock = settled(home, patched)
             counted.clear()
@@ -121,7 +123,7 @@ def test_a_tick_at_rest_costs_the_same_beside_many_jobs(
 def test_one_change_among_many_is_found_and_costs_one_look(
     what: str, home: Home, counted: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = submit.submit(home, rehearsals(MANY), {})
+    jobs = enqueue.enqueue(home, rehearsals(MANY), {})
     runner, clock = settled(home, monkeypatch)
     monkeypatch.setattr(runner._board, "sweep", lambda count: None)
     job = jobs[MANY // 2]
@@ -130,9 +132,9 @@ def test_one_change_among_many_is_found_and_costs_one_look(
         finish(home, job)
         runner._board.mark(job)  # as the worker's word does
     elif what == "is cancelled":
-        submit.cancel(home, job)
+        control.cancel(home, job)
     elif what == "is new":
-        (job,) = submit.submit(home, rehearsals(1, 5000), {})
+        (job,) = enqueue.enqueue(home, rehearsals(1, 5000), {})
     else:  # by an editor: nothing but the folder's time tells
         durable.write_json(home.job(job) / "control.json", {"paused": True})
         durable.touch_dir(home.queue)
@@ -156,7 +158,7 @@ def finish(home: Home, job: str) -> None:
 
 
 def test_a_change_that_no_time_shows_is_found_by_the_sweep(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = submit.submit(home, rehearsals(FEW), {})
+    jobs = enqueue.enqueue(home, rehearsals(FEW), {})
     runner, clock = settled(home, monkeypatch)
     folder = home.job(jobs[3])
     times = folder.stat()
@@ -173,19 +175,19 @@ def test_who_waits_for_a_job_is_looked_at_when_it_is_over_and_nobody_else(
     home: Home, counted: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs = [chain(home, number) for number in range(MANY // 4)]
-    submit.submit(home, list(itertools.chain(*pairs)), {})
+    enqueue.enqueue(home, list(itertools.chain(*pairs)), {})
     monkeypatch.setitem(state.ROLES, "adapter", "rehearsal")
     runner, clock = settled(home, monkeypatch)
     monkeypatch.setattr(runner._board, "sweep", lambda count: None)
     first, second = (spec.id for spec in pairs[7])
     assert state.derive(home, second).reason == f"waiting for adapter {first[:8]}"
-    submit.cancel(home, first)
+    control.cancel(home, first)
     counted.clear()
     clock.now += module.TICK_SECONDS
     runner.tick()
     assert state.last_change(home.job(second))["reason"] == f"adapter {first[:8]} was cancelled"
     assert counted["look"] <= 8
-    submit.retry(home, first)
+    control.retry(home, first)
     finish(home, first)
     for _ in range(3):
         clock.now += module.TICK_SECONDS
@@ -200,7 +202,7 @@ def test_who_waits_for_a_job_is_looked_at_when_it_is_over_and_nobody_else(
 def test_a_queue_that_is_paused_writes_nothing_into_its_jobs(
     home: Home, counted: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = submit.submit(home, rehearsals(FEW), {})
+    jobs = enqueue.enqueue(home, rehearsals(FEW), {})
     runner, clock = settled(home, monkeypatch)
     counted.clear()
     queue.change(home, paused=True)
@@ -277,12 +279,12 @@ def test_a_list_reads_again_only_what_has_changed(
     home: Home, counted: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(durable, "RACY_NS", 0)
-    jobs = submit.submit(home, rehearsals(MANY), {})
+    jobs = enqueue.enqueue(home, rehearsals(MANY), {})
     registry = index.open_registry(home)
     counted.clear()
     assert index.sync(home, registry) == 0
     assert counted["job_rows"] == counted["look"] == 0
-    submit.cancel(home, jobs[5])
+    control.cancel(home, jobs[5])
     index.sync(home, registry)
     assert counted["job_rows"] == 1
     write_settings(home, QueueSettings(paused=True))
@@ -303,7 +305,7 @@ def test_what_a_job_makes_reaches_its_row_and_those_who_wait_for_it(
     monkeypatch.setattr(durable, "RACY_NS", 0)
     monkeypatch.setitem(state.ROLES, "adapter", "rehearsal")
     first, second = chain(home, 1)
-    submit.submit(home, [first, second, *rehearsals(FEW, 100)], {})
+    enqueue.enqueue(home, [first, second, *rehearsals(FEW, 100)], {})
     registry = index.open_registry(home)
 
     def states() -> tuple[str, str]:
@@ -323,7 +325,7 @@ def test_what_a_job_makes_reaches_its_row_and_those_who_wait_for_it(
 
 
 def test_the_runners_hand_in_the_registry_reads_what_it_is_told_of(home: Home, counted: Counter[str]) -> None:
-    jobs = submit.submit(home, rehearsals(MANY), {})
+    jobs = enqueue.enqueue(home, rehearsals(MANY), {})
     registry = index.open_registry(home)
     finish(home, jobs[0])
     durable.remove_file(home.queue / jobs[0])
@@ -340,7 +342,7 @@ def test_following_many_opens_only_files_that_have_grown(
     home: Home, counted: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_settings(home, QueueSettings(paused=True))
-    jobs = submit.submit(home, rehearsals(FEW), {})
+    jobs = enqueue.enqueue(home, rehearsals(FEW), {})
     told: list[tuple[str, str]] = []
     looks = 0
 
@@ -352,9 +354,9 @@ def test_following_many_opens_only_files_that_have_grown(
             state.write_history(home, jobs[4], "queued", "because", 0)
         if looks == 6:
             assert counted["open_regular"] <= 4
-            submit.cancel(home, jobs[4])
+            control.cancel(home, jobs[4])
             for job in jobs:
-                submit.cancel(home, job)
+                control.cancel(home, job)
                 durable.remove_file(home.queue / job)
 
     monkeypatch.setattr(follow, "Watch", lambda home: None)

@@ -10,12 +10,14 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from datadream.jobs import state, submit, worker
-from datadream.jobs.home import Home
+from datadream.home import state
+from datadream.home.layout import Home
+from datadream.jobs import worker
 from datadream.models import fetch
 from datadream.models.clip import load_clip
 from datadream.models.diffusion import load_diffusion
 from datadream.models.presets import ModelRef
+from datadream.plans import enqueue
 from tests.conftest import Cli
 from tests.runners import kill_all, rehearsals
 
@@ -46,7 +48,7 @@ def wrong(*_: object, **__: object) -> None:
 
 def after(home: Home, deed: Callable[[], object], seed: int = 0) -> state.Status:
     """Of a job whose only attempt met what `deed` raises."""
-    (job,) = submit.submit(home, rehearsals(1, seed), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1, seed), {})
     assert state.claim(home, job, 1, {"slot": "", "launcher": "local"})
     with pytest.raises(Exception) as caught:
         deed()

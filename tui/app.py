@@ -24,8 +24,8 @@ from textual.command import CommandPalette
 from textual.screen import Screen
 
 from datadream.errors import UserError
-from datadream.jobs.home import Home, is_default, open_home
-from datadream.jobs.quoting import bash_word
+from datadream.home.layout import Home, is_default, open_home
+from datadream.home.quoting import bash_word
 from datadream.text import counted, shown
 from tui import glyphs, themes
 from tui.actions import ACTIONS, SCREENS, actions, bindings, key_names

@@ -17,7 +17,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from datadream.errors import UserError
-from datadream.jobs.home import Home
+from datadream.home.layout import Home
 from datadream.text import shown
 from tui import glyphs
 from tui.actions import actions, key_names

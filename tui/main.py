@@ -28,7 +28,7 @@ def main() -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") in ("", "dumb", "unknown"):
         _leave("needs an interactive terminal; `datadream job ls` and `datadream compare` print the same as text")
     from datadream.errors import UserError
-    from datadream.jobs.home import open_home
+    from datadream.home.layout import open_home
 
     try:
         home = open_home(arguments[1] if arguments else None)

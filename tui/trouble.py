@@ -60,7 +60,7 @@ class Trouble(App[None]):
     def write_log(self, error: Exception) -> Path:
         """Add the traceback to the home's tui.log."""
         from datadream import durable
-        from datadream.jobs import state
+        from datadream.home import state
 
         path = self.log_folder / "tui.log"
         text = "".join(traceback.format_exception(error))

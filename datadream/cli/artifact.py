@@ -12,7 +12,7 @@ from datadream.cli.marks import add_marks
 from datadream.cli.options import HomeOption, JsonOption
 
 if TYPE_CHECKING:
-    from datadream.jobs.home import Home
+    from datadream.home.layout import Home
     from store.registry import Registry
 
 SHOWN = {
@@ -37,7 +37,7 @@ def noun_app(noun: str, about: str, completion: complete.Complete, empty: str) -
         json: JsonOption = False,
         home: HomeOption = None,
     ) -> None:
-        from datadream.jobs.home import open_home
+        from datadream.home.layout import open_home
         from datadream.text import json_text
         from store import queries
 
@@ -59,8 +59,8 @@ def noun_app(noun: str, about: str, completion: complete.Complete, empty: str) -
 def describe(home: Home, registry: Registry, noun: str, found: str) -> dict[str, Any]:
     """All that is known of one thing: its row, its record or manifest, lineage both ways, tags and note."""
     from datadream import records
-    from datadream.jobs import state
-    from datadream.jobs.labels import labels_to_show
+    from datadream.home import state
+    from datadream.home.labels import labels_to_show
     from store import queries
     from store.where import Condition
 

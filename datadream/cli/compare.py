@@ -15,7 +15,7 @@ from datadream.errors import UserError
 from datadream.text import shown
 
 if TYPE_CHECKING:
-    from datadream.jobs.home import Home
+    from datadream.home.layout import Home
     from store.where import Condition
 
 FORMATS = ("table", "json", "csv", "md", "latex", "html", "png")
@@ -49,9 +49,9 @@ def compare(
     home: HomeOption = None,
 ) -> None:
     """Compare methods: mean and standard deviation over seeds, with intervals."""
-    from datadream.jobs.home import open_home
-    from datadream.jobs.plan import read_records
-    from datadream.jobs.sets import find_set
+    from datadream.home.layout import open_home
+    from datadream.home.runs import read_records
+    from datadream.home.sets import find_set
     from store.where import parse_where
 
     words(format_, "--format", FORMATS)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from typer import Context
 
 if TYPE_CHECKING:
-    from datadream.jobs.home import Home
+    from datadream.home.layout import Home
 
 Complete = Callable[[Context, str], list[str]]
 OFFERED_MAX = 50
@@ -34,7 +34,7 @@ def _quiet(find: Complete) -> Complete:
 
 def _home(ctx: Context) -> Home:
     """The home of `--home` if the line has that already, else the default one."""
-    from datadream.jobs.home import Home, place
+    from datadream.home.layout import Home, place
 
     return Home(place(ctx.params.get("home") or None))
 
@@ -42,7 +42,7 @@ def _home(ctx: Context) -> Home:
 @_quiet
 def jobs(ctx: Context, incomplete: str) -> list[str]:
     """Ids of jobs, the newest folders first."""
-    from datadream.jobs.state import is_id
+    from datadream.home.state import is_id
 
     with os.scandir(_home(ctx).path / "jobs") as entries:
         found = [entry for entry in entries if entry.name.startswith(incomplete) and is_id(entry.name)]
@@ -52,7 +52,7 @@ def jobs(ctx: Context, incomplete: str) -> list[str]:
 def _artifacts(*kinds: str) -> Complete:
     @_quiet
     def find(ctx: Context, incomplete: str) -> list[str]:
-        from datadream.jobs.state import is_id
+        from datadream.home.state import is_id
 
         root = _home(ctx).path / "artifacts"
         names = [path.name for kind in kinds for path in (root / kind).glob("*")]
@@ -87,7 +87,7 @@ def experiments(ctx: Context, incomplete: str) -> list[str]:
 @_quiet
 def runs(ctx: Context, incomplete: str) -> list[str]:
     """Ids of runs."""
-    from datadream.jobs.state import is_id
+    from datadream.home.state import is_id
 
     names = (path.stem for path in (_home(ctx).path / "runs").glob("[!.]*.json"))
     return sorted(name for name in names if name.startswith(incomplete) and is_id(name))
@@ -102,7 +102,7 @@ def anything(ctx: Context, incomplete: str) -> list[str]:
 
 def _names(folder: Path, incomplete: str) -> list[str]:
     """The names that the records in `folder` give; the id in the place of one that a shell would take apart."""
-    from datadream.jobs.state import read_dict
+    from datadream.home.state import read_dict
 
     records = [read_dict(path) or {} for path in folder.glob("[!.]*.json")]
     words = {_word(str(record.get("name", "")), str(record.get("id", ""))) for record in records}

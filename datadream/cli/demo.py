@@ -13,8 +13,8 @@ from datadream.text import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from datadream.jobs.home import Home
-    from datadream.jobs.plan import Run
+    from datadream.home.layout import Home
+    from datadream.home.runs import Run
 
 PICTURED = ("name-only", "datadream-dset", "datadream-cls")
 PER_CLASS = 4  # images a cell of the picture
@@ -34,10 +34,11 @@ def demo(
     from datadream.cli.compare import print_table, write_json_rows
     from datadream.cli.run import begin, follow_jobs, print_told
     from datadream.errors import UserError
-    from datadream.jobs import ask
-    from datadream.jobs.home import open_home
+    from datadream.home.layout import open_home
+    from datadream.plans import ask
+    from datadream.plans import request as requests
 
-    request = ask.demo_request(numbers(shots, "--shots", 1), numbers(seeds, "--seeds", 0))
+    request = requests.demo_request(numbers(shots, "--shots", 1), numbers(seeds, "--seeds", 0))
     if json is not None and not json.absolute().parent.is_dir():
         raise UserError("--json: no such folder", at=json, hint="create the folder first, or choose another path")
     opened = open_home(home)

@@ -11,8 +11,8 @@ from datadream.cli.listing import add_list
 from datadream.cli.options import HomeOption, JsonOption
 
 if TYPE_CHECKING:
-    from datadream.jobs.experiments import Experiment
-    from datadream.jobs.home import Home
+    from datadream.home.experiments import Experiment
+    from datadream.home.layout import Home
 
 app = typer.Typer(no_args_is_help=True, help="Experiments: named grids of runs.")
 NameArgument = Annotated[
@@ -28,8 +28,8 @@ RunsArgument = Annotated[
 @app.command()
 def make(name: NewName, runs: RunsArgument = None, home: HomeOption = None) -> None:
     """Create an experiment, optionally with runs."""
-    from datadream.jobs.experiments import add_runs
-    from datadream.jobs.home import open_home
+    from datadream.home.experiments import add_runs
+    from datadream.home.layout import open_home
     from datadream.text import counted
 
     opened = open_home(home)
@@ -52,7 +52,7 @@ def show(name: NameArgument, json: JsonOption = False, home: HomeOption = None) 
     from dataclasses import asdict
 
     from datadream.cli.compare import print_table
-    from datadream.jobs.home import open_home
+    from datadream.home.layout import open_home
     from datadream.text import counted, json_text, shown
 
     opened = open_home(home)
@@ -67,8 +67,8 @@ def show(name: NameArgument, json: JsonOption = False, home: HomeOption = None) 
 @app.command()
 def add(name: NameArgument, runs: RunsArgument = None, home: HomeOption = None) -> None:
     """Add runs to an experiment."""
-    from datadream.jobs.experiments import add_runs
-    from datadream.jobs.home import open_home
+    from datadream.home.experiments import add_runs
+    from datadream.home.layout import open_home
 
     opened = open_home(home)
     add_runs(opened, _find(opened, name).name, _run_ids(opened, runs))
@@ -77,8 +77,8 @@ def add(name: NameArgument, runs: RunsArgument = None, home: HomeOption = None) 
 @app.command()
 def drop(name: NameArgument, runs: RunsArgument = None, home: HomeOption = None) -> None:
     """Remove runs from an experiment; the runs are kept."""
-    from datadream.jobs.experiments import add_runs
-    from datadream.jobs.home import open_home
+    from datadream.home.experiments import add_runs
+    from datadream.home.layout import open_home
 
     opened = open_home(home)
     add_runs(opened, _find(opened, name).name, (), remove=_run_ids(opened, runs))
@@ -87,8 +87,8 @@ def drop(name: NameArgument, runs: RunsArgument = None, home: HomeOption = None)
 @app.command("rm")
 def remove(name: NameArgument, home: HomeOption = None) -> None:
     """Delete an experiment; its runs are kept."""
-    from datadream.jobs.experiments import remove_experiment
-    from datadream.jobs.home import open_home
+    from datadream.home.experiments import remove_experiment
+    from datadream.home.layout import open_home
 
     opened = open_home(home)
     remove_experiment(opened, _find(opened, name).id)
@@ -98,7 +98,7 @@ def _find(home: Home, name: str) -> Experiment:
     from datadream.canonical import short_id
     from datadream.cli.listing import registry_of
     from datadream.errors import UserError
-    from datadream.jobs.experiments import read_experiment
+    from datadream.home.experiments import read_experiment
     from store import queries
 
     found = read_experiment(home, short_id(["experiment", name]))

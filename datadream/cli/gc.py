@@ -13,8 +13,8 @@ from datadream.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from datadream.jobs.home import Home
-    from datadream.jobs.trash import Entry
+    from datadream.home.layout import Home
+    from datadream.home.trash import Entry
 
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -37,8 +37,8 @@ def gc(
     home: HomeOption = None,
 ) -> None:
     """List garbage: leftovers, and artifacts that no run, name, tag, note or mark keeps."""
-    from datadream.jobs import trash as library_trash
-    from datadream.jobs.home import open_home
+    from datadream.home import trash as library_trash
+    from datadream.home.layout import open_home
     from datadream.text import shown
 
     kept = _seconds(grace)
@@ -62,8 +62,8 @@ def _collect(home: Home, apply: bool, jobs: bool, grace: float, json: bool, quie
     """List what can go, or move it to the trash."""
     from dataclasses import asdict
 
-    from datadream.jobs import gc as library_gc
-    from datadream.jobs.trash import KEPT
+    from datadream.home import gc as library_gc
+    from datadream.home.trash import KEPT
     from datadream.text import json_text, shown, size
 
     everything = library_gc.plan(home, jobs)

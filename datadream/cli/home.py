@@ -19,8 +19,8 @@ def show(json: JsonOption = False, home: HomeOption = None) -> None:
     import stat
     from dataclasses import asdict
 
-    from datadream.jobs import mounts
-    from datadream.jobs.home import open_home
+    from datadream.home import mounts
+    from datadream.home.layout import open_home
     from datadream.text import json_text, size
 
     opened = open_home(home)
@@ -54,7 +54,7 @@ def init(
     home: HomeOption = None,
 ) -> None:
     """Create a home: private (0700), or shared with its group."""
-    from datadream.jobs.home import init_home
+    from datadream.home.layout import init_home
 
     made = init_home(home, shared)
     typer.echo(f"{shown(str(made.path))}  {'shared with its group' if shared else 'private'}")

@@ -15,8 +15,8 @@ from datadream.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from datadream.jobs.home import Home
-    from datadream.jobs.state import Status
+    from datadream.home.layout import Home
+    from datadream.home.state import Status
 
 app = typer.Typer(no_args_is_help=True, help="Jobs: one stage of a run each, in a folder of its own.")
 EXIT_TIME = 124
@@ -45,8 +45,9 @@ add_list(
 @app.command()
 def show(job: OneId, json: JsonOption = False, home: HomeOption = None) -> None:
     """Show a job: state, inputs, history and the end of its log."""
-    from datadream.jobs import follow, state, variables
-    from datadream.jobs.home import open_home
+    from datadream.home import state, variables
+    from datadream.home.layout import open_home
+    from datadream.jobs import follow
     from datadream.text import json_text, shown
 
     opened = open_home(home)
@@ -90,8 +91,8 @@ def log(
     """Print a job's log and events."""
     import time
 
-    from datadream.jobs import state
-    from datadream.jobs.home import open_home
+    from datadream.home import state
+    from datadream.home.layout import open_home
     from datadream.text import shown
 
     opened = open_home(home)
@@ -111,7 +112,7 @@ def log(
 def watch(jobs: Ids = None, quiet: QuietOption = False, home: HomeOption = None) -> None:
     """Follow jobs live (default: all open jobs). Ctrl-C detaches; jobs keep running."""
     from datadream.cli.run import follow_jobs
-    from datadream.jobs.home import open_home
+    from datadream.home.layout import open_home
 
     opened = open_home(home)
     found = _chosen(opened, jobs)
@@ -129,8 +130,8 @@ def wait(
 ) -> None:
     """Wait for jobs. Exit code: 0 done, 1 any failed, was cancelled or can't start, 2 none can start, 124 timed out."""
     from datadream.cli.progress import tell_notice
+    from datadream.home.layout import open_home
     from datadream.jobs.follow import follow
-    from datadream.jobs.home import open_home
     from datadream.text import shown
 
     if timeout is not None and math.isnan(timeout):
@@ -156,7 +157,7 @@ def wait(
 @app.command()
 def cancel(jobs: Ids = None, all_: AllOption = False, home: HomeOption = None) -> None:
     """Cancel jobs; checkpoints are kept for `datadream job retry`."""
-    from datadream.jobs.submit import cancel as act
+    from datadream.home.control import cancel as act
 
     _each(home, jobs, all_, lambda opened, job_id: act(opened, job_id))
 
@@ -165,8 +166,8 @@ def cancel(jobs: Ids = None, all_: AllOption = False, home: HomeOption = None) -
 def retry(jobs: Ids = None, home: HomeOption = None) -> None:
     """Retry failed or cancelled jobs from their checkpoints, with the settings of this shell."""
     from datadream.cli.run import begin
-    from datadream.jobs.home import open_home
-    from datadream.jobs.submit import retry as act
+    from datadream.home.control import retry as act
+    from datadream.home.layout import open_home
 
     _each(home, jobs, False, act)
     opened = open_home(home)
@@ -176,7 +177,7 @@ def retry(jobs: Ids = None, home: HomeOption = None) -> None:
 @app.command()
 def pause(jobs: Ids = None, all_: AllOption = False, home: HomeOption = None) -> None:
     """Pause jobs at their next checkpoint until `resume`."""
-    from datadream.jobs.submit import pause as act
+    from datadream.home.control import pause as act
 
     _each(home, jobs, all_, lambda opened, job_id: act(opened, job_id))
 
@@ -184,7 +185,7 @@ def pause(jobs: Ids = None, all_: AllOption = False, home: HomeOption = None) ->
 @app.command()
 def resume(jobs: Ids = None, all_: AllOption = False, home: HomeOption = None) -> None:
     """Resume paused jobs."""
-    from datadream.jobs.submit import resume as act
+    from datadream.home.control import resume as act
 
     _each(home, jobs, all_, act)
 
@@ -196,7 +197,7 @@ def priority(
     home: HomeOption = None,
 ) -> None:
     """Set the priority of a job."""
-    from datadream.jobs.submit import set_priority
+    from datadream.home.control import set_priority
 
     _each(home, [job], False, lambda opened, job_id: set_priority(opened, job_id, value))
 
@@ -204,7 +205,7 @@ def priority(
 @app.command("rm")
 def remove(jobs: Ids = None, home: HomeOption = None) -> None:
     """Remove folders of finished jobs: log, history and checkpoint. Results are kept."""
-    from datadream.jobs.submit import remove as act
+    from datadream.home.control import remove as act
 
     _each(home, jobs, False, act)
 
@@ -220,7 +221,8 @@ def as_row(status: Status) -> dict[str, Any]:
 
 def open_statuses(home: Home) -> list[Status]:
     """The jobs that are queued, in the order they were asked for; one without a readable spec is told and left out."""
-    from datadream.jobs import follow, state
+    from datadream.home import state
+    from datadream.jobs import follow
     from datadream.text import shown
 
     found = []
@@ -233,7 +235,7 @@ def open_statuses(home: Home) -> list[Status]:
 
 
 def _chosen(home: Home, jobs: list[str] | None) -> list[str]:
-    from datadream.jobs import state
+    from datadream.home import state
 
     return [state.find_job(home, job) for job in jobs] if jobs else [status.id for status in open_statuses(home)]
 
@@ -243,8 +245,8 @@ def _each(home: Any, jobs: list[str] | None, all_: bool, act: Callable[[Home, st
 
     Raises the last refusal, after the others were told.
     """
+    from datadream.home.layout import open_home
     from datadream.jobs import spawn
-    from datadream.jobs.home import open_home
     from datadream.text import shown
 
     if not jobs and not all_:
@@ -268,7 +270,7 @@ def _each(home: Any, jobs: list[str] | None, all_: bool, act: Callable[[Home, st
 
 
 def _is_over(home: Home, job_id: str) -> bool:
-    from datadream.jobs import state
+    from datadream.home import state
 
     try:
         return state.derive(home, job_id).final
@@ -279,8 +281,8 @@ def _is_over(home: Home, job_id: str) -> bool:
 def _log_lines(home: Home, job_id: str, last: int) -> list[Callable[[], Iterator[str]]]:
     """Two sources of new lines: log.txt as it is, events.jsonl in words; with `last` only the last so many of both."""
     from datadream.durable import size_of
-    from datadream.jobs.events import in_words
-    from datadream.jobs.lines import Lines, Tail, start_of_last
+    from datadream.home.events import in_words
+    from datadream.home.lines import Lines, Tail, start_of_last
 
     paths = home.job(job_id) / "log.txt", home.job(job_id) / "events.jsonl"
     starts = [0, 0]

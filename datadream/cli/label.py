@@ -12,7 +12,7 @@ from datadream.cli.options import HomeOption, JsonOption
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from datadream.jobs.home import Home
+    from datadream.home.layout import Home
 
 app = typer.Typer(no_args_is_help=True, help="Tags on runs, jobs, artifacts and experiments.")
 NOUNS = ("run", "classifier", "synth", "adapter", "set", "job", "experiment")
@@ -29,7 +29,7 @@ def add(
     id_: IdArgument, words: Annotated[list[str], typer.Argument(metavar="TAG...")], home: HomeOption = None
 ) -> None:
     """Add tags."""
-    from datadream.jobs.labels import tag
+    from datadream.home.labels import tag
 
     opened, subject = subject_of(home, id_)
     _print_tags(tag(opened, subject, add=words).tags)
@@ -40,7 +40,7 @@ def remove(
     id_: IdArgument, words: Annotated[list[str], typer.Argument(metavar="TAG...")], home: HomeOption = None
 ) -> None:
     """Remove tags."""
-    from datadream.jobs.labels import tag
+    from datadream.home.labels import tag
 
     opened, subject = subject_of(home, id_)
     _print_tags(tag(opened, subject, remove=words).tags)
@@ -50,7 +50,7 @@ def remove(
 def list_(json: JsonOption = False, home: HomeOption = None) -> None:
     """List all tags and what carries them."""
     from datadream.cli.listing import registry_of
-    from datadream.jobs.home import open_home
+    from datadream.home.layout import open_home
     from datadream.text import json_text, shown
     from store import queries
 
@@ -73,7 +73,7 @@ def note(
     home: HomeOption = None,
 ) -> None:
     """Write or print a note on anything with an id."""
-    from datadream.jobs import labels
+    from datadream.home import labels
     from datadream.text import shown
 
     opened, subject = subject_of(home, id_)
@@ -88,8 +88,8 @@ def subject_of(home: Path | None, text: str) -> tuple[Home, str]:
     """The home, and the id of what `text` begins the id of, or names."""
     from datadream.canonical import short_id
     from datadream.cli.listing import registry_of
-    from datadream.jobs.home import open_home
-    from datadream.jobs.sets import read_name
+    from datadream.home.layout import open_home
+    from datadream.home.sets import read_name
     from store import queries
 
     opened = open_home(home)

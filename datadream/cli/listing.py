@@ -16,7 +16,7 @@ from datadream.text import shown as shown_text
 from store.where import EXAMPLES
 
 if TYPE_CHECKING:
-    from datadream.jobs.home import Home
+    from datadream.home.layout import Home
     from store.registry import Registry
 
 WhereOption = Annotated[str | None, typer.Option("--where", "-w", help=f'Filter, e.g. "{EXAMPLES["run"]}".')]
@@ -32,7 +32,7 @@ def registry_of(home: Home) -> Registry:
 
     On a full or failing disk it is made in memory, from the old one and the folders.
     """
-    from datadream.jobs.index import open_in_memory, open_registry
+    from store.index import open_in_memory, open_registry
 
     def say(text: str) -> None:
         typer.echo(shown_text(text), err=True)
@@ -81,7 +81,7 @@ def _list(
     empty: str,
 ) -> None:
     """Print a page of `noun`: whole rows as JSON, else the columns `shown` or asked for."""
-    from datadream.jobs.home import open_home
+    from datadream.home.layout import open_home
     from store import nouns, queries
     from store.where import parse_where
 

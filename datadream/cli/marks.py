@@ -13,7 +13,7 @@ from datadream.cli.options import HomeOption, JsonOption
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from datadream.jobs.home import Home
+    from datadream.home.layout import Home
 
 SynthArgument = Annotated[
     str, typer.Argument(metavar="ID", help="Id, or a unique prefix of it.", autocompletion=complete.synthetics)
@@ -34,7 +34,7 @@ def mark(
     home: HomeOption = None,
 ) -> None:
     """Mark images or classes as bad; `run --without-marked` trains without them."""
-    from datadream.jobs import marks as library
+    from datadream.home import marks as library
     from datadream.text import counted, shown
 
     opened, synth_id = _synthetic(home, id_)
@@ -48,7 +48,7 @@ def mark(
 
 def marks(id_: SynthArgument, json: JsonOption = False, home: HomeOption = None) -> None:
     """List marks and their reasons."""
-    from datadream.jobs.marks import read_marks
+    from datadream.home.marks import read_marks
     from datadream.text import json_text, shown
 
     opened, synth_id = _synthetic(home, id_)
@@ -69,7 +69,7 @@ def _ordered(reasons: dict[str, str]) -> dict[str, str]:
 
 
 def _synthetic(path: Path | None, text: str) -> tuple[Home, str]:
-    from datadream.jobs.home import open_home
+    from datadream.home.layout import open_home
     from store import queries
 
     opened = open_home(path)

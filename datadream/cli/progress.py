@@ -22,7 +22,7 @@ from rich.table import Column
 from datadream.text import shown
 
 if TYPE_CHECKING:
-    from datadream.jobs.spec import JobSpec
+    from datadream.home.spec import JobSpec
     from datadream.stages.emit import Event
 
 TOLD = ("queued", "lost", "failed", "cancelled")  # changes of state that are told, when they have a reason

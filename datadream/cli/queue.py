@@ -11,7 +11,7 @@ from datadream.cli.job import open_statuses
 from datadream.cli.options import HomeOption, JsonOption
 
 if TYPE_CHECKING:
-    from datadream.jobs.home import Home
+    from datadream.home.layout import Home
 
 app = typer.Typer(no_args_is_help=True, help="The queue: device slots, pause and resume.")
 
@@ -19,8 +19,9 @@ app = typer.Typer(no_args_is_help=True, help="The queue: device slots, pause and
 @app.command()
 def show(json: JsonOption = False, home: HomeOption = None) -> None:
     """Show slots, their jobs, and what waits."""
-    from datadream.jobs import devices, leader, orphans, queue, watch
-    from datadream.jobs.home import open_home
+    from datadream.home import queue
+    from datadream.home.layout import open_home
+    from datadream.jobs import devices, leader, orphans, watch
     from datadream.text import json_text, shown
 
     opened = open_home(home)
@@ -55,7 +56,7 @@ def show(json: JsonOption = False, home: HomeOption = None) -> None:
 def _is_taken(home: Home, slot: str) -> bool:
     """Whether anybody has the slot; one whose file can't be used has nobody."""
     from datadream.errors import UserError
-    from datadream.jobs import queue
+    from datadream.home import queue
 
     try:
         return queue.is_taken(home, slot)
@@ -74,8 +75,9 @@ def free(
 
     from datadream import locks
     from datadream.errors import UserError
-    from datadream.jobs import orphans, queue
-    from datadream.jobs.home import open_home
+    from datadream.home import queue
+    from datadream.home.layout import open_home
+    from datadream.jobs import orphans
 
     opened = open_home(home)
     settings = queue.read_settings(opened)
@@ -117,8 +119,8 @@ def resume(home: HomeOption = None) -> None:
 @app.command()
 def restart(home: HomeOption = None) -> None:
     """Restart the runner with the tokens and proxies of this shell; running jobs continue."""
+    from datadream.home.layout import open_home
     from datadream.jobs import spawn
-    from datadream.jobs.home import open_home
 
     spawn.restart_runner(open_home(home))
 
@@ -148,8 +150,8 @@ def set_(
 
 
 def _change(home: Path | None, **changes: Any) -> Home:
-    from datadream.jobs import queue
-    from datadream.jobs.home import open_home
+    from datadream.home import queue
+    from datadream.home.layout import open_home
 
     opened = open_home(home)
     wrong = queue.look(opened)[1]

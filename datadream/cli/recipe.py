@@ -45,7 +45,7 @@ def show(
 
     loaded = load_backbone(backbone, diffusion, clip)
     if loaded.given:
-        from datadream.jobs.ask import settled
+        from datadream.plans.request import settled
 
         loaded, notes = settled(loaded, [name], override or [], dry=True)
         for said in notes:

@@ -22,9 +22,9 @@ def check(
     """Find missing, extra, changed and unreadable files, with advice. Exit code 1 if there are any."""
     from dataclasses import asdict
 
-    from datadream.jobs.check import check as find
-    from datadream.jobs.home import open_home
+    from datadream.home.layout import open_home
     from datadream.text import json_text, shown
+    from store.check import check as find
 
     opened = open_home(home)
     registry = registry_of(opened)
@@ -45,10 +45,10 @@ def check(
 @app.command()
 def rebuild(home: HomeOption = None) -> None:
     """Rebuild the registry from the folders."""
-    from datadream.jobs.home import open_home
-    from datadream.jobs.index import rebuild as make
+    from datadream.home.layout import open_home
     from datadream.text import shown
     from store import queries
+    from store.index import rebuild as make
 
     registry = make(open_home(home), lambda text: typer.echo(text, err=True))
     nouns = ("set", "adapter", "synth", "classifier", "run", "job", "experiment")
@@ -67,7 +67,7 @@ def backup(
     home: HomeOption = None,
 ) -> None:
     """Copy the registry; safe while others write."""
-    from datadream.jobs.home import open_home
+    from datadream.home.layout import open_home
     from datadream.text import shown
 
     registry = registry_of(open_home(home))

@@ -31,10 +31,10 @@ def rehearse(
 ) -> None:
     """Queue dummy jobs that only count; slots, checkpoints and retries work as in real ones."""
     from datadream.cli.run import begin, follow_jobs
-    from datadream.jobs.home import open_home
-    from datadream.jobs.launchers import check_launcher
-    from datadream.jobs.spec import JobSpec
-    from datadream.jobs.submit import submit
+    from datadream.home.launchers import check_launcher
+    from datadream.home.layout import open_home
+    from datadream.home.spec import JobSpec
+    from datadream.plans.enqueue import enqueue
     from datadream.stages.settings import RehearseSettings
     from datadream.text import json_text
 
@@ -50,7 +50,7 @@ def rehearse(
     ).model_dump(mode="json")
     specs = [JobSpec(stage="rehearse", settings=settings, inputs={}, seed=seed + number) for number in range(jobs)]
     titles = {spec.id: f"rehearsal {spec.seed}" for spec in specs}
-    queued = submit(
+    queued = enqueue(
         opened,
         specs,
         titles,

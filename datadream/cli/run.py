@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from datadream.jobs.ask import Plan
-    from datadream.jobs.home import Home
+    from datadream.home.layout import Home
     from datadream.jobs.watch import Watch
+    from datadream.plans.ask import Plan
 
 
 def run(
@@ -70,12 +70,13 @@ def run(
     home: HomeOption = None,
 ) -> None:
     """Run methods on few-shot sets: compute missing results, reuse existing ones, print the table."""
-    from datadream.jobs import ask
-    from datadream.jobs.home import open_home
+    from datadream.home.layout import open_home
+    from datadream.plans import ask
+    from datadream.plans import request as requests
     from datadream.recipes.recipe import DATA
     from datadream.text import counted
 
-    request = ask.Request(
+    request = requests.Request(
         recipes=tuple(recipes),
         sets=tuple(sets or ()),
         source=source,
@@ -93,7 +94,7 @@ def run(
         force=force,
         without_marked=without_marked,
     )
-    methods = ask.check(request, dry=dry_run)
+    methods = requests.check(request, dry=dry_run)
     if dry_run:
         planned = ask.plan(peek_home(home), request, methods, dry=True)
         print_told(ask.told(peek_home(home), planned))
@@ -133,7 +134,7 @@ def print_told(lines: Sequence[str]) -> None:
 
 def peek_home(path: Path | None) -> Home:
     """The home as `open_home` has it, but one that isn't there yet isn't made."""
-    from datadream.jobs.home import Home, open_home, place
+    from datadream.home.layout import Home, open_home, place
 
     found = Home(place(path))
     return open_home(path) if found.path.exists() else found
@@ -141,8 +142,8 @@ def peek_home(path: Path | None) -> Home:
 
 def print_plan(planned: Plan, home: Home, json: bool) -> None:
     """How many jobs a plan has, what it reuses, and what it may take, as text or JSON."""
-    from datadream.jobs.ask import models_of
-    from datadream.jobs.estimate import estimate
+    from datadream.plans.ask import models_of
+    from datadream.plans.estimate import estimate
 
     found = estimate(home, planned)
     if json:
@@ -204,7 +205,8 @@ def follow_jobs(
     Cancelled.
     """
     from datadream.cli.progress import following
-    from datadream.jobs import follow, spawn, state, submit
+    from datadream.home import control, state
+    from datadream.jobs import follow, spawn
 
     if not jobs:
         return
@@ -220,7 +222,7 @@ def follow_jobs(
                 continue
             if answer == "cancel":
                 for job_id in jobs:
-                    submit.cancel(home, job_id)
+                    control.cancel(home, job_id)
                 spawn.ensure_runner(home)
                 raise Cancelled from None
             raise Detached from None

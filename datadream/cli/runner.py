@@ -16,8 +16,8 @@ def runner(
     """Run the queue until it is empty; exit if another runner is active."""
     import sys
 
-    from datadream.jobs.home import open_home
-    from datadream.jobs.provenance import Masked
+    from datadream.home.layout import open_home
+    from datadream.home.provenance import Masked
     from datadream.jobs.runner import run, stop_on_signals
 
     sys.stdout, sys.stderr = Masked(sys.stdout), Masked(sys.stderr)  # type: ignore[assignment] # into the runner's log

@@ -12,7 +12,7 @@ from datadream.cli.options import MOST_SEED, HomeOption, JsonOption
 from datadream.text import json_text, shown
 
 if TYPE_CHECKING:
-    from datadream.jobs.sets import NamedSet
+    from datadream.home.sets import NamedSet
 
 app = typer.Typer(no_args_is_help=True, help="Few-shot sets: the frozen images that a method may see.")
 
@@ -36,8 +36,8 @@ def make(
     home: HomeOption = None,
 ) -> None:
     """Draw and freeze a few-shot set."""
-    from datadream.jobs.home import open_home
-    from datadream.jobs.sets import Check, make_set, told_of, warnings_of
+    from datadream.home.layout import open_home
+    from datadream.home.sets import Check, make_set, told_of, warnings_of
 
     opened = open_home(home)
     check: Check = "all" if check_all else "used"
@@ -67,8 +67,8 @@ def show(
     home: HomeOption = None,
 ) -> None:
     """Show a set: classes, prompts, images."""
-    from datadream.jobs.home import open_home
-    from datadream.jobs.sets import find_set, warnings_of
+    from datadream.home.layout import open_home
+    from datadream.home.sets import find_set, warnings_of
 
     opened = open_home(home)
     found = find_set(opened, name)

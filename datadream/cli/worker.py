@@ -19,7 +19,7 @@ def worker(
 ) -> None:
     """Run existing jobs; exit at the first failure."""
     from datadream.errors import UserError
-    from datadream.jobs.home import open_home
+    from datadream.home.layout import open_home
     from datadream.jobs.worker import Turn, Worker, fed
 
     opened = open_home(home)

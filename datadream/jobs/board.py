@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from datadream.jobs.state import Status
-from datadream.jobs.variables import Asked
+from datadream.home.state import Status
+from datadream.home.variables import Asked
 
 LIVE = frozenset({"running", "cancelling", "lost"})
 Group = tuple[int, str, Asked]  # priority, experiment and the settings it was asked for with

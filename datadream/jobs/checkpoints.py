@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from datadream import durable
-from datadream.jobs.home import Home
-from datadream.jobs.provenance import name_of
-from datadream.jobs.spec import JobSpec
+from datadream.home.layout import Home
+from datadream.home.provenance import name_of
+from datadream.home.spec import JobSpec
 from datadream.stages.kept import OWNER, read_owner
 
 

@@ -13,11 +13,12 @@ from contextlib import suppress
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import leader, queue, state, variables
-from datadream.jobs.causes import Cause, Why
-from datadream.jobs.home import Home
-from datadream.jobs.queue import QueueSettings
-from datadream.jobs.variables import Asked
+from datadream.home import queue, state, variables
+from datadream.home.causes import Cause, Why
+from datadream.home.layout import Home
+from datadream.home.queue import QueueSettings
+from datadream.home.variables import Asked
+from datadream.jobs import leader
 from datadream.models.environment import DEVICE, device_asked
 from datadream.models.gpus import VISIBLE, own_visible, visible
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import state
-from datadream.jobs.events import is_event
-from datadream.jobs.home import Home
-from datadream.jobs.lines import Tail
-from datadream.jobs.spec import JobSpec
-from datadream.jobs.state import Status
+from datadream.home import state
+from datadream.home.events import is_event
+from datadream.home.layout import Home
+from datadream.home.lines import Tail
+from datadream.home.spec import JobSpec
+from datadream.home.state import Status
 from datadream.jobs.watch import Watch
 from datadream.stages.emit import Event
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from datadream import durable
-from datadream.jobs import identity, leasefiles, mounts, variables
-from datadream.jobs.home import Home
-from datadream.jobs.lease import is_held, own_note, read_note
+from datadream.home import identity, leasefiles, mounts, variables
+from datadream.home.layout import Home
+from datadream.home.lease import is_held, own_note, read_note
 
 BEAT_SECONDS = 2.0
 TAKEOVER_SECONDS = 15.0

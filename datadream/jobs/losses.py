@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from datadream.jobs import leader, state, variables
-from datadream.jobs.home import Home
+from datadream.home import state, variables
+from datadream.home.layout import Home
+from datadream.jobs import leader
 
 LISTED = 3
 

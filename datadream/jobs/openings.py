@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from datadream.jobs import state
+from datadream.home import state
+from datadream.home.causes import CLEAR, Cause
+from datadream.home.layout import Home
+from datadream.home.queue import QueueSettings
+from datadream.home.state import Status
+from datadream.home.variables import Asked
 from datadream.jobs.board import Board
-from datadream.jobs.causes import CLEAR, Cause
 from datadream.jobs.devices import Devices
-from datadream.jobs.home import Home
 from datadream.jobs.pool import variables_for
-from datadream.jobs.queue import QueueSettings
 from datadream.jobs.staff import Wanted
-from datadream.jobs.state import Status
-from datadream.jobs.variables import Asked
 
 
 class Openings:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from datadream import durable, locks
 from datadream.errors import UserError
-from datadream.jobs import identity, leader, lease
-from datadream.jobs.home import Home
-from datadream.jobs.identity import Process
+from datadream.home import identity, lease
+from datadream.home.identity import Process
+from datadream.home.layout import Home
+from datadream.jobs import leader
 
 SHOWN = 3
 POLL_SECONDS = 0.1

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from datadream import locks
-from datadream.jobs import identity, state
-from datadream.jobs.causes import CLEAR, Cause, Why
-from datadream.jobs.home import Home
-from datadream.jobs.lease import read_note
-from datadream.jobs.queue import QueueSettings
-from datadream.jobs.state import State, Status
+from datadream.home import identity, state
+from datadream.home.causes import CLEAR, Cause, Why
+from datadream.home.layout import Home
+from datadream.home.lease import read_note
+from datadream.home.queue import QueueSettings
+from datadream.home.state import State, Status
 from datadream.text import counted
 
 BACKOFF_MAX = 60.0

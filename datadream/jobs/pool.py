@@ -11,9 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from datadream import durable
-from datadream.jobs import identity, lines, spawn, state, variables
-from datadream.jobs.home import Home
-from datadream.jobs.variables import Asked
+from datadream.home import identity, lines, state, variables
+from datadream.home.layout import Home
+from datadream.home.variables import Asked
+from datadream.jobs import spawn
 
 LOG = "worker.log"
 READY = "ready"  # what a worker says first, as of a job

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 from datadream import durable
-from datadream.jobs import state
-from datadream.jobs.causes import CLEAR
-from datadream.jobs.home import Home
+from datadream.home import state
+from datadream.home.causes import CLEAR
+from datadream.home.layout import Home
 
 STALE_SECONDS = 60.0  # a mark waits as long for its job's folder
 Guard = Callable[[str], AbstractContextManager[None]]

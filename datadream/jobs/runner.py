@@ -23,19 +23,20 @@ from dataclasses import replace
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import identity, leader, lease, outlook, policy, queue, spawn, state, submit
+from datadream.home import control, identity, lease, outlook, queue, state
+from datadream.home.causes import CLEAR
+from datadream.home.layout import Home
+from datadream.home.provenance import Code
+from datadream.home.state import Status
+from datadream.jobs import leader, policy, spawn
 from datadream.jobs.board import Board, Seen
-from datadream.jobs.causes import CLEAR
-from datadream.jobs.home import Home
+from datadream.jobs.clusters.remote import Remotes
 from datadream.jobs.openings import Openings
 from datadream.jobs.pool import Hand
-from datadream.jobs.provenance import Code
 from datadream.jobs.recall import recall
-from datadream.jobs.registrar import Registrar
-from datadream.jobs.remote import Remotes
 from datadream.jobs.runner_log import Log
 from datadream.jobs.staff import Staff
-from datadream.jobs.state import Status
+from store.registrar import Registrar
 
 TICK_SECONDS = 0.2
 IDLE_SECONDS = 5.0
@@ -284,7 +285,7 @@ class Runner:
         """
         for verdict in verdicts:
             if verdict.hold:
-                submit.pause(self._home, status.id, verdict.hold, seconds=0)
+                control.pause(self._home, status.id, verdict.hold, seconds=0)
         for verdict in verdicts:
             state.write_history(
                 self._home, status.id, verdict.state, verdict.reason, status.attempts, verdict.cause, **verdict.more

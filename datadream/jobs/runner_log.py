@@ -6,7 +6,7 @@ import os
 import select
 from contextlib import suppress
 
-from datadream.jobs import state
+from datadream.home import state
 
 LINE_BYTES = 4000  # a pipe takes as much at once or not at all
 TEXTS_MAX = 10_000

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from datadream import durable, paths
 from datadream.errors import UserError
-from datadream.jobs import identity, leader, variables
-from datadream.jobs.home import Home
+from datadream.home import identity, variables
+from datadream.home.layout import Home
+from datadream.jobs import leader
 from datadream.models.environment import ENVIRONMENT
 
 QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"}

@@ -18,12 +18,13 @@ from pathlib import Path
 
 from datadream import durable, locks
 from datadream.errors import UserError
-from datadream.jobs import orphans, queue
-from datadream.jobs.home import Home
+from datadream.home import queue
+from datadream.home.layout import Home
+from datadream.home.queue import QueueSettings
+from datadream.home.trouble import Desk, Trouble
+from datadream.home.variables import Asked
+from datadream.jobs import orphans
 from datadream.jobs.pool import Hand, hire
-from datadream.jobs.queue import QueueSettings
-from datadream.jobs.trouble import Desk, Trouble
-from datadream.jobs.variables import Asked
 
 FAILURES_MAX = 3  # workers in a row that end before they are ready
 PATIENCE_SECONDS = 15.0  # with what won't pass by itself, before the runner leaves

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import leader, lines, outlook, queue, spawn, trouble
-from datadream.jobs.home import Home
+from datadream.home import lines, outlook, queue, trouble
+from datadream.home.layout import Home
+from datadream.jobs import leader, spawn
 
 FAILURES_MAX = 2  # runners in a row that end at once
 KILLED_MAX = 5  # or are killed

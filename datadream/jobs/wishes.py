@@ -10,8 +10,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from datadream.jobs import state
-from datadream.jobs.home import Home
+from datadream.home import state
+from datadream.home.layout import Home
 from datadream.stages.emit import stopping
 
 LOOK_SECONDS = 1.0

@@ -23,18 +23,18 @@ from typing import Any
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import identity, room, state, variables
-from datadream.jobs.artifacts import open_artifact, publish, read_manifest
+from datadream.home import identity, room, state, variables
+from datadream.home.artifacts import open_artifact, publish, read_manifest
+from datadream.home.events import Journal
+from datadream.home.layout import Home
+from datadream.home.lease import Held, Lost, lease
+from datadream.home.provenance import Code, Masked, describe_code, describe_environment, masked, name_of
+from datadream.home.sets import load_set
+from datadream.home.spec import JobSpec
+from datadream.home.state import Request
 from datadream.jobs.checkpoints import claim_checkpoint
-from datadream.jobs.events import Journal
-from datadream.jobs.home import Home
-from datadream.jobs.lease import Held, Lost, lease
 from datadream.jobs.losses import differences
 from datadream.jobs.pool import READY
-from datadream.jobs.provenance import Code, Masked, describe_code, describe_environment, masked, name_of
-from datadream.jobs.sets import load_set
-from datadream.jobs.spec import JobSpec
-from datadream.jobs.state import Request
 from datadream.jobs.wishes import loading, watched
 from datadream.methods import plugs
 from datadream.models.environment import prepare_environment

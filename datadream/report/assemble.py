@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from datadream.errors import UserError
-from datadream.jobs import again, ask
-from datadream.jobs.facts import UNTOLD
-from datadream.jobs.home import Home
-from datadream.jobs.state import read_dict
+from datadream.home.facts import UNTOLD
+from datadream.home.layout import Home
+from datadream.home.state import read_dict
+from datadream.plans import again
+from datadream.plans import request as requests
 from datadream.report.collect import answers, collect
 from datadream.report.judge import Ground, Judged, judge
 from datadream.report.notes import ungrounded
@@ -39,7 +40,7 @@ def command(home: Home, ground: Ground, row: Row, seeds: Sequence[int]) -> str:
     sets = {seed: set_id for other in ground.rows for seed, set_id in zip(other.seeds, other.set_ids, strict=True)}
     try:
         record = read_dict(home.run(row.run_ids[-1])) or {}
-        return ask.command(again.request(home, record, again.Wanted(tuple(seeds), row.shots, sets)))
+        return requests.command(again.request(home, record, again.Wanted(tuple(seeds), row.shots, sets)))
     except UserError as error:
         return f"can't be repeated: {error.message}"
     except UNTOLD:

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from datadream.errors import UserError
-from datadream.jobs.evidence import check_run
-from datadream.jobs.facts import UNTOLD, RunFacts, Traits, facts
-from datadream.jobs.frames import places
-from datadream.jobs.home import Home
-from datadream.jobs.plan import read_record, read_records, stage_origin
+from datadream.home.evidence import check_run
+from datadream.home.facts import UNTOLD, RunFacts, Traits, facts
+from datadream.home.frames import places
+from datadream.home.layout import Home
+from datadream.home.runs import read_record, read_records, stage_origin
 from datadream.records import Unreadable, read
 from datadream.report.rows import STAGES, Run
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from datadream.canonical import short_id
-from datadream.jobs.facts import RunFacts, Traits
+from datadream.home.facts import RunFacts, Traits
 from datadream.text import ID_LENGTH
 
 SHOWN_VALUES = 4  # differing settings that a row is named by; beyond that a digest tells

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from datadream.jobs.facts import RunFacts, Traits
+from datadream.home.facts import RunFacts, Traits
 from datadream.report.names import Names, name_rows
 from datadream.report.stats import Interval, mean_std, wilson
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from datadream.errors import UserError
-from datadream.jobs.evidence import check_run
-from datadream.jobs.facts import UNTOLD, facts
-from datadream.jobs.home import Home
-from datadream.jobs.plan import read_record
-from datadream.jobs.sets import load_set
+from datadream.home.evidence import check_run
+from datadream.home.facts import UNTOLD, facts
+from datadream.home.layout import Home
+from datadream.home.runs import read_record
+from datadream.home.sets import load_set
 from datadream.records import Unreadable
 from datadream.report.collect import Answered, answers_of, read_scores
 from datadream.report.stats import Difference, mcnemar, paired_difference

@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from datadream.jobs.provenance import describe_code
+from datadream.home.provenance import describe_code
 
 ROOT = Path(__file__).parents[2]
 TARGET = ROOT / "docs" / "reliability.md"

@@ -79,7 +79,13 @@ def main() -> None:
     """Read the plan, do it, write what came of it."""
     plan: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
     home = Path(plan["home"])
-    for name in ("datadream.cli.main", "datadream.jobs.index", "datadream.jobs.submit", "store.queries"):
+    for name in (
+        "datadream.cli.main",
+        "store.index",
+        "datadream.home.control",
+        "datadream.plans.enqueue",
+        "store.queries",
+    ):
         importlib.import_module(name)
 
     if plan["fill"]:

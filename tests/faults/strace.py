@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from datadream.canonical import sha256_file
-from datadream.jobs import spawn, state
-from datadream.jobs.artifacts import read_manifest
-from datadream.jobs.home import Home
-from datadream.jobs.spec import JobSpec
+from datadream.home import state
+from datadream.home.artifacts import read_manifest
+from datadream.home.layout import Home
+from datadream.home.spec import JobSpec
+from datadream.jobs import spawn
 
 # What durable writes are made of. Python itself makes none of these before our code runs, but for a few `write`s.
 CALLS = ("rename", "link", "unlink", "fsync", "mkdir", "rmdir", "write", "openat", "utimensat", "ftruncate")

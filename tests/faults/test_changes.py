@@ -16,8 +16,10 @@ from datadream.canonical import short_id
 from datadream.data.shots import ShotSet, make_shot_set
 from datadream.data.source import open_source
 from datadream.errors import UserError
-from datadream.jobs import ask, experiments, labels, marks, mounts, queue, sets, state, submit
-from datadream.jobs.home import Home, open_home
+from datadream.home import control, experiments, labels, marks, mounts, queue, sets, state
+from datadream.home.layout import Home, open_home
+from datadream.plans import ask, enqueue
+from datadream.plans import request as requests
 from tests.faults.scale import record, scale
 from tests.runners import rehearsals
 from tui.services.prefs import Prefs
@@ -53,18 +55,18 @@ def set_queue(home: Home, process: int, turn: int) -> None:
     assert now == (bool(turn % 2) if name == "paused" else float(turn + 1)), (name, turn, now)
 
 
-def control(home: Home, process: int, turn: int) -> None:
+def steer(home: Home, process: int, turn: int) -> None:
     (job,) = (path.name for path in (home.path / "jobs").iterdir() if state.is_id(path.name))
     if process == 0:
-        submit.set_priority(home, job, turn)
+        control.set_priority(home, job, turn)
         assert state.read_control(home, job).priority == turn
     elif process == 1:
-        submit.pause(home, job, f"{turn}")
+        control.pause(home, job, f"{turn}")
         assert state.read_control(home, job).paused
-        submit.resume(home, job)
+        control.resume(home, job)
         assert not state.read_control(home, job).paused
     else:
-        submit.submit(home, rehearsals(1), {})
+        enqueue.enqueue(home, rehearsals(1), {})
 
 
 def choose(home: Home, process: int, turn: int) -> None:
@@ -85,7 +87,7 @@ def name_set(home: Home, process: int, turn: int) -> None:
 
 def again(home: Home, process: int, turn: int) -> None:
     """`run --force`, at once: each is a repeat of its own."""
-    jobs = ask.submit(home, ask.Request(recipes=("zero-shot",), sets=("d",), force=True))
+    jobs = ask.submit(home, requests.Request(recipes=("zero-shot",), sets=("d",), force=True))
     durable.write_text(home.path / f"asked-{process}.{turn}", " ".join(jobs))
 
 
@@ -141,8 +143,8 @@ def test_settings_of_the_queue(home: Home) -> None:
 
 
 def test_what_is_asked_of_a_job(home: Home) -> None:
-    submit.submit(home, rehearsals(1), {})
-    race(control, home)
+    enqueue.enqueue(home, rehearsals(1), {})
+    race(steer, home)
 
 
 def test_choices_of_the_app(home: Home) -> None:
@@ -186,7 +188,7 @@ def test_a_damaged_file_is_not_written_over_without_a_word(what: str, home: Home
 
 
 def test_whoever_waits_for_a_lock_is_told_who_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from datadream.jobs import lease
+    from datadream.home import lease
 
     home = open_home(tmp_path / "home")
     folder = durable.make_dir(home.path / "labels")
@@ -207,7 +209,7 @@ def test_whoever_waits_for_a_lock_is_told_who_has_it(tmp_path: Path, monkeypatch
 def _keep(path: Path) -> None:
     import time
 
-    from datadream.jobs import lease
+    from datadream.home import lease
 
     with lease.lease(path, lambda _: None):
         time.sleep(600)

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from datadream import durable
-from datadream.jobs import spawn, state
-from datadream.jobs.home import open_home
-from datadream.jobs.queue import QueueSettings, write_settings
-from datadream.jobs.submit import submit
+from datadream.home import state
+from datadream.home.layout import open_home
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.jobs import spawn
+from datadream.plans.enqueue import enqueue
 from tests.faults.scale import record, scale
 from tests.runners import kill_all, processes_of, rehearsals, steps_done, until, wait_for_end
 
@@ -81,7 +82,7 @@ def test_jumps_while_jobs_run(tmp_path: Path, shift: Path) -> None:
     home = open_home(tmp_path / "home")
     write_settings(home, QueueSettings(retry_seconds=0.0))
     steps = scale(120, 600)
-    jobs = submit(home, rehearsals(3, steps=steps), {})
+    jobs = enqueue(home, rehearsals(3, steps=steps), {})
     spawn.ensure_runner(home)
     jumps = [YEARS, -YEARS, HOUR, -HOUR, 0] * scale(1, 4)
     for number, jump in enumerate(jumps):

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from datadream.jobs import leader, provenance, runner, spawn, state, worker
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.queue import QueueSettings, write_settings
-from datadream.jobs.submit import submit
+from datadream.home import provenance, state
+from datadream.home.layout import Home, open_home
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.jobs import leader, runner, spawn, worker
+from datadream.plans.enqueue import enqueue
 from tests.faults.scale import SOAK, record
 from tests.runners import kill_all, reasons, rehearsals, runner_of, steps_done, until, workers_used
 
@@ -101,7 +102,7 @@ def test_an_outdated_runner_leaves_and_starts_another(queue: Home, monkeypatch: 
     monkeypatch.setattr(spawn, "ensure_runner", started.append)
     monkeypatch.setattr(provenance.Code, "changed", lambda self: True)
     write_settings(queue, QueueSettings(paused=True))
-    submit(queue, rehearsals(1), {})
+    enqueue(queue, rehearsals(1), {})
     monkeypatch.setattr(provenance.Code, "settled", lambda self: len(looks) > 2 or looks.append(1))
     looks: list[int] = []
     assert runner.run(queue, idle_seconds=60)
@@ -137,8 +138,8 @@ def test_what_counts_as_other_code(code: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_stage_imports_nothing_of_ours_once_it_runs(queue: Home) -> None:
     """Or a later version of it might come into an earlier one."""
     script = (
-        "import sys\nfrom pathlib import Path\nfrom datadream.jobs import lease, provenance, worker\n"
-        "from datadream.jobs.home import Home\nseen = []\nstage = worker._stage\n"
+        "import sys\nfrom pathlib import Path\nfrom datadream.home import lease, provenance\nfrom datadream.jobs import worker\n"
+        "from datadream.home.layout import Home\nseen = []\nstage = worker._stage\n"
         "def watched(*arguments):\n"
         "    before = {name for name in sys.modules if name.startswith('datadream')}\n"
         "    result = stage(*arguments)\n"
@@ -150,12 +151,13 @@ def test_a_stage_imports_nothing_of_ours_once_it_runs(queue: Home) -> None:
         "        worker._run(Home(Path(sys.argv[1])), job, 1, held, provenance.Code())\n"
         "assert seen == [set()] * len(sys.argv[2:]), seen\n"
     )
-    from datadream.jobs import ask
+    from datadream.plans import ask
+    from datadream.plans import request as requests
     from tests.conftest import TINY
 
     overrides = tuple(f"{key}={value}" for key, value in TINY.items())
-    asked = ask.Request(("datadream-dset",), source="digits", shots=(2,), data=("synth",), overrides=overrides)
-    jobs = [*ask.submit(queue, asked), *submit(queue, rehearsals(1, steps=1), {})]
+    asked = requests.Request(("datadream-dset",), source="digits", shots=(2,), data=("synth",), overrides=overrides)
+    jobs = [*ask.submit(queue, asked), *enqueue(queue, rehearsals(1, steps=1), {})]
     result = subprocess.run(
         [sys.executable, "-c", script, str(queue.path), *jobs], capture_output=True, text=True, check=False
     )

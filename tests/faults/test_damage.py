@@ -15,15 +15,16 @@ from torch import nn
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import index, spawn, state
-from datadream.jobs.check import check
-from datadream.jobs.events import Journal
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.lines import Tail
-from datadream.jobs.queue import QueueSettings, write_settings
-from datadream.jobs.submit import submit
+from datadream.home import state
+from datadream.home.events import Journal
+from datadream.home.layout import Home, open_home
+from datadream.home.lines import Tail
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.jobs import spawn
+from datadream.plans.enqueue import enqueue
 from datadream.stages.loop import Loop, Schedule
-from store import queries
+from store import index, queries
+from store.check import check
 from tests.faults import strace
 from tests.faults.scale import record, scale
 from tests.runners import kill_all, rehearsals, steps_done, until, wait_for, wait_for_end
@@ -108,7 +109,7 @@ def test_half_a_checkpoint_costs_the_steps_since_the_one_before(tmp_path: Path) 
 def test_a_rehearsal_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path: Path) -> None:
     home = open_home(tmp_path / "home")
     (spec,) = rehearsals(1, steps=6, step_seconds=0.0)
-    submit(home, [spec], {})
+    enqueue(home, [spec], {})
     assert strace.worker(home, spec.id) == 0
     expected = (home.artifact("rehearsal", spec.id) / "count.json").read_bytes()
     for cut in (0, 10, 20):
@@ -129,7 +130,7 @@ def queue(tmp_path: Path) -> Home:
 
 
 def test_garbage_folders_stop_no_other_job_and_are_listed(queue: Home) -> None:
-    good = submit(queue, rehearsals(2, steps=1), {})
+    good = enqueue(queue, rehearsals(2, steps=1), {})
     for number, content in enumerate([None, b"", b"\xff" * 50, b"[]", b'{"stage": "adapt"}']):
         folder = durable.make_dir(queue.job(f"{number:016x}"))
         if content is not None:
@@ -137,7 +138,7 @@ def test_garbage_folders_stop_no_other_job_and_are_listed(queue: Home) -> None:
         durable.mark(queue.queue / folder.name)
     durable.make_dir(queue.job("f" * 16) / "spec.json")
     os.mkfifo(durable.make_dir(queue.job("a" * 16)) / "spec.json")  # nobody writes to it: who reads would wait for ever
-    (odd,) = submit(queue, rehearsals(1, 9), {})
+    (odd,) = enqueue(queue, rehearsals(1, 9), {})
     durable.make_dir(queue.job(odd) / "lease")
     os.mkfifo(queue.job(odd) / "events.jsonl")
     for name in ("f" * 16, "..x", "-rf", "nothing here", "e" * 16):
@@ -166,7 +167,7 @@ def test_garbage_folders_stop_no_other_job_and_are_listed(queue: Home) -> None:
 @pytest.mark.parametrize("gone", ["job", "artifacts", "lease", "home"])
 def test_what_is_removed_under_a_running_job_costs_no_other(gone: str, queue: Home, tmp_path: Path) -> None:
     """Whatever such a job comes to, its worker ends and the slot goes to the next."""
-    first, second = submit(queue, [*rehearsals(1, steps=300), *rehearsals(1, 1, steps=20)], {})
+    first, second = enqueue(queue, [*rehearsals(1, steps=300), *rehearsals(1, 1, steps=20)], {})
     spawn.ensure_runner(queue)
     until(lambda: steps_done(queue, first) > 3)
     if gone == "home":
@@ -235,7 +236,7 @@ def test_what_can_not_be_read_now_is_read_again_and_nobody_is_told_to_remove_it(
 
 
 def test_a_missing_result_is_made_again_or_told(queue: Home) -> None:
-    (job,) = submit(queue, rehearsals(1, steps=1), {})
+    (job,) = enqueue(queue, rehearsals(1, steps=1), {})
     wait_for_end(queue)
     durable.remove_file(queue.job(job) / "result.json")
     assert state.derive(queue, job).state == "done"

@@ -27,11 +27,12 @@ from PIL import Image, ImageDraw
 
 from datadream.cli import complete
 from datadream.cli.main import main
-from datadream.jobs import experiments, labels, marks, state, submit
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.provenance import Masked
-from datadream.jobs.sets import make_set
+from datadream.home import experiments, labels, marks, state
+from datadream.home.layout import Home, open_home
+from datadream.home.provenance import Masked
+from datadream.home.sets import make_set
 from datadream.models.presets import HERE
+from datadream.plans import enqueue
 from datadream.report.exports import FORMATS
 from datadream.text import csv_cell, html, json_text, latex, log_text, markdown, shown
 from tests.conftest import TINY, run_cli
@@ -104,7 +105,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 def _tamper(home: Home) -> None:
     """What no command of ours writes, in the files that are read back."""
-    failed, lost = submit.submit(home, rehearsals(2), {}, experiment=f"+exp{EVIL}")
+    failed, lost = enqueue.enqueue(home, rehearsals(2), {}, experiment=f"+exp{EVIL}")
     for job, kind in ((failed, "user"), (lost, "unexpected")):
         request = state.read_dict(home.job(job) / "request.json") or {}
         (home.job(job) / "request.json").write_text(json.dumps({**request, "title": f"=title{EVIL}"}))

@@ -13,13 +13,16 @@ import pytest
 
 from datadream import durable, locks
 from datadream.errors import UserError
-from datadream.jobs import index, labels, leader, queue, remote, state, submit
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.identity import myself
-from datadream.jobs.lease import lease
-from datadream.jobs.queue import QueueSettings, write_settings
+from datadream.home import control, labels, queue, state
+from datadream.home.identity import myself
+from datadream.home.layout import Home, open_home
+from datadream.home.lease import lease
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.jobs import leader
+from datadream.jobs.clusters import remote
 from datadream.jobs.runner import Runner
-from store import queries
+from datadream.plans import enqueue
+from store import index, queries
 from tests.conftest import run_cli
 from tests.faults.scale import record
 from tests.frozen import frozen
@@ -53,7 +56,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 def abandoned(home: Home, seed: int) -> str:
     """A job whose worker fell to a reboot, and which is to be held: for that the runner needs its control lock."""
-    (job,) = submit.submit(home, rehearsals(1, seed, steps=1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1, seed, steps=1), {})
     worker = {**myself().to_json(), "boot": "another"}
     assert state.claim(home, job, 1, {"worker": worker, "slot": "cpu:0", "launcher": "local"})
     durable.write_text(home.job(job) / "events.jsonl", '{"kind":"started","seq":1,"at":"2020-01-01T00:00:00+00:00"}\n')
@@ -86,8 +89,8 @@ def run_on(runner: Runner, home: Home, *jobs: str) -> None:
 
 
 def test_all_locks_of_a_home_are_held_by_one_that_is_stopped_and_jobs_go_on(home: Home) -> None:
-    held, odd = abandoned(home, 1), submit.submit(home, rehearsals(1, 2), {})[0]
-    good = submit.submit(home, rehearsals(3, 10, steps=1), {})
+    held, odd = abandoned(home, 1), enqueue.enqueue(home, rehearsals(1, 2), {})[0]
+    good = enqueue.enqueue(home, rehearsals(3, 10, steps=1), {})
     os.mkfifo(home.job(odd) / "history.jsonl")
     asked = [text.format(home=home.path, held=held, odd=odd) for name, text in LOCKS.items() if "reading" not in name]
     with frozen(*asked) as process, frozen(LOCKS["registry, reading"].format(home=home.path)):
@@ -101,7 +104,7 @@ def test_all_locks_of_a_home_are_held_by_one_that_is_stopped_and_jobs_go_on(home
     until(lambda: ticked(runner) and state.derive(home, held).paused)
     assert [name for name, _ in reasons(home, held)] == ["lost", "queued"]
     (home.job(odd) / "history.jsonl").unlink()
-    submit.resume(home, held)
+    control.resume(home, held)
     run_on(runner, home, held, odd)
     runner.close()
     registry = index.open_registry(home)
@@ -114,9 +117,9 @@ def test_all_locks_of_a_home_are_held_by_one_that_is_stopped_and_jobs_go_on(home
 
 @pytest.mark.parametrize("kind", ["registry lock", "registry, writing"])
 def test_a_list_shows_the_last_index_and_names_who_keeps_it_from_a_new_one(kind: str, home: Home) -> None:
-    (job,) = submit.submit(home, rehearsals(1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1), {})
     index.open_registry(home).close()
-    (later,) = submit.submit(home, rehearsals(1, 5), {})
+    (later,) = enqueue.enqueue(home, rehearsals(1, 5), {})
     with frozen(LOCKS[kind].format(home=home.path)) as process:
         told: list[str] = []
         registry = index.open_registry(home, notices=told.append, patience=0.2)
@@ -131,7 +134,7 @@ def test_a_list_shows_the_last_index_and_names_who_keeps_it_from_a_new_one(kind:
 
 @pytest.mark.parametrize("there", [True, False])
 def test_where_no_index_can_be_read_the_folders_are(there: bool, home: Home, tmp_path: Path) -> None:
-    (job,) = submit.submit(home, rehearsals(1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1), {})
     if not there:
         for path in home.path.glob("registry.db*"):
             path.unlink()
@@ -175,11 +178,11 @@ def labelled(registry: index.Registry) -> None:
 def test_who_waits_for_a_lock_hears_who_has_it_and_gives_up(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "TELL_SECONDS", 0.05)
     monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.5)
-    (job,) = submit.submit(home, rehearsals(1), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1), {})
     path = home.path / "labels" / ".lease"
     acts = {
         path: lambda: labels.tag(home, job, ["x"]),
-        home.job(job) / "control.lock": lambda: submit.cancel(home, job),
+        home.job(job) / "control.lock": lambda: control.cancel(home, job),
         home.path / ".queue.lease": lambda: queue.change(home, paused=True),
     }
     with frozen(*(f"lockf:{place}" for place in acts)) as process:
@@ -243,11 +246,11 @@ def test_a_cluster_that_never_answers_holds_up_no_job_here(
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(remote, "SILENT_SECONDS", 0.2)
     monkeypatch.setattr(remote, "CLOSE_SECONDS", 0.1)
-    far = submit.submit(home, rehearsals(9, 50), {}, launcher="slurm", priority=5)
-    good = submit.submit(home, rehearsals(2, 10, steps=1), {})
+    far = enqueue.enqueue(home, rehearsals(9, 50), {}, launcher="slurm", priority=5)
+    good = enqueue.enqueue(home, rehearsals(2, 10, steps=1), {})
     runner = run_until_done(home, *good)
     until(lambda: ticked(runner) and "slurm has not answered `submit`" in state.derive(home, far[-1]).reason)
-    submit.cancel(home, far[-1])
+    control.cancel(home, far[-1])
     until(lambda: ticked(runner) and not (home.queue / far[-1]).exists())
     runner.close()
     for child in Path("/proc").glob("[0-9]*"):

@@ -21,12 +21,14 @@ import pytest
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs import index, leader, queue, room, spawn, state, submit
-from datadream.jobs.home import Home, open_home
+from datadream.home import control, queue, room, state
+from datadream.home.layout import Home, open_home
+from datadream.jobs import leader, spawn
 from datadream.jobs.runner import Runner
 from datadream.jobs.worker import EXIT_STORAGE
 from datadream.models.presets import ModelRef
-from store import queries
+from datadream.plans import enqueue
+from store import index, queries
 from store.registry import REVISION, Registry
 from tests.conftest import run_cli
 from tests.faults.scale import record, scale
@@ -56,9 +58,9 @@ def prepared(ran: Path, place: Path, registry: str) -> dict[str, str]:
     """A copy of a home with something in everything, and a job that waits."""
     home = Home(Path(shutil.copytree(ran, place, ignore=shutil.ignore_patterns("hf", "log.txt"))))
     queue.write_settings(home, queue.QueueSettings(paused=True))
-    job, waits = submit.submit(home, rehearsals(2), {})
-    (done,) = submit.submit(home, rehearsals(1, 5), {})
-    submit.cancel(home, done)
+    job, waits = enqueue.enqueue(home, rehearsals(2), {})
+    (done,) = enqueue.enqueue(home, rehearsals(1, 5), {})
+    control.cancel(home, done)
     (home.queue / done).unlink()
     if registry == "none":
         for path in place.glob("registry.db*"):
@@ -208,29 +210,29 @@ def no_room(monkeypatch: pytest.MonkeyPatch, number: int, also_empty: bool) -> N
 def test_a_job_is_cancelled_where_nothing_can_be_written(
     number: int, also_empty: bool, running: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = submit.submit(running, rehearsals(2), {})
+    jobs = enqueue.enqueue(running, rehearsals(2), {})
     with monkeypatch.context() as patch:
         no_room(patch, number, also_empty)
-        submit.cancel(running, jobs[0])
+        control.cancel(running, jobs[0])
         assert state.derive(running, jobs[0]).state == "cancelled"
         with pytest.raises(UserError, match="no space left"):
-            submit.set_priority(running, jobs[1], 3)
+            control.set_priority(running, jobs[1], 3)
     assert state.derive(running, jobs[0]).state == "cancelled"
     assert state.derive(running, jobs[1]).state == "queued"
-    submit.submit(running, rehearsals(2), {})  # and wanted again, when there is room
+    enqueue.enqueue(running, rehearsals(2), {})  # and wanted again, when there is room
     assert state.derive(running, jobs[0]).state == "queued"
-    submit.cancel(running, jobs[0])
-    submit.retry(running, jobs[0])
+    control.cancel(running, jobs[0])
+    control.retry(running, jobs[0])
     assert state.derive(running, jobs[0]).state == "queued"
 
 
 def test_a_running_job_is_ended_by_a_cancel_on_a_full_disk(running: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    (job,) = submit.submit(running, rehearsals(1, steps=100_000), {})
+    (job,) = enqueue.enqueue(running, rehearsals(1, steps=100_000), {})
     spawn.ensure_runner(running)
     until(lambda: steps_done(running, job) > 3)
     with monkeypatch.context() as patch:
         no_room(patch, errno.ENOSPC, also_empty=False)
-        submit.cancel(running, job)
+        control.cancel(running, job)
     until(lambda: state.derive(running, job).state == "cancelled")
 
 
@@ -262,7 +264,7 @@ def elsewhere(home: Home, what: str, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_asked_must_fit_on_the_disk_that_it_goes_to(
     what: str, running: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (job,) = submit.submit(running, rehearsals(1), {})
+    (job,) = enqueue.enqueue(running, rehearsals(1), {})
     if what == "jobs":
         shutil.move(running.path / "jobs", running.path / "kept")
     other = elsewhere(running, what, monkeypatch)
@@ -282,14 +284,15 @@ def test_what_is_asked_must_fit_on_the_disk_that_it_goes_to(
         runner.close()
         if what != "jobs":
             with pytest.raises(UserError, match=r"needs .*; 3.0 MiB free") as caught:
-                submit.submit(running, rehearsals(1, 7), {})
+                enqueue.enqueue(running, rehearsals(1, 7), {})
             assert "artifacts" in str(caught.value.at)
     finally:
         shutil.rmtree(other)
 
 
 def test_a_worker_stops_before_the_disk_it_writes_to_is_full(running: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    from datadream.jobs import lease, worker
+    from datadream.home import lease
+    from datadream.jobs import worker
 
     (spec,) = rehearsals(1)
     other = elsewhere(running, "artifacts", monkeypatch)
@@ -443,7 +446,7 @@ def test_what_is_printed_to_a_full_disk_is_missed(home: Home) -> None:
 
 
 def test_a_copied_home_leaves_the_originals_workers_alone(running: Home, tmp_path: Path) -> None:
-    (job,) = submit.submit(running, rehearsals(1, steps=scale(600, 3000)), {})
+    (job,) = enqueue.enqueue(running, rehearsals(1, steps=scale(600, 3000)), {})
     spawn.ensure_runner(running)
     until(lambda: steps_done(running, job) > 5)
     (worker,) = processes_of(running)
@@ -452,7 +455,7 @@ def test_a_copied_home_leaves_the_originals_workers_alone(running: Home, tmp_pat
     subprocess.run(["cp", "-a", str(running.path), str(copy.path)], check=True)
     assert state.derive(running, job).state == "running"
     assert state.derive(copy, job).state in ("lost", "queued"), "nobody works on it there"
-    submit.cancel(copy, job)
+    control.cancel(copy, job)
     leadership = leader.take(copy, 1.0)
     assert leadership is not None
     runner = Runner(copy, leadership, idle_seconds=0.0)
@@ -460,7 +463,7 @@ def test_a_copied_home_leaves_the_originals_workers_alone(running: Home, tmp_pat
         runner.tick()
     runner.close()
     assert state.derive(copy, job).state == "cancelled"
-    submit.remove(copy, job)
+    control.remove(copy, job)
     assert processes_of(running) == [worker]
     assert runner_of(running) == first
     assert state.derive(running, job).state == "running"
@@ -470,9 +473,9 @@ def test_a_copied_home_leaves_the_originals_workers_alone(running: Home, tmp_pat
 
 
 def test_a_copied_home_does_not_ask_the_cluster_for_its_originals_jobs(running: Home, tmp_path: Path) -> None:
-    from datadream.jobs import identity
+    from datadream.home import identity
 
-    (job,) = submit.submit(running, rehearsals(1), {}, launcher="slurm")
+    (job,) = enqueue.enqueue(running, rehearsals(1), {}, launcher="slurm")
     note = {"slot": "slurm", "launcher": "slurm", "epoch": 1}
     assert state.claim(running, job, 1, note)
     native = {"launcher": "slurm", "native": "4711", "attempt": 1, "home": identity.place(running.path)}
@@ -485,7 +488,7 @@ def test_a_copied_home_does_not_ask_the_cluster_for_its_originals_jobs(running: 
 
 
 def test_a_home_that_was_moved_keeps_its_workers(running: Home, tmp_path: Path) -> None:
-    (job,) = submit.submit(running, rehearsals(1, steps=2000), {})
+    (job,) = enqueue.enqueue(running, rehearsals(1, steps=2000), {})
     spawn.ensure_runner(running)
     until(lambda: steps_done(running, job) > 3)
     moved = running.path.rename(tmp_path / "moved")
@@ -497,7 +500,7 @@ def test_a_home_that_was_moved_keeps_its_workers(running: Home, tmp_path: Path) 
 
 def test_a_crash_leaves_no_memory_behind(running: Home, tmp_path: Path) -> None:
     """Neither the command, nor the runner, nor a worker; where cores are written beside the program at all."""
-    (job,) = submit.submit(running, rehearsals(1, steps=100_000), {})
+    (job,) = enqueue.enqueue(running, rehearsals(1, steps=100_000), {})
     environment = {**os.environ, "HF_TOKEN": "hf_CANARYcore", "DATADREAM_HOME": str(running.path)}
     folder = tmp_path / "here"
     folder.mkdir()
@@ -535,10 +538,10 @@ def test_handlers_of_cores_get_none_either(
 
 
 def test_the_reserve_is_held_again_after_it_was_needed(home: Home) -> None:
-    submit.submit(home, rehearsals(1), {})
-    assert home.reserve.stat().st_size == submit.RESERVE_BYTES
+    enqueue.enqueue(home, rehearsals(1), {})
+    assert home.reserve.stat().st_size == enqueue.RESERVE_BYTES
     home.reserve.unlink()
-    submit.submit(home, rehearsals(1, 3), {})
+    enqueue.enqueue(home, rehearsals(1, 3), {})
     assert home.reserve.exists()
 
 
@@ -558,7 +561,7 @@ def test_the_app_shows_what_there_is_on_a_full_disk(
 ) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from datadream.jobs import experiments
+    from datadream.home import experiments
     from tui.services.data import Data
 
     home = Home(ran_copy)

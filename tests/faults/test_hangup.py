@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from datadream.jobs import state, submit
-from datadream.jobs.home import Home, open_home
+from datadream.home import state
+from datadream.home.layout import Home, open_home
+from datadream.plans import enqueue
 from tests.faults.scale import record
 from tests.runners import kill_all, rehearsals, steps_done, until, wait_for_end
 
@@ -83,7 +84,7 @@ def test_ctrl_c_asks_and_the_answer_is_heeded(tmp_path: Path) -> None:
 
 def test_ctrl_c_while_watching_looks_away(tmp_path: Path) -> None:
     home = open_home(tmp_path / "home")
-    submit.submit(home, rehearsals(1, steps=400), {})
+    enqueue.enqueue(home, rehearsals(1, steps=400), {})
     pid, master = on_terminal(home, "job", "watch")
     read_until(master, b"/400")
     os.write(master, b"\x03")

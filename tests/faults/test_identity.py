@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from datadream import durable
-from datadream.jobs import identity, leader, policy, state, submit
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.queue import QueueSettings, write_settings
+from datadream.home import control, identity, state
+from datadream.home.layout import Home, open_home
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.jobs import leader, policy
 from datadream.jobs.runner import Runner
+from datadream.plans import enqueue
 from tests.faults.scale import record
 from tests.runners import kill_all, reasons, rehearsals
 
@@ -39,7 +41,7 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
 
 def abandon(home: Home, seed: int, worker: identity.Process, hours_ago: float = 0.0) -> str:
     """A job that `worker` is said to have started and told of once."""
-    (job,) = submit.submit(home, rehearsals(1, seed, steps=3), {})
+    (job,) = enqueue.enqueue(home, rehearsals(1, seed, steps=3), {})
     assert state.claim(home, job, 1, {"worker": worker.to_json(), "slot": "cpu:0", "launcher": "local"})
     at = (datetime.now(UTC) - timedelta(hours=hours_ago)).isoformat()
     durable.write_text(home.job(job) / "events.jsonl", json.dumps({"kind": "started", "seq": 1, "at": at}) + "\n")
@@ -67,7 +69,7 @@ def test_a_reused_pid_is_no_worker_and_is_left_alone(queue: Home, stranger: subp
     write_settings(queue, QueueSettings(retry_seconds=0.0, grace_seconds=0.0))
     job = abandon(queue, 1, reused(stranger.pid))
     other = abandon(queue, 2, reused(stranger.pid))
-    submit.cancel(queue, other)
+    control.cancel(queue, other)
     assert state.derive(queue, job).state == "lost"
     finish(queue)
     assert [name for name, _ in reasons(queue, job)] == ["lost", "queued", "running", "done"]
@@ -90,7 +92,7 @@ def test_after_a_reboot_jobs_go_on_or_are_held(
     if rule == "hold" and hours:
         status = state.derive(queue, job)
         assert (status.state, status.reason) == ("queued", f"paused: {policy.HELD}")
-        submit.resume(queue, job)
+        control.resume(queue, job)
         finish(queue)
     assert state.derive(queue, job).state == "done"
     assert state.attempts(queue.job(job)) == 2

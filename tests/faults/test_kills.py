@@ -15,14 +15,15 @@ import pytest
 from datadream import durable
 from datadream.canonical import sha256_file
 from datadream.data.shots import ShotSet
-from datadream.jobs import identity, spawn, state
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.plan import plan, titles_of
-from datadream.jobs.queue import QueueSettings, write_settings
-from datadream.jobs.sets import add_set
-from datadream.jobs.spec import JobSpec
-from datadream.jobs.submit import submit
+from datadream.home import identity, state
+from datadream.home.layout import Home, open_home
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.home.sets import add_set
+from datadream.home.spec import JobSpec
+from datadream.jobs import spawn
 from datadream.models.presets import Backbone
+from datadream.plans.enqueue import enqueue
+from datadream.plans.grid import plan, titles_of
 from datadream.recipes.recipe import load_recipe
 from tests.conftest import contents
 from tests.faults.scale import record, scale
@@ -32,7 +33,7 @@ PATIENCE = 1000  # tries in a row that may come to nothing: a kill can hit befor
 
 
 def run_undisturbed(home: Home, specs: list[JobSpec]) -> None:
-    submit(home, specs, {})
+    enqueue(home, specs, {})
     spawn.ensure_runner(home)
     wait_for_end(home, 300)
 
@@ -85,7 +86,7 @@ def test_random_kills_over_a_stage_without_torch(tmp_path: Path) -> None:
     quick = rehearsals(jobs, steps=steps, step_seconds=0.0, size=10_000)
     run_undisturbed(whole, quick)
     write_settings(cut, QueueSettings(slots=("cpu:0", "cpu:1"), retry_seconds=0.0))
-    submit(cut, specs, {}, max_attempts=PATIENCE)
+    enqueue(cut, specs, {}, max_attempts=PATIENCE)
     counts = kill_at_random(cut, kills, seed, lambda dice: dice.uniform(0.0, 0.5))
     wait_for_end(cut, 600)
     torn = 0
@@ -122,7 +123,7 @@ def test_random_kills_over_adapt_generate_classify(tmp_path: Path, mini: Backbon
         home = open_home(tmp_path / name)
         runs = [plan(recipe, add_set(home, two_shots, "s"), mini, "real+synth")]
         specs = [spec for run in runs for spec in run.jobs.values()]
-        submit(home, specs, titles_of(runs), max_attempts=PATIENCE)
+        enqueue(home, specs, titles_of(runs), max_attempts=PATIENCE)
         homes.append((home, specs))
     (whole, specs), (cut, _) = homes
     spawn.ensure_runner(whole)
@@ -133,7 +134,7 @@ def test_random_kills_over_adapt_generate_classify(tmp_path: Path, mini: Backbon
         if not list(cut.queue.iterdir()):
             for spec in specs:  # all done before the last kill: make them anew, from nothing
                 durable.remove_dir(cut.artifact(spec.kind, spec.id))
-            submit(cut, specs, {}, max_attempts=PATIENCE)
+            enqueue(cut, specs, {}, max_attempts=PATIENCE)
         found = kill_at_random(cut, 1, seed + round_, lambda dice: dice.uniform(1.0, 9.0))
         done = {name: done[name] + found[name] for name in done}
         if sum(done.values()) >= kills:

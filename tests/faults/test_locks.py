@@ -20,8 +20,10 @@ import pytest
 
 from datadream import durable, locks
 from datadream.errors import UserError
-from datadream.jobs import identity, labels, leader, lease, leasefiles, mounts, probe, queue, state, submit
-from datadream.jobs.home import Home, open_home
+from datadream.home import identity, labels, lease, leasefiles, mounts, probe, queue, state
+from datadream.home.layout import Home, open_home
+from datadream.jobs import leader
+from datadream.plans import enqueue
 from datadream.storage import Mount, mount_of
 from tests.conftest import run_cli
 from tests.faults.scale import record, scale
@@ -414,7 +416,7 @@ def test_without_fsync_everything_is_written_all_the_same(
     number: int, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse(monkeypatch, os, "fsync", number)
-    jobs = submit.submit(home, rehearsals(2), {})
+    jobs = enqueue.enqueue(home, rehearsals(2), {})
     labels.tag(home, jobs[0], add=["x"])
     assert state.derive(home, jobs[1]).state == "queued"
     refuse(monkeypatch, os, "fsync", errno.EIO)  # a disk that fails is no disk without fsync
@@ -607,7 +609,7 @@ def check_once(home: Home, steps: int) -> None:
 def test_two_hosts_whose_locks_do_not_meet_run_no_job_twice(running: Home) -> None:
     steps, rounds = scale(20, 100), scale(2, 6)
     for number in range(rounds):
-        submit.submit(running, rehearsals(2, 10 * number, steps=steps), {})
+        enqueue.enqueue(running, rehearsals(2, 10 * number, steps=steps), {})
         hosts = [start_runner(running, name) for name in ("alpha", "beta", "gamma")]
         until(lambda: not list(running.queue.iterdir()), 400)
         for process in hosts:
@@ -621,7 +623,7 @@ def test_two_hosts_whose_locks_do_not_meet_run_no_job_twice(running: Home) -> No
 def test_another_host_goes_on_when_one_dies_and_not_before(running: Home) -> None:
     """Its runner is killed: the workers live on, and are left alone. They are killed: their jobs start again."""
     steps = scale(400, 1500)
-    jobs = submit.submit(running, rehearsals(2, steps=steps), {})
+    jobs = enqueue.enqueue(running, rehearsals(2, steps=steps), {})
     alpha = start_runner(running, "alpha")
     until(lambda: all(steps_done(running, job) > 5 for job in jobs))
     (worker, *_) = processes_of(running)
@@ -644,7 +646,7 @@ def test_another_host_goes_on_when_one_dies_and_not_before(running: Home) -> Non
 
 def test_a_worker_that_was_stopped_leaves_when_another_host_has_its_job(running: Home) -> None:
     steps = scale(300, 1000)
-    (job,) = submit.submit(running, rehearsals(1, steps=steps), {})
+    (job,) = enqueue.enqueue(running, rehearsals(1, steps=steps), {})
     alpha = start_runner(running, "alpha")
     until(lambda: steps_done(running, job) > 5)
     workers = processes_of(running)
@@ -664,7 +666,7 @@ def test_a_worker_that_was_stopped_leaves_when_another_host_has_its_job(running:
 
 
 def test_commands_of_one_host_are_seen_by_another(running: Home) -> None:
-    (job,) = submit.submit(running, rehearsals(1, steps=4000), {})
+    (job,) = enqueue.enqueue(running, rehearsals(1, steps=4000), {})
     alpha = start_runner(running, "alpha")
     until(lambda: steps_done(running, job) > 2)
     shown = run_cli("job", "show", job, home=running.path, **elsewhere(host="beta", pace="4"))

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from datadream.data.prompts import ClassInfo
 from datadream.data.shots import ShotSet
 from datadream.errors import UserError
-from datadream.jobs import experiments, labels
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.sets import add_set, find_set, list_sets
+from datadream.home import experiments, labels
+from datadream.home.layout import Home, open_home
+from datadream.home.sets import add_set, find_set, list_sets
 from datadream.text import shown
 from tests.conftest import run_cli
 from tests.faults.scale import record, scale

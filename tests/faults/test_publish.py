@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from datadream.jobs import state
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.submit import submit
+from datadream.home import state
+from datadream.home.layout import Home, open_home
+from datadream.plans.enqueue import enqueue
 from tests.faults import strace
 from tests.faults.scale import record, scale
 from tests.runners import rehearsals
@@ -22,7 +22,7 @@ def test_killed_at_every_durable_call(call: str, tmp_path: Path) -> None:
     strace.available()
     (spec,) = rehearsals(1, steps=2, step_seconds=0.0, size=100)
     fresh = open_home(tmp_path / "fresh")
-    submit(fresh, [spec], {})
+    enqueue(fresh, [spec], {})
     whole = Home(Path(shutil.copytree(fresh.path, tmp_path / "whole")))
     assert strace.worker(whole, spec.id) == 0
     expected = read(whole, spec.id)

@@ -18,8 +18,8 @@ import pytest
 from datadream import records
 from datadream.canonical import short_id
 from datadream.errors import UserError
-from datadream.jobs import experiments, labels, marks, queue, sets, state
-from datadream.jobs.home import Home
+from datadream.home import experiments, labels, marks, queue, sets, state
+from datadream.home.layout import Home
 from tests.conftest import TINY_OPTIONS
 from tests.faults.scale import record, scale
 from tests.runners import rehearsals
@@ -307,8 +307,8 @@ def test_a_folder_that_can_not_be_looked_into_is_a_problem_and_the_rest_is_liste
 
 def test_events_of_any_shape_are_followed_and_shown(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     from datadream.cli.progress import following
-    from datadream.jobs.events import is_event
-    from datadream.jobs.lines import Tail
+    from datadream.home.events import is_event
+    from datadream.home.lines import Tail
 
     (spec,) = rehearsals(1)
     path = home.path / "events.jsonl"

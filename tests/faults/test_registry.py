@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from datadream.jobs import index, spawn
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.queue import QueueSettings, write_settings
-from datadream.jobs.submit import submit
-from store import queries
+from datadream.home.layout import Home, open_home
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.jobs import spawn
+from datadream.plans.enqueue import enqueue
+from store import index, queries
 from tests.faults.scale import record, scale
 from tests.runners import kill_all, rehearsals, until, wait_for_end
 from tests.store.test_index import dump
@@ -30,7 +30,7 @@ def queue(tmp_path: Path) -> Iterator[Home]:
 def test_deleted_at_random_moments_while_jobs_run(queue: Home) -> None:
     times, seed = scale(6, 50), 21
     dice = random.Random(seed)
-    jobs = submit(queue, rehearsals(scale(4, 12), steps=scale(80, 400)), {})
+    jobs = enqueue(queue, rehearsals(scale(4, 12), steps=scale(80, 400)), {})
     spawn.ensure_runner(queue)
     deleted = 0
     until(queue.registry.exists)
@@ -60,7 +60,7 @@ def test_deleted_at_random_moments_while_jobs_run(queue: Home) -> None:
 
 def test_metrics_of_a_live_job_arrive_soon(queue: Home) -> None:
     """Not a wall-clock promise: while the job still runs, the registry has most of what it told."""
-    (job,) = submit(queue, rehearsals(1, steps=400), {})
+    (job,) = enqueue(queue, rehearsals(1, steps=400), {})
     spawn.ensure_runner(queue)
     registry = index.Registry.open(queue.registry, queue.registry_lock)
     until(lambda: len(queries.metrics(registry, job).get("loss", [])) > 50)

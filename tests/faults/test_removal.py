@@ -18,12 +18,16 @@ from datadream import durable
 from datadream.data.shots import ShotSet, make_shot_set
 from datadream.data.source import open_source
 from datadream.errors import UserError
-from datadream.jobs import ask, gc, index, labels, leader, marks, sets, state, submit, trash, whole
-from datadream.jobs.artifacts import publish, read_manifest
-from datadream.jobs.check import check
-from datadream.jobs.home import Home, open_home
+from datadream.home import control, gc, labels, marks, sets, state, trash, whole
+from datadream.home.artifacts import publish, read_manifest
+from datadream.home.layout import Home, open_home
+from datadream.home.spec import JobSpec
+from datadream.jobs import leader
 from datadream.jobs.runner import Runner
-from datadream.jobs.spec import JobSpec
+from datadream.plans import ask, enqueue
+from datadream.plans import request as requests
+from store import index
+from store.check import check
 from tests.conftest import run_cli
 from tests.faults import strace
 from tests.faults.power import at_every_call, dying
@@ -50,7 +54,7 @@ def is_staged(home: Home, spec: JobSpec) -> bool:
 
 def made(home: Home, spec: JobSpec) -> None:
     """A job that is done, as a worker leaves it."""
-    submit.submit(home, [spec], {})
+    enqueue.enqueue(home, [spec], {})
     stage(home, spec)
     assert state.claim(home, spec.id, 1, {"slot": "cpu:0", "launcher": "local"})
     publish(home, spec.kind, spec.id, spec.model_dump(mode="json"), {})
@@ -162,9 +166,9 @@ def test_removing_leaves_all_or_nothing_and_no_job_comes_back(how: str, tmp_path
 
     def act() -> None:
         if how == "job rm":
-            submit.remove(home, spec.id)
+            control.remove(home, spec.id)
         elif how == "cut":
-            submit.remove(home, spec.id)
+            control.remove(home, spec.id)
             gc.apply(home, gc.plan(home, jobs=True))
             trash.empty(home)
         else:
@@ -195,13 +199,13 @@ def test_removing_leaves_all_or_nothing_and_no_job_comes_back(how: str, tmp_path
 
 def test_a_job_that_was_removed_is_not_made_again_by_a_start(home: Home) -> None:
     (spec,) = rehearsals(1)
-    submit.submit(home, [spec], {})
-    submit.cancel(home, spec.id)
-    submit.remove(home, spec.id)
+    enqueue.enqueue(home, [spec], {})
+    control.cancel(home, spec.id)
+    control.remove(home, spec.id)
     with pytest.raises(UserError, match="no job"):
         state.claim(home, spec.id, 1, {})
     with pytest.raises((UserError, OSError)):
-        submit.cancel(home, spec.id)
+        control.cancel(home, spec.id)
     assert not home.job(spec.id).exists()
 
 
@@ -217,30 +221,30 @@ def test_asking_for_jobs_leaves_whole_jobs_or_none(home: Home) -> None:
             if home.job(spec.id).exists():
                 assert state.derive(home, spec.id).state == "queued"
                 assert state.read_request(home, spec.id).submitted
-        submit.submit(home, specs, {})
+        enqueue.enqueue(home, specs, {})
         assert {state.derive(home, spec.id).state for spec in specs} == {"queued"}
         assert {path.name for path in home.queue.iterdir()} == {spec.id for spec in specs}
 
-    deaths = at_every_call(lambda: submit.submit(home, specs, {}), before, after)
+    deaths = at_every_call(lambda: enqueue.enqueue(home, specs, {}), before, after)
     record("killed-at-every-change", what="submit", deaths=deaths, outcome="whole jobs or none")
 
 
 def test_words_and_wishes_are_old_or_new(home: Home) -> None:
     (spec,) = rehearsals(1)
-    submit.submit(home, [spec], {})
+    enqueue.enqueue(home, [spec], {})
 
     def act() -> None:
         labels.tag(home, spec.id, add=["new"])
         marks.mark(home, spec.id, ["c/00001.png"])
-        submit.set_priority(home, spec.id, 5)
-        submit.cancel(home, spec.id)
+        control.set_priority(home, spec.id, 5)
+        control.cancel(home, spec.id)
 
     def before() -> None:
         labels.tag(home, spec.id, add=["old"], remove=["new"])
         marks.unmark(home, spec.id, ["c/00001.png"])
         marks.mark(home, spec.id, ["c/00000.png"])
-        submit.submit(home, [spec], {})
-        submit.retry(home, spec.id) if state.derive(home, spec.id).final else None
+        enqueue.enqueue(home, [spec], {})
+        control.retry(home, spec.id) if state.derive(home, spec.id).final else None
 
     def after() -> None:
         assert set(labels.read_labels(home, spec.id).tags) in ({"old"}, {"old", "new"})
@@ -369,7 +373,7 @@ def test_the_trash_is_kept_for_its_time_and_emptied_when_asked(home: Home) -> No
     specs = rehearsals(2)
     for spec in specs:
         made(home, spec)
-        submit.remove(home, spec.id)
+        control.remove(home, spec.id)
     gc.apply(home, gc.plan(home))
     first, _ = trash.entries(home)
     long_ago = first.path.with_name("20200101T000000.000000~" + first.path.name.partition("~")[2])
@@ -416,7 +420,7 @@ def test_what_can_not_be_read_keeps_everything(place: str, how: str, home: Home,
     sets.add_set(home, two_shots, "mine")
     (spec,) = rehearsals(1)
     made(home, spec)
-    submit.remove(home, spec.id)
+    control.remove(home, spec.id)
     path = durable.make_dir(home.path / place) / ("0" * 16 + ".json")
     if place == "names/set":
         path = next((home.path / place).glob("*.json"))
@@ -459,7 +463,7 @@ def test_a_folder_that_can_not_be_listed_keeps_everything(home: Home, two_shots:
 def test_what_comes_to_be_needed_while_it_goes_is_put_back(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     (spec,) = rehearsals(1)
     made(home, spec)
-    submit.remove(home, spec.id)
+    control.remove(home, spec.id)
     found = gc.plan(home)
     discard = trash.discard
 
@@ -477,7 +481,9 @@ def test_a_run_asked_for_while_gc_takes_its_parts_asks_for_them_again(ran_copy: 
     home = Home(ran_copy)
     reused = ask.plan(
         home,
-        ask.Request(recipes=("zero-shot",), sets=("d2",), overrides=("classify.steps=4", "classify.batch_size=16")),
+        requests.Request(
+            recipes=("zero-shot",), sets=("d2",), overrides=("classify.steps=4", "classify.batch_size=16")
+        ),
     )
     assert reused.missing == ()
     (spec,) = [spec for run in reused.runs for spec in run.jobs.values()]

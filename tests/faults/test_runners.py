@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from datadream import durable
-from datadream.jobs import identity, leader, spawn, state
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.queue import QueueSettings, write_settings
+from datadream.home import identity, state
+from datadream.home.layout import Home, open_home
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.jobs import leader, spawn
 from datadream.jobs.runner import Runner, run
-from datadream.jobs.submit import submit
+from datadream.plans.enqueue import enqueue
 from tests.faults.scale import record, scale
 from tests.runners import kill_all, rehearsals, runner_of, steps_done, until
 
@@ -49,7 +50,7 @@ def test_ten_runners_started_at_once_start_every_job_once(tmp_path: Path) -> Non
     rounds, jobs = scale(4, 200), 2
     for number in range(rounds):
         home = open_home(tmp_path / str(number))
-        submit(home, rehearsals(jobs, steps=1, step_seconds=0.0), {})
+        enqueue(home, rehearsals(jobs, steps=1, step_seconds=0.0), {})
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(RUNNERS)
     runners = [context.Process(target=_race, args=(tmp_path, rounds, barrier)) for _ in range(RUNNERS)]
@@ -73,7 +74,7 @@ def queue(tmp_path: Path) -> Iterator[Home]:
 
 def test_a_runner_that_was_stopped_is_replaced_and_leaves_when_it_comes_back(queue: Home) -> None:
     patience, asleep = scale(1.0, leader.TAKEOVER_SECONDS), scale(3.0, 60.0)
-    long, *others = submit(queue, rehearsals(6, steps=scale(200, 2000)), {})
+    long, *others = enqueue(queue, rehearsals(6, steps=scale(200, 2000)), {})
     spawn.ensure_runner(queue)
     until(lambda: steps_done(queue, long) > 5)
     old = runner_of(queue)
@@ -99,7 +100,7 @@ def test_a_runner_that_was_stopped_is_replaced_and_leaves_when_it_comes_back(que
 
 
 def test_one_that_beats_is_never_replaced(queue: Home) -> None:
-    submit(queue, rehearsals(1, steps=400), {})
+    enqueue(queue, rehearsals(1, steps=400), {})
     spawn.ensure_runner(queue)
     until(lambda: leader.is_led(queue))
     assert leader.take(queue, 60.0) is None

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import pytest
 
-from datadream.jobs.home import Home
+from datadream.home.layout import Home
 from tests.conftest import TINY_OPTIONS
 from tests.faults.scale import record, scale
 from tests.runners import kill_all, processes_of

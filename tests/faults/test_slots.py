@@ -7,10 +7,11 @@ import signal
 import time
 from pathlib import Path
 
-from datadream.jobs import spawn, state
-from datadream.jobs.home import open_home
-from datadream.jobs.queue import QueueSettings, is_taken, write_settings
-from datadream.jobs.submit import submit
+from datadream.home import state
+from datadream.home.layout import open_home
+from datadream.home.queue import QueueSettings, is_taken, write_settings
+from datadream.jobs import spawn
+from datadream.plans.enqueue import enqueue
 from tests.faults.scale import record
 from tests.runners import kill_all, processes_of, rehearsals, runner_of, steps_done, until, wait_for_end
 
@@ -18,7 +19,7 @@ from tests.runners import kill_all, processes_of, rehearsals, runner_of, steps_d
 def test_a_slot_is_not_handed_out_while_children_of_a_dead_worker_live(tmp_path: Path) -> None:
     home = open_home(tmp_path / "home")
     write_settings(home, QueueSettings(retry_seconds=0.0))
-    first, second = submit(home, rehearsals(2, steps=60, children=2), {})
+    first, second = enqueue(home, rehearsals(2, steps=60, children=2), {})
     spawn.ensure_runner(home)
     until(lambda: steps_done(home, first) > 5 and len(processes_of(home)) == 3)
     worker = state.read_attempt(home.job(first), 1)["worker"]["pid"]

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from datadream.jobs import spawn, state, submit
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.queue import QueueSettings, write_settings
+from datadream.home import control, state
+from datadream.home.layout import Home, open_home
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.jobs import spawn
+from datadream.plans import enqueue
 from tests.faults.scale import SOAK, record
 from tests.faults.slurm import Slurm, said
 from tests.runners import kill_all, rehearsals, runner_of, steps_done, until, wait_for_end
@@ -43,7 +45,7 @@ def native(home: Home, job: str) -> str:
 
 def test_four_jobs_on_two_gpus_one_cancelled_and_the_runner_killed(slurm: Slurm, queue: Home) -> None:
     """The runner dies while they run; the next one knows them by their native ids."""
-    ids = submit.submit(queue, rehearsals(4, steps=700), {}, launcher="slurm")
+    ids = enqueue.enqueue(queue, rehearsals(4, steps=700), {}, launcher="slurm")
     spawn.ensure_runner(queue)
     until(lambda: sum(state.derive(queue, job).state == "running" for job in ids) == 2, 60)
     running = [job for job in ids if state.derive(queue, job).state == "running"]
@@ -55,8 +57,8 @@ def test_four_jobs_on_two_gpus_one_cancelled_and_the_runner_killed(slurm: Slurm,
         for job in running
     }
     assert devices == {"0", "1"}
-    submit.cancel(queue, running[0])
-    submit.cancel(queue, waiting[1])
+    control.cancel(queue, running[0])
+    control.cancel(queue, waiting[1])
     runner = runner_of(queue)
     assert runner is not None
     until(lambda: state.derive(queue, running[0]).state == "cancelled", 60)
@@ -72,7 +74,7 @@ def test_four_jobs_on_two_gpus_one_cancelled_and_the_runner_killed(slurm: Slurm,
 
 
 def test_one_that_slurm_loses_is_submitted_again_and_resumes(slurm: Slurm, queue: Home) -> None:
-    (job,) = submit.submit(queue, rehearsals(1, steps=400), {}, launcher="slurm")
+    (job,) = enqueue.enqueue(queue, rehearsals(1, steps=400), {}, launcher="slurm")
     spawn.ensure_runner(queue)
     until(lambda: steps_done(queue, job) > 20, 60)
     subprocess.run(["scancel", "--signal=KILL", "--full", native(queue, job)], check=False)
@@ -86,7 +88,7 @@ def test_one_that_slurm_loses_is_submitted_again_and_resumes(slurm: Slurm, queue
 def test_a_requeue_in_mid_job_resumes(slurm: Slurm, queue: Home) -> None:
     if not SOAK:
         pytest.skip("Slurm waits two minutes before it starts a requeued job: `make reliability` does")
-    (job,) = submit.submit(queue, rehearsals(1, steps=400), {}, launcher="slurm")
+    (job,) = enqueue.enqueue(queue, rehearsals(1, steps=400), {}, launcher="slurm")
     spawn.ensure_runner(queue)
     until(lambda: steps_done(queue, job) > 20, 60)
     subprocess.run(["scontrol", "requeue", native(queue, job)], check=True)

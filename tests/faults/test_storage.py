@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from datadream import durable
-from datadream.jobs import state
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.submit import submit
+from datadream.home import state
+from datadream.home.layout import Home, open_home
 from datadream.jobs.worker import EXIT_STORAGE
+from datadream.plans.enqueue import enqueue
 from tests.faults import strace
 from tests.faults.scale import record, scale
 from tests.faults.test_publish import read
@@ -27,7 +27,7 @@ def test_an_error_at_every_write_pauses_the_job_and_loses_nothing(call: str, err
     strace.available()
     (spec,) = rehearsals(1, steps=2, step_seconds=0.0, size=100)
     fresh = open_home(tmp_path / "fresh")
-    submit(fresh, [spec], {})
+    enqueue(fresh, [spec], {})
     whole = Home(Path(shutil.copytree(fresh.path, tmp_path / "whole")))
     assert strace.worker(whole, spec.id) == 0
     expected = read(whole, spec.id)
@@ -91,7 +91,7 @@ def test_a_file_size_limit_is_a_full_disk(tmp_path: Path) -> None:
 
     (spec,) = rehearsals(1, steps=2, step_seconds=0.0, size=1_000_000)
     home = open_home(tmp_path / "home")
-    submit(home, [spec], {})
+    enqueue(home, [spec], {})
     limited = subprocess.run(
         [sys.executable, "-m", "datadream", "worker", "--home", str(home.path), spec.id],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),

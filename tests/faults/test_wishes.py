@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 
 from datadream.data.shots import ShotSet
-from datadream.jobs import identity, leader, lease, policy, spawn, state, submit
-from datadream.jobs.home import Home, init_home, open_home
-from datadream.jobs.plan import plan
-from datadream.jobs.queue import QueueSettings, write_settings
+from datadream.home import control, identity, lease, state
+from datadream.home.layout import Home, init_home, open_home
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.home.sets import add_set
+from datadream.jobs import leader, policy, spawn
 from datadream.jobs.runner import Runner
-from datadream.jobs.sets import add_set
 from datadream.models.presets import Backbone
+from datadream.plans import enqueue
+from datadream.plans.grid import plan
 from datadream.recipes.recipe import load_recipe
 from tests.faults.scale import record
 from tests.runners import kill_all, reasons, rehearsals, steps_done, until, wait_for
@@ -47,10 +49,10 @@ def by_hand(home: Home, *words: str, code: str = "") -> subprocess.Popen[bytes]:
 
 @pytest.mark.parametrize("wish", ["cancel", "pause"])
 def test_a_worker_started_by_hand_heeds_a_wish_with_no_runner_about(wish: str, queue: Home) -> None:
-    (job,) = submit.submit(queue, rehearsals(1, steps=100_000), {})
+    (job,) = enqueue.enqueue(queue, rehearsals(1, steps=100_000), {})
     worker = by_hand(queue, job)
     until(lambda: steps_done(queue, job) > 3)
-    getattr(submit, wish)(queue, job)
+    getattr(control, wish)(queue, job)
     status = state.derive(queue, job)
     asked = ("cancelling", "stop requested") if wish == "cancel" else ("running", "pause requested")
     assert (status.state, status.reason) == asked
@@ -64,22 +66,22 @@ def test_a_worker_started_by_hand_heeds_a_wish_with_no_runner_about(wish: str, q
 
 def test_a_wish_that_is_taken_back_at_once_stops_nothing(queue: Home) -> None:
     specs = rehearsals(1, steps=200, step_seconds=0.02)
-    (job,) = submit.submit(queue, specs, {})
+    (job,) = enqueue.enqueue(queue, specs, {})
     worker = by_hand(queue, job)
     until(lambda: steps_done(queue, job) > 3)
-    submit.pause(queue, job)
-    submit.resume(queue, job)
+    control.pause(queue, job)
+    control.resume(queue, job)
     assert worker.wait(60) == 0
     assert state.derive(queue, job).state == "done"
 
 
 def test_a_worker_waiting_for_its_job_heeds_a_wish(queue: Home) -> None:
-    (job,) = submit.submit(queue, rehearsals(1, steps=100_000), {})
+    (job,) = enqueue.enqueue(queue, rehearsals(1, steps=100_000), {})
     folder = queue.job(job)
     with lease.lease(folder / "lease", lambda _: None):
         worker = by_hand(queue, job)
         until(lambda: (folder / "log.txt").exists() and "waiting for" in (folder / "log.txt").read_text())
-        submit.cancel(queue, job)
+        control.cancel(queue, job)
         assert worker.wait(60) == STOPPED
 
 
@@ -102,11 +104,11 @@ def test_a_wish_is_heeded_while_code_and_models_load(queue: Home, mini: Backbone
     """Nothing is lost by it, and the job isn't called failed."""
     recipe = load_recipe("real-only", mini, ["classify.steps=1", "classify.batch_size=4"])
     run = plan(recipe, add_set(queue, two_shots, "s"), mini, "real")
-    (job,) = submit.submit(queue, list(run.jobs.values()), {})
+    (job,) = enqueue.enqueue(queue, list(run.jobs.values()), {})
     worker = by_hand(queue, job, code=SLOW.format(stage="classify"))
     log = queue.job(job) / "log.txt"
     until(lambda: log.exists() and "loading" in log.read_text())
-    submit.cancel(queue, job)
+    control.cancel(queue, job)
     assert worker.wait(60) == STOPPED
     assert state.derive(queue, job).state == "cancelled"
     assert not (queue.job(job) / "error.json").exists()
@@ -118,14 +120,14 @@ def test_a_wish_is_heeded_while_code_and_models_load(queue: Home, mini: Backbone
 def test_a_runner_whose_signals_reach_nobody_cancels_all_the_same(queue: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """As that of another user of a shared home, or of another host."""
     monkeypatch.setattr(identity, "signal_group", lambda *_: False)
-    (job,) = submit.submit(queue, rehearsals(1, steps=100_000), {})
+    (job,) = enqueue.enqueue(queue, rehearsals(1, steps=100_000), {})
     worker = by_hand(queue, job)
     until(lambda: steps_done(queue, job) > 3)
     leadership = leader.take(queue)
     assert leadership is not None
     runner = Runner(queue, leadership, idle_seconds=0.3)
     runner.tick()
-    submit.cancel(queue, job)
+    control.cancel(queue, job)
     end = time.monotonic() + 60
     while runner.tick():
         assert time.monotonic() < end
@@ -140,7 +142,7 @@ def test_a_runner_whose_signals_reach_nobody_cancels_all_the_same(queue: Home, m
 def test_a_worker_that_heeds_nothing_and_cant_be_ended_is_named_on_its_job(
     where: str, queue: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (job,) = submit.submit(queue, rehearsals(1, steps=1, step_seconds=600), {})
+    (job,) = enqueue.enqueue(queue, rehearsals(1, steps=1, step_seconds=600), {})
     worker = by_hand(queue, job)
     wait_for(queue, job, "running")
     until(lambda: lease.read_note(queue.job(job) / "lease").get("pid") == worker.pid)
@@ -159,7 +161,7 @@ def test_a_worker_that_heeds_nothing_and_cant_be_ended_is_named_on_its_job(
     leadership = leader.take(queue)
     assert leadership is not None
     runner = Runner(queue, leadership)
-    submit.cancel(queue, job)
+    control.cancel(queue, job)
     said = (
         f"stop requested; its worker ({named}) can't be signalled from here: it stops at its next step, or end it there"
     )
@@ -218,14 +220,14 @@ def shared() -> Iterator[Home]:
 
 def test_another_user_of_a_shared_home_cancels_a_job(shared: Home) -> None:
     """Who may not signal the worker."""
-    (job,) = submit.submit(shared, rehearsals(1, steps=100_000), {})
+    (job,) = enqueue.enqueue(shared, rehearsals(1, steps=100_000), {})
     worker = by_hand(shared, job)
     until(lambda: steps_done(shared, job) > 3)
     code = (
-        "import os\nfrom datadream.jobs import submit\nfrom datadream.jobs.home import open_home\n"
+        "import os\nfrom datadream.home import control\nfrom datadream.home.layout import open_home\n"
         "os.setgroups([]); os.setgid(12345); os.setuid(54321)\n"
         f"try:\n    os.kill({worker.pid}, 0)\nexcept PermissionError:\n"
-        f"    submit.cancel(open_home({str(shared.path)!r}), {job!r})\n"
+        f"    control.cancel(open_home({str(shared.path)!r}), {job!r})\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert worker.wait(60) == STOPPED

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from datadream.jobs import index, labels, spawn, state
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.queue import QueueSettings, write_settings
-from datadream.jobs.submit import submit
-from store import queries
+from datadream.home import labels, state
+from datadream.home.layout import Home, open_home
+from datadream.home.queue import QueueSettings, write_settings
+from datadream.jobs import spawn
+from datadream.plans.enqueue import enqueue
+from store import index, queries
 from tests.faults.scale import record, scale
 from tests.runners import kill_all, rehearsals
 
@@ -31,7 +32,7 @@ def queue(tmp_path: Path) -> Iterator[Home]:
 def test_concurrent_writers_half_of_them_killed(queue: Home) -> None:
     writers, seed = scale(12, 50), 3
     dice = random.Random(seed)
-    (job,) = submit(queue, rehearsals(1, 999, steps=1), {})
+    (job,) = enqueue(queue, rehearsals(1, 999, steps=1), {})
     registry = index.open_registry(queue)
     commands = {
         number: dice.choice(

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from datadream import durable
-from datadream.jobs import experiments, index, labels, submit
-from datadream.jobs.causes import CLEAR
-from datadream.jobs.check import check
-from datadream.jobs.home import Home
-from datadream.jobs.registrar import Registrar
-from store import queries
+from datadream.home import control, experiments, labels
+from datadream.home.causes import CLEAR
+from datadream.home.layout import Home
+from datadream.plans import enqueue
+from store import index, queries
+from store.check import check
+from store.registrar import Registrar
 from store.registry import Registry
 from tests.conftest import run_cli
 from tests.runners import rehearsals
@@ -297,10 +298,10 @@ def test_a_job_that_left_the_queue_is_read_again_though_no_folder_of_jobs_change
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(durable, "RACY_NS", 0)  # as if all was read long after it was written
-    first, second = submit.submit(home, rehearsals(2, steps=5), {})
+    first, second = enqueue.enqueue(home, rehearsals(2, steps=5), {})
     with closing(index.connect(home)) as registry:
         index.sync(home, registry)
-        submit.cancel(home, first)
+        control.cancel(home, first)
         durable.remove_file(home.queue / first)
         index.sync(home, registry)
         states = {row["id"]: row["state"] for row in queries.rows_of(registry, "job", [first, second])}

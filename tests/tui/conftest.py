@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.registry import fill
-from datadream.jobs.home import open_home
+from datadream.home.layout import open_home
 from store.registry import Registry
 
 

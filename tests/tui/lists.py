@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from datadream.jobs.home import open_home
+from datadream.home.layout import open_home
 from store import queries
 from store.registry import Registry
 from store.where import parse_where

@@ -11,7 +11,7 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from datadream.jobs.home import Home
+from datadream.home.layout import Home
 from tui.app import DataDreamApp
 
 SIZES = ((80, 24), (120, 40))

@@ -10,7 +10,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from datadream.jobs.home import default_home
+from datadream.home.layout import default_home
 from tests.tui.tour import pictures, tour
 from tui.help import document
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from datadream.jobs import queue, spawn
-from datadream.jobs.home import Home
+from datadream.home import queue
+from datadream.home.layout import Home
+from datadream.jobs import spawn
 from tests.conftest import run_cli
 from tests.runners import kill_all
 from tests.tui.looking import SIZES, looking
@@ -309,11 +310,11 @@ def test_a_home_that_vanishes_is_told(ran_copy: Path) -> None:
 def test_a_dead_runner_is_a_banner_and_one_key_starts_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(spawn, "ensure_runner", lambda home: None)
-        from datadream.jobs import submit
+        from datadream.plans import enqueue
         from tests.runners import rehearsals
 
         specs = rehearsals(1, steps=2)
-        submit.submit(home, specs, {})
+        enqueue.enqueue(home, specs, {})
 
     async def walk() -> None:
         async with looking(home) as looker:

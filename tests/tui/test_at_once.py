@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from datadream.jobs import labels
-from datadream.jobs.home import open_home
+from datadream.home import labels
+from datadream.home.layout import open_home
 from tests.tui.lists import walk
 from tests.tui.looking import Looker, looking
 from tui.screens.listing import ListScreen

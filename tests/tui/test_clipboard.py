@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from datadream.jobs.home import Home
+from datadream.home.layout import Home
 from tests.tui.looking import looking
 from tui.services import clipboard
 

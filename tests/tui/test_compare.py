@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datadream.jobs import follow, index, leader, spawn, state, submit
+from datadream.home import control, state
+from datadream.home.layout import Home
+from datadream.jobs import follow, leader, spawn
 from datadream.jobs.follow import open_jobs
-from datadream.jobs.home import Home
 from datadream.report import collect
 from datadream.report.judge import RUNS_MAX
 from datadream.report.pivot import Pivot
 from datadream.report.tables import top1
+from store import index
 from tests.conftest import run_cli
 from tests.runners import until
 from tests.tui.looking import SIZES, Looker, looking
@@ -258,7 +260,7 @@ def test_exactly_what_a_cell_lacks_is_queued(ran_copy: Path, size: tuple[int, in
             await looker.see("already queued")
             await looker.press("escape")  # the question was open before that was known
             for job in open_jobs(Home(ran_copy)):
-                submit.cancel(Home(ran_copy), job)  # and there is no runner to take it off the queue
+                control.cancel(Home(ran_copy), job)  # and there is no runner to take it off the queue
             await at_end(looker)
             await looker.press("m")
             await looker.see("Queue 3 jobs for seed 5?")

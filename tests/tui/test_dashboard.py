@@ -7,8 +7,10 @@ import asyncio
 import pytest
 
 from datadream import durable
-from datadream.jobs import spawn, state, submit
-from datadream.jobs.home import Home
+from datadream.home import control, state
+from datadream.home.layout import Home
+from datadream.jobs import spawn
+from datadream.plans import enqueue
 from tests.conftest import run_cli
 from tests.runners import rehearsals
 from tests.tui.looking import looking
@@ -35,8 +37,8 @@ def test_retry_is_of_the_last_failure_when_nothing_is_open(home: Home, monkeypat
 
 def test_only_jobs_that_are_shown_are_counted(home: Home) -> None:
     """With no runner to take them off the queue: one was cancelled, of one only the mark is there."""
-    kept, dropped = submit.submit(home, rehearsals(2), {})
-    submit.cancel(home, dropped)
+    kept, dropped = enqueue.enqueue(home, rehearsals(2), {})
+    control.cancel(home, dropped)
     durable.mark(home.queue / ("0" * 16))
 
     async def walk() -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from datadream.jobs import artifacts
-from datadream.jobs.home import Home
-from datadream.jobs.marks import read_marks
+from datadream.home import artifacts
+from datadream.home.layout import Home
+from datadream.home.marks import read_marks
 from tests.tui.looking import SIZES, Looker, looking
 from tui.screens.gallery import GalleryScreen
 from tui.services import images

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from datadream import durable
-from datadream.jobs import spawn, state
-from datadream.jobs.home import Home
+from datadream.home import state
+from datadream.home.layout import Home
+from datadream.jobs import spawn
 from tests.conftest import run_cli
 from tests.tui.looking import SIZES, Looker, looking
 from tui.actions import actions

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from datadream.jobs import queue, state, submit
-from datadream.jobs.home import Home, open_home
+from datadream.home import control, queue, state
+from datadream.home.layout import Home, open_home
 from tests.tui.lists import keys, walk
 from tests.tui.looking import SIZES, Looker
 from tui.screens.job_deeds import Facts, command_for, facts, refusal
@@ -28,7 +28,7 @@ def reopened(home: Home, job_id: str) -> None:
     spec = state.read_spec(home, job_id)
     shutil.rmtree(home.artifact(spec.kind, spec.id))
     (home.job(job_id) / "result.json").unlink()
-    submit._control(home, job_id, lambda old: {"retries": old.retries + 1})
+    control._control(home, job_id, lambda old: {"retries": old.retries + 1})
 
 
 def test_a_job_is_paused_raised_cancelled_retried_and_removed(ran_copy: Path) -> None:

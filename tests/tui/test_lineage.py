@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from datadream.jobs import ask
-from datadream.jobs.home import Home
+from datadream.home.layout import Home
+from datadream.plans import ask
+from datadream.plans import request as requests
 from tests.tui.looking import SIZES, Looker, looking
 from tui import glyphs
 from tui.app import DataDreamApp
@@ -96,7 +97,7 @@ def test_what_is_gone_keeps_its_place(ran_copy: Path) -> None:
 
 
 def test_a_job_that_has_made_nothing_is_below_what_it_waits_for(ran_copy: Path) -> None:
-    request = ask.Request(recipes=("real-only",), sets=("d2",), overrides=("classify.steps=3",))
+    request = requests.Request(recipes=("real-only",), sets=("d2",), overrides=("classify.steps=3",))
     (job,) = ask.submit(Home(ran_copy), request)
     found = tree(ran_copy, job)
     assert [line.node.kind for line in found.lines] == ["set", "job", "run"]

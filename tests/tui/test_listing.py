@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.labels import read_labels
+from datadream.home.labels import read_labels
+from datadream.home.layout import Home, open_home
 from tests.conftest import run_cli
 from tests.tui.lists import keys, walk
 from tests.tui.looking import SIZES, Looker

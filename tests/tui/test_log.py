@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datadream.errors import UserError
-from datadream.jobs.events import in_words, line_in_words
+from datadream.home.events import in_words, line_in_words
 from tui.services import log_index
 from tui.services.log_index import Found, LogFile, last_lines
 from tui.services.log_text import CUT, Wanted, check_pattern, clean, level_of, line_shown, spans

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from datadream import durable
-from datadream.jobs import index, queue, spawn, state, submit
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.labels import read_labels, tag
-from datadream.jobs.sets import make_set
+from datadream.home import control, queue, state
+from datadream.home.labels import read_labels, tag
+from datadream.home.layout import Home, open_home
+from datadream.home.sets import make_set
+from datadream.jobs import spawn
+from datadream.plans import enqueue
+from store import index
 from tests.runners import rehearsals
 from tests.tui.lists import keys, walk
 from tests.tui.looking import Looker
@@ -27,7 +30,7 @@ def waiting(home: Home, monkeypatch: pytest.MonkeyPatch) -> tuple[Home, list[str
     queue.write_settings(home, queue.QueueSettings(paused=True))
     specs = rehearsals(4, steps=5)
     titles = {spec.id: "one" if spec.seed < 2 else "two" for spec in specs}
-    return home, submit.submit(home, specs, titles)
+    return home, enqueue.enqueue(home, specs, titles)
 
 
 async def filtered(looker: Looker, screen: ListScreen, where: str) -> None:
@@ -51,7 +54,7 @@ def test_what_a_filter_hides_is_left_alone_by_every_key(key: str, waiting: tuple
     seen, hidden = set(jobs[2:]), set(jobs[:2])
     if key in "RD":
         for job_id in jobs:
-            submit.cancel(home, job_id)
+            control.cancel(home, job_id)
             durable.remove_file(home.queue / job_id)
 
     def done(job_id: str) -> bool:
@@ -125,7 +128,7 @@ def test_a_row_that_left_the_list_after_it_was_marked_is_left_alone(
             durable.remove_file(home.queue / gone)
             shutil.rmtree(home.job(gone))
         else:
-            submit.cancel(home, gone)
+            control.cancel(home, gone)
             durable.remove_file(home.queue / gone)
             durable.touch_dir(home.queue)
         await looker.press("y")
@@ -212,7 +215,7 @@ def test_two_marked_runs_of_which_a_filter_hides_one_are_not_compared(ran_copy: 
 
 def test_the_question_counts_what_can_not_be_done(waiting: tuple[Home, list[str]]) -> None:
     home, jobs = waiting
-    submit.cancel(home, jobs[0])
+    control.cancel(home, jobs[0])
     durable.remove_file(home.queue / jobs[0])
 
     async def steps(looker: Looker, screen: ListScreen) -> None:

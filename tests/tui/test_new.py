@@ -11,10 +11,13 @@ import pytest
 from textual.widgets import Input, Select
 
 from datadream.errors import UserError
-from datadream.jobs import ask, queue, spawn, state
-from datadream.jobs.estimate import estimate
+from datadream.home import queue, state
+from datadream.home.layout import Home
+from datadream.jobs import spawn
 from datadream.jobs.follow import open_jobs
-from datadream.jobs.home import Home
+from datadream.plans import ask
+from datadream.plans import request as requests
+from datadream.plans.estimate import estimate
 from tests.conftest import TINY
 from tests.tui.looking import SIZES, Looker, looking
 from tui.app import DataDreamApp
@@ -72,7 +75,7 @@ async def opened(looker: Looker, key: str = "n") -> None:
 
 
 def test_the_form_is_a_request() -> None:
-    assert request_of(FULL) == ask.Request(
+    assert request_of(FULL) == requests.Request(
         recipes=("real-only", "name-only", "my own.toml"),
         source="digits",
         shots=(1, 4),
@@ -85,7 +88,7 @@ def test_the_form_is_a_request() -> None:
         without_marked=True,
     )
     ticked = Form(recipes=("zero-shot",), sets=("d2",))
-    assert request_of(ticked) == ask.Request(recipes=("zero-shot",), sets=("d2",))
+    assert request_of(ticked) == requests.Request(recipes=("zero-shot",), sets=("d2",))
     for field in ("shots", "seeds"):  # not silently without effect
         with pytest.raises(UserError, match="the selected sets have their own"):
             request_of(dataclasses.replace(ticked, **{field: "1,5"}))

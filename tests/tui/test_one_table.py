@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from datadream import durable
 from datadream.canonical import short_id
 from datadream.cli.compare import turned_table
-from datadream.jobs.ask import Request
-from datadream.jobs.home import Home, open_home
+from datadream.home.layout import Home, open_home
 from datadream.models.presets import HERE
+from datadream.plans.request import Request
 from datadream.report.assemble import compare_home
 from datadream.report.exports import FORMATS, export
 from datadream.report.pivot import pivot

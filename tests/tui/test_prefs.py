@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from datadream.jobs.home import Home
+from datadream.home.layout import Home
 from tests.tui.looking import looking
 from tui.services.prefs import Prefs
 

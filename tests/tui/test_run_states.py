@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from datadream import durable
-from datadream.jobs import ask, identity, index, queue, spawn, state, submit
-from datadream.jobs.home import Home, open_home
-from store import queries
+from datadream.home import control, identity, queue, state
+from datadream.home.layout import Home, open_home
+from datadream.jobs import spawn
+from datadream.plans import ask
+from datadream.plans import request as requests
+from store import index, queries
 from store.where import parse_where
 from tests.faults.test_records import call
 from tests.tui.lists import walk
@@ -31,7 +34,7 @@ def states(ran_copy: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Home, dict[
     queue.write_settings(home, queue.QueueSettings(paused=True))
     found = {}
     for number, name in enumerate(("failed", "running", "queued", "cancelled"), 1):
-        request = ask.Request(("real-only",), sets=("d2",), overrides=(f"classify.steps={number}",))
+        request = requests.Request(("real-only",), sets=("d2",), overrides=(f"classify.steps={number}",))
         planned = ask.plan(home, request)
         (job_id,) = ask.submit(home, planned)
         found[name] = planned.runs[0].id
@@ -42,7 +45,7 @@ def states(ran_copy: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Home, dict[
             note = {"worker": identity.myself().to_json(), "slot": "cpu:0", "launcher": "local"}
             assert state.claim(home, job_id, 1, note)
         elif name == "cancelled":
-            submit.cancel(home, job_id)
+            control.cancel(home, job_id)
             state.write_history(home, job_id, "cancelled", "asked to stop", 0)
         if name in ("failed", "cancelled"):
             durable.remove_file(home.queue / job_id)
@@ -142,8 +145,8 @@ def test_created_is_when_it_was_made_and_ended_when_it_ended(states: tuple[Home,
 def test_a_run_whose_shard_failed_has_failed(ran_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spawn, "ensure_runner", lambda _: None)
     home = open_home(ran_copy)
-    request = ask.Request(("name-only",), sets=("d2",), data=("synth",), shards=2, overrides=("generate.steps=3",))
-    request = ask.Request(**{**vars(request), "overrides": ("generate.num_inference_steps=3",)})
+    request = requests.Request(("name-only",), sets=("d2",), data=("synth",), shards=2, overrides=("generate.steps=3",))
+    request = requests.Request(**{**vars(request), "overrides": ("generate.num_inference_steps=3",)})
     planned = ask.plan(home, request)
     jobs = ask.submit(home, planned)
     shard = next(job_id for job_id in jobs if state.read_spec(home, job_id).shard)
@@ -162,12 +165,16 @@ def test_runs_that_look_alike_name_what_sets_them_apart(ran_copy: Path, monkeypa
     made = []
     for steps in (7, 9):
         recipe.write_text(f'name = "mine"\nextends = "real-only"\nabout = "x"\n\n[classify]\nsteps = {steps}\n')
-        planned = ask.plan(home, ask.Request((str(recipe),), sets=("d2",)))
+        planned = ask.plan(home, requests.Request((str(recipe),), sets=("d2",)))
         ask.submit(home, planned)
         made.append(planned.runs[0].id)
-    again = ask.plan(home, ask.Request(("zero-shot",), sets=("d2",), force=True, overrides=("classify.batch_size=16",)))
+    again = ask.plan(
+        home, requests.Request(("zero-shot",), sets=("d2",), force=True, overrides=("classify.batch_size=16",))
+    )
     ask.submit(home, again)
-    twin = ask.plan(home, ask.Request(("zero-shot",), sets=("d2",), force=True, overrides=("classify.batch_size=16",)))
+    twin = ask.plan(
+        home, requests.Request(("zero-shot",), sets=("d2",), force=True, overrides=("classify.batch_size=16",))
+    )
     ask.submit(home, twin)
 
     async def steps(looker: Looker, screen: ListScreen) -> None:

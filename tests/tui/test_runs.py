@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from datadream.jobs.home import open_home
+from datadream.home.layout import open_home
 from tests.tui.lists import walk
 from tests.tui.looking import SIZES, Looker
 from tui import glyphs

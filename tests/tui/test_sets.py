@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from datadream.jobs.home import Home
-from datadream.jobs.sets import find_set, list_sets
+from datadream.home.layout import Home
+from datadream.home.sets import find_set, list_sets
 from tests.tui.looking import SIZES, looking
 from tui.screens.file_picker import FolderPicker, nearest_folder, read_folder
 from tui.screens.gallery import GalleryScreen

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from datadream.jobs.home import Home
+from datadream.home.layout import Home
 from tests.homes import unpack
 from tests.tui.looking import SIZES, Looker
 from tests.tui.make_home import TARGET

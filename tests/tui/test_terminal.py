@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from datadream.jobs import state
-from datadream.jobs.home import Home
+from datadream.home import state
+from datadream.home.layout import Home
 from tests.conftest import run_cli
 from tests.runners import kill_all, processes_of, steps_done, until
 from tests.tui.terminal import Terminal

@@ -6,8 +6,8 @@ import asyncio
 import json
 from pathlib import Path
 
-from datadream.jobs import state
-from datadream.jobs.home import Home
+from datadream.home import state
+from datadream.home.layout import Home
 from tests.conftest import run_cli
 from tests.runners import kill_all, rehearsals, steps_done, until
 from tests.tui.looking import looking
@@ -59,10 +59,11 @@ def test_a_whole_session_from_an_empty_home(home: Home) -> None:
 
 
 def test_cancel_and_retry_from_the_app(home: Home) -> None:
-    from datadream.jobs import spawn, submit
+    from datadream.jobs import spawn
+    from datadream.plans import enqueue
 
     spec = rehearsals(1, steps=5000, step_seconds=0.02, checkpoint_steps=5)[0]
-    submit.submit(home, [spec], {spec.id: "a long one"})
+    enqueue.enqueue(home, [spec], {spec.id: "a long one"})
     spawn.ensure_runner(home)
     until(lambda: steps_done(home, spec.id) > 10)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from datadream.home.layout import open_home
 from datadream.jobs import follow
-from datadream.jobs.home import open_home
 from tests.tui.looking import looking
 from tui.screens.modals import AskText
 

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from datadream.jobs import leader, spawn, submit
+from datadream.home import control
+from datadream.home.layout import Home, open_home
+from datadream.home.spec import JobSpec
+from datadream.jobs import leader, spawn
 from datadream.jobs.follow import open_jobs
-from datadream.jobs.home import Home, open_home
-from datadream.jobs.spec import JobSpec
+from datadream.plans import enqueue
 from datadream.stages.settings import RehearseSettings
 from tests.runners import kill_all, until, wait_for
 from tests.tui.looking import Looker, looking
@@ -69,7 +71,7 @@ def prepare(path: Path) -> Home:
     settings = RehearseSettings(fail_at=3, steps=10).model_dump(mode="json")
     spec = JobSpec(stage="rehearse", settings=settings, inputs={}, seed=1)
     if not (home.job(spec.id) / "spec.json").exists():
-        submit.submit(home, [spec], {spec.id: "rehearsal that fails on purpose"})
+        enqueue.enqueue(home, [spec], {spec.id: "rehearsal that fails on purpose"})
         spawn.ensure_runner(home)
     wait_for(home, spec.id, "failed")
     return home
@@ -153,7 +155,7 @@ async def pictures(path: Path, folder: Path) -> None:
 def end_all(home: Home) -> None:
     """Cancel what is open, and stop the runner once it is over."""
     for job_id in open_jobs(home):
-        submit.cancel(home, job_id)
+        control.cancel(home, job_id)
     if leader.is_led(home):
         until(lambda: not open_jobs(home))
     kill_all(home)

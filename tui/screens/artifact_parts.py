@@ -33,7 +33,7 @@ BESIDE = 90  # cells a curve and images need side by side
 
 def set_details(data: Data, row: Row, width: int, dark: bool) -> RenderableType:
     """A few-shot set: facts, split and leaks, classes, and the first shot of each class."""
-    from datadream.jobs.sets import warnings_of
+    from datadream.home.sets import warnings_of
 
     found = albums.load_shots(data, str(row["id"]))
     about = facts(
@@ -68,7 +68,7 @@ def class_table(shots: ShotSet) -> RenderableType:
 
 def adapter_details(data: Data, row: Row, width: int, dark: bool) -> RenderableType:
     """An adapter: from which shots, by which recipe, its curve, and the first shots."""
-    from datadream.jobs.artifacts import read_manifest
+    from datadream.home.artifacts import read_manifest
     from store import queries
 
     registry, adapter_id = data.registry(), str(row["id"])

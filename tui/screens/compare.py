@@ -11,7 +11,7 @@ from textual.binding import BindingType
 from textual.widgets import Static
 
 from datadream.errors import UserError
-from datadream.jobs.quoting import bash_word
+from datadream.home.quoting import bash_word
 from datadream.text import shown
 from tui import glyphs
 from tui.actions import bindings

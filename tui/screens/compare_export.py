@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from datadream.jobs.quoting import bash_word
+from datadream.home.quoting import bash_word
 from tui.screens import compare_read as read
 from tui.screens.compare_choose import Choosing
 

@@ -10,7 +10,7 @@ from tui.screens import compare_read as read
 from tui.screens.job_deeds import unqueue
 
 if TYPE_CHECKING:
-    from datadream.jobs.ask import Request
+    from datadream.plans.request import Request
     from datadream.report.pivot import Cell, Pivot
     from tui.services.data import Data
 

@@ -10,7 +10,8 @@ from datadream.errors import UserError
 from datadream.text import counted
 
 if TYPE_CHECKING:
-    from datadream.jobs.ask import Plan, Request
+    from datadream.plans.ask import Plan
+    from datadream.plans.request import Request
     from datadream.report.judge import Comparison, Judged
     from datadream.report.pivot import Pivot
     from datadream.report.rows import Row
@@ -68,11 +69,10 @@ def read_table(data: Data, where: str) -> Read:
 
     Raises UserError for a filter that can't be.
     """
-    from datadream.jobs import index
     from datadream.locks import LockHeld
     from datadream.report.collect import collected
     from datadream.report.rows import rows
-    from store import queries
+    from store import index, queries
     from store.where import parse_where
 
     registry, conditions = data.registry(), parse_where(where)
@@ -143,9 +143,9 @@ def compared(table: Sequence[Row], verdicts: Sequence[Verdicts], notes: Sequence
 
 def read_cell(data: Data, pivot: Pivot, i: int, j: int) -> CellFacts:
     """What the keys m, a and i would do at a cell."""
-    from datadream.jobs import again
-    from datadream.jobs.facts import UNTOLD
-    from datadream.jobs.state import read_dict
+    from datadream.home.facts import UNTOLD
+    from datadream.home.state import read_dict
+    from datadream.plans import again
 
     cell, of = pivot.cells[i][j], pivot.values(i, j)
     method = [row for row in pivot.table if (row.method, row.settings) == of["method"]]
@@ -197,10 +197,11 @@ def next_seeds(used: Sequence[int], count: int = MORE) -> list[int]:
 
 def offer(data: Data, request: Request, record: Mapping[str, Any] | None) -> Offer:
     """What `request` takes. Raises UserError as `datadream run` does, and when there is nothing to do."""
-    from datadream.jobs import ask, follow
-    from datadream.jobs.estimate import estimate
-    from datadream.jobs.facts import is_like
-    from datadream.jobs.sets import source_label
+    from datadream.home.runs import is_like
+    from datadream.home.sets import source_label
+    from datadream.jobs import follow
+    from datadream.plans import ask
+    from datadream.plans.estimate import estimate
 
     plan = ask.plan(data.home, request, dry=True)
     if not plan.runs:
@@ -234,17 +235,18 @@ def offer(data: Data, request: Request, record: Mapping[str, Any] | None) -> Off
 
 def line(request: Request) -> str:
     """The equal command line; it doesn't wait for the jobs."""
-    from datadream.jobs import ask
+    from datadream.plans import request as requests
 
-    return ask.command(request).replace("datadream run", "datadream run --detach", 1)
+    return requests.command(request).replace("datadream run", "datadream run --detach", 1)
 
 
 def queue(data: Data, plan: Plan) -> tuple[list[str], list[str]]:
     """Queue it and start the runner; the jobs that weren't queued before, which are what an undo may cancel, and what
     there is to say of the sets that were made for it.
     """
-    from datadream.jobs import ask, follow, spawn
+    from datadream.jobs import follow, spawn
     from datadream.jobs.losses import losses
+    from datadream.plans import ask
 
     waiting = follow.waiting(data.home, {spec.id for spec in plan.missing})
     ready = ask.plan(data.home, plan.request) if plan.dry else plan

@@ -153,7 +153,8 @@ class DashboardScreen(JobDeeds, HomeScreen):
 
     def do_queue(self) -> None:
         """Pause the queue, or let it go on."""
-        from datadream.jobs import queue, spawn
+        from datadream.home import queue
+        from datadream.jobs import spawn
 
         pause = not (self.dream.snapshot and self.dream.snapshot.paused)
 
@@ -184,11 +185,13 @@ class DashboardScreen(JobDeeds, HomeScreen):
             self._start_demo()
 
     def _start_demo(self) -> None:
-        from datadream.jobs import ask, spawn
+        from datadream.jobs import spawn
         from datadream.jobs.losses import losses
+        from datadream.plans import ask
+        from datadream.plans import request as requests
 
         def deed(data: Any) -> list[str]:
-            jobs = ask.submit(self.home, ask.demo_request((4,), (1,)))
+            jobs = ask.submit(self.home, requests.demo_request((4,), (1,)))
             spawn.ensure_runner(self.home)
             data.warnings += losses(self.home, jobs)
             return jobs

@@ -321,14 +321,14 @@ class GalleryScreen(HomeScreen):
         return name in self.album.marks.images or name in self.album.marks.classes
 
     def _mark_command(self, name: str) -> str:
-        from datadream.jobs.quoting import bash_word
+        from datadream.home.quoting import bash_word
 
         undo = " --undo" if self._is_marked(name) else ""
         dash = "-- " if name.startswith("-") else ""  # else it would pass for an option
         return f"datadream synth mark{undo} {self.artifact_id} {dash}{bash_word(name)}"
 
     def _mark(self, name: str) -> None:
-        from datadream.jobs import marks
+        from datadream.home import marks
 
         synth_id, marked = self.artifact_id, self._is_marked(name)
         assert self.album is not None

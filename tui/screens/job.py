@@ -14,7 +14,7 @@ from textual.widgets import ContentSwitcher, OptionList, Static
 from textual.widgets.option_list import Option
 
 from datadream.errors import UserError
-from datadream.jobs.events import line_in_words
+from datadream.home.events import line_in_words
 from datadream.text import shown
 from tui.actions import bindings
 from tui.base import HomeScreen

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
-from datadream.jobs.causes import Cause
+from datadream.home.causes import Cause
 
 if TYPE_CHECKING:
-    from datadream.jobs.home import Home
+    from datadream.home.layout import Home
     from tui.base import HomeScreen
     from tui.services.data import Data
 
@@ -53,7 +53,7 @@ class Facts:
 
     @property
     def hopeless(self) -> bool:
-        """Whether it waits for what won't come (as `datadream.jobs.state.Status.hopeless`)."""
+        """Whether it waits for what won't come (as `datadream.home.state.Status.hopeless`)."""
         return self.state == "blocked" and self.cause == Cause.STUCK
 
 
@@ -286,39 +286,39 @@ class JobDeeds(Base):
 
 def _change(home: Home, job_id: str, deed: str, verb: str) -> int:
     """Do it; the priority it had."""
-    from datadream.jobs import state, submit
+    from datadream.home import control, state
 
     old = state.derive(home, job_id).priority if verb == "priority" else 0
     match verb:
         case "cancel":
-            submit.cancel(home, job_id)
+            control.cancel(home, job_id)
         case "retry":
-            submit.retry(home, job_id)
+            control.retry(home, job_id)
         case "pause":
-            submit.pause(home, job_id)
+            control.pause(home, job_id)
         case "resume":
-            submit.resume(home, job_id)
+            control.resume(home, job_id)
         case "rm":
-            submit.remove(home, job_id)
+            control.remove(home, job_id)
         case "priority":
-            submit.set_priority(home, job_id, old + (1 if deed == "raise" else -1))
+            control.set_priority(home, job_id, old + (1 if deed == "raise" else -1))
     return old
 
 
 def _restore(home: Home, job_id: str, verb: str, priority: int) -> None:
-    from datadream.jobs import submit
+    from datadream.home import control
 
     match verb:
         case "cancel":
-            submit.retry(home, job_id)
+            control.retry(home, job_id)
         case "retry":
-            submit.cancel(home, job_id)
+            control.cancel(home, job_id)
         case "pause":
-            submit.resume(home, job_id)
+            control.resume(home, job_id)
         case "resume":
-            submit.pause(home, job_id)
+            control.pause(home, job_id)
         case "priority":
-            submit.set_priority(home, job_id, priority)
+            control.set_priority(home, job_id, priority)
 
 
 def _each(home: Home, ids: Sequence[str], deed: Callable[[Home, str], Any]) -> list[str]:
@@ -344,7 +344,7 @@ def _noticed(home: Home, refused: list[str], changed: bool) -> list[str]:
 
 def unqueue(home: Home, jobs: Sequence[str]) -> None:
     """Cancel those that aren't over, users before what they need."""
-    from datadream.jobs import submit
+    from datadream.home import control
 
     for job_id in reversed(jobs):
-        submit.cancel(home, job_id)
+        control.cancel(home, job_id)

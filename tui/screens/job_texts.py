@@ -6,7 +6,7 @@ from datetime import datetime
 
 from rich.text import Text
 
-from datadream.jobs.state import Status
+from datadream.home.state import Status
 from datadream.text import shown
 from tui import glyphs
 from tui.services.job_facts import JobFacts, Link

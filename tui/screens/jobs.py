@@ -49,8 +49,8 @@ class JobsScreen(JobDeeds, ListScreen):
 
     def detail(self, data: Data, row: Row) -> RenderableType:
         """What it does, how it came here, and what it said last."""
+        from datadream.home.labels import labels_to_show
         from datadream.jobs import follow
-        from datadream.jobs.labels import labels_to_show
         from store import queries
 
         job_id = str(row["id"])

@@ -79,7 +79,7 @@ def _related(
     data: Data, registry: Registry, anchor: str, found: dict[str, list[Row]]
 ) -> tuple[dict[str, str], dict[str, list[Parent]]]:
     """Kinds of the anchor and all that it is made from or is in; parents of a job that has made nothing yet."""
-    from datadream.jobs import state
+    from datadream.home import state
     from store import queries
 
     kinds = {str(row["id"]): str(row["kind"]) for row in found["ancestors"]}
@@ -172,7 +172,7 @@ def _run(row: Mapping[str, Any]) -> Node:
 
 def _stub(data: Data, thing: str, kind: str) -> Node:
     """Something of which there is no row: an open job, a shard, or what is gone."""
-    from datadream.jobs import state
+    from datadream.home import state
 
     if kind == "job":
         status = state.derive(data.home, thing)

@@ -25,7 +25,7 @@ from textual.containers import Container, Vertical, VerticalScroll
 from textual.timer import Timer
 from textual.widgets import Input, Static
 
-from datadream.jobs.quoting import bash_word
+from datadream.home.quoting import bash_word
 from datadream.text import shown, shown_lines
 from store.where import EXAMPLES
 from tui import glyphs

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from datadream.errors import UserError
-from datadream.jobs.quoting import bash_word, command_line
+from datadream.home.quoting import bash_word, command_line
 from datadream.text import ID_LENGTH
 from tui.base import HomeScreen
 
 if TYPE_CHECKING:
-    from datadream.jobs.labels import Labels
+    from datadream.home.labels import Labels
     from tui.services.data import Data
 
     Known = dict[str, Labels]
@@ -76,7 +76,7 @@ class Labelling(HomeScreen):
         found: Known = {}
 
         def read(data: Data) -> Known:
-            from datadream.jobs.labels import read_labels
+            from datadream.home.labels import read_labels
 
             return {subject: read_labels(data.home, subject) for subject in ids}
 
@@ -101,12 +101,12 @@ class Labelling(HomeScreen):
             return
 
         def write(data: Data, subject: str) -> None:
-            from datadream.jobs.labels import tag
+            from datadream.home.labels import tag
 
             tag(data.home, subject, add, remove)
 
         def restore(data: Data, subject: str) -> None:
-            from datadream.jobs.labels import tag
+            from datadream.home.labels import tag
 
             old = known[subject]
             tag(data.home, subject, remove & set(old.tags), add - set(old.tags))
@@ -126,12 +126,12 @@ class Labelling(HomeScreen):
             return
 
         def write(data: Data, subject: str) -> None:
-            from datadream.jobs.labels import note
+            from datadream.home.labels import note
 
             note(data.home, subject, text)
 
         def restore(data: Data, subject: str) -> None:
-            from datadream.jobs.labels import note
+            from datadream.home.labels import note
 
             note(data.home, subject, known[subject].note)
 

@@ -10,7 +10,7 @@ from datadream.errors import UserError
 from datadream.text import counted
 
 if TYPE_CHECKING:
-    from datadream.jobs.ask import Request
+    from datadream.plans.request import Request
     from tui.services.data import Data
 
 ANEW, UNMARKED = "anew", "without marked"
@@ -77,7 +77,7 @@ class Choices:
 
 def request_of(form: Form) -> Request:
     """The request the form makes. Raises UserError for a field that can't be read."""
-    from datadream.jobs.ask import Request
+    from datadream.plans.request import Request
 
     overrides = list(_parts(form.overrides, "overrides"))
     if form.images.strip():
@@ -113,14 +113,16 @@ def look(data: Data, form: Form) -> Outlook:
     """Everything the screen tells about `form`. Writes nothing; raises nothing."""
     command = ""
     try:
-        from datadream.jobs import ask, room, submit
-        from datadream.jobs.estimate import estimate
+        from datadream.home import room
+        from datadream.plans import ask, enqueue
+        from datadream.plans import request as requests
+        from datadream.plans.estimate import estimate
 
         request = request_of(form)
-        command = ask.command(request) if request.recipes and (request.sets or request.source) else ""
+        command = requests.command(request) if request.recipes and (request.sets or request.source) else ""
         plan = ask.plan(data.home, request, dry=True)
         found = estimate(data.home, plan)
-        submit.check(data.home, plan.missing)
+        enqueue.check(data.home, plan.missing)
         return Outlook(
             form,
             command=command,
@@ -146,8 +148,10 @@ def start(data: Data, form: Form, paused: bool) -> Started:
 
     Raises UserError before anything is changed, but for the sets of a source, which are kept.
     """
-    from datadream.jobs import ask, follow, queue, spawn
+    from datadream.home import queue
+    from datadream.jobs import follow, spawn
     from datadream.jobs.losses import losses
+    from datadream.plans import ask
 
     plan = ask.plan(data.home, request_of(form))
     if paused and not queue.read_settings(data.home).paused:

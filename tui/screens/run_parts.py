@@ -17,7 +17,7 @@ from tui.screens.listing_details import class_bars, facts
 from tui.widgets.table_columns import Row, cut
 
 if TYPE_CHECKING:
-    from datadream.jobs.labels import Labels
+    from datadream.home.labels import Labels
     from tui.services.data import Data
 
 STAGES = ("adapt", "generate", "classify")
@@ -74,8 +74,8 @@ class RunFacts:
 
 def read_run(data: Data, row: Row) -> RunFacts:
     """All of it; what is gone or can't be read is empty."""
-    from datadream.jobs.labels import labels_to_show
-    from datadream.jobs.state import read_dict
+    from datadream.home.labels import labels_to_show
+    from datadream.home.state import read_dict
     from datadream.records import LISTS_BYTES
     from datadream.report.collect import read_scores
     from datadream.report.stats import wilson

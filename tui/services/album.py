@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from datadream import durable
 from datadream.canonical import parse_json
 from datadream.errors import UserError
-from datadream.jobs.marks import Marks, image_name, read_marks
+from datadream.home.marks import Marks, image_name, read_marks
 from datadream.text import counted
 from tui.services.images import Picture
 
@@ -70,7 +70,7 @@ class Album:
 
 def read_synth(data: Data, synth_id: str) -> Album:
     """A synthetic set, with the shots of its adapter; an un-adapted one's are those of a run that used it."""
-    from datadream.jobs.artifacts import read_manifest
+    from datadream.home.artifacts import read_manifest
 
     home = data.home
     spec = read_manifest(home, "synthetic", synth_id)["spec"]
@@ -135,7 +135,7 @@ def again(data: Data, album: Album) -> Album:
 
 def load_shots(data: Data, set_id: str) -> ShotSet:
     """The few-shot set with this id. Raises UserError when it is gone."""
-    from datadream.jobs.sets import load_set
+    from datadream.home.sets import load_set
 
     return load_set(data.home, set_id)
 
@@ -156,7 +156,7 @@ def set_line(shots: ShotSet) -> str:
 
 def _set_of(data: Data, synth_id: str, adapter: str | None) -> tuple[str, str]:
     """The id of the few-shot set behind a synthetic one, or why there is none to show."""
-    from datadream.jobs.artifacts import read_manifest
+    from datadream.home.artifacts import read_manifest
 
     if adapter:
         try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from datadream import durable
 from datadream.errors import UserError
-from datadream.jobs.home import Home
+from datadream.home.layout import Home
 
 if TYPE_CHECKING:
     from store.registry import Registry
@@ -23,7 +23,7 @@ def load() -> None:
     deadlock of circular imports that way), and that question would fail.
     """
     with _loading:
-        import datadream.jobs.index  # noqa: F401
+        import store.index
         import store.queries  # noqa: F401
 
 
@@ -43,7 +43,7 @@ class Data:
         """
         from sqlalchemy.exc import SQLAlchemyError
 
-        from datadream.jobs import index
+        from store import index
 
         with self._lock:
             if self._registry is None:
@@ -60,7 +60,7 @@ class Data:
 
     def sync(self, seconds: float | None = None) -> None:
         """Bring the registry up to date with the folders, after something was written there."""
-        from datadream.jobs import index
+        from store import index
 
         try:
             index.sync(self.home, self.registry(), seconds)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
-from datadream.jobs import state
-from datadream.jobs.events import is_event, metrics
-from datadream.jobs.lines import Tail
+from datadream.home import state
+from datadream.home.events import is_event, metrics
+from datadream.home.lines import Tail
 from tui.services.data import Data
 from tui.services.log_index import last_lines
 from tui.widgets.braille import Series, thinned
@@ -20,8 +20,8 @@ from tui.widgets.braille import Series, thinned
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from datadream.jobs.spec import JobSpec
-    from datadream.jobs.state import Status
+    from datadream.home.spec import JobSpec
+    from datadream.home.state import Status
 
 POINTS_MAX = 50_000  # of a curve; thinned so that extremes stay
 LAST_LINES = 5

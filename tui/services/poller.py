@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
-from datadream.jobs import devices, leader, queue, state, watch
-from datadream.jobs.events import is_event, metrics
-from datadream.jobs.lines import Tail
+from datadream.home import queue, state
+from datadream.home.events import is_event, metrics
+from datadream.home.lines import Tail
+from datadream.jobs import devices, leader, watch
 from tui.services.data import Data
 from tui.services.snapshot import Device, Host, JobRow, LiveJob, Snapshot
 
 if TYPE_CHECKING:
-    from datadream.jobs.state import Status
+    from datadream.home.state import Status
 
 LIVE_SECONDS, IDLE_SECONDS, BLURRED_SECONDS = 0.5, 1.0, 3.0
 HOST_SECONDS, HOST_IDLE_SECONDS = 2.0, 60.0

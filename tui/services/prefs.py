@@ -9,8 +9,8 @@ from typing import Any
 
 from datadream import durable, records
 from datadream.errors import UserError
-from datadream.jobs.home import Home
-from datadream.jobs.lease import lock
+from datadream.home.layout import Home
+from datadream.home.lease import lock
 
 FILE = "tui.json"
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from datadream.data.parts import PARTS, Parts, Source, left_out
 from datadream.errors import UserError
-from datadream.jobs.quoting import command_line
+from datadream.home.quoting import command_line
 from datadream.text import counted
 
 if TYPE_CHECKING:
-    from datadream.jobs.home import Home
+    from datadream.home.layout import Home
 
 SHORTEST = 3  # classes named
 
@@ -66,8 +66,8 @@ def look(home: Home, wish: Wish) -> Look:
     from datadream.canonical import short_id
     from datadream.data.shots import make_shot_set
     from datadream.data.source import Listed, open_source
-    from datadream.jobs.sets import default_name
-    from datadream.jobs.state import read_dict
+    from datadream.home.sets import default_name
+    from datadream.home.state import read_dict
 
     try:
         source = open_source(wish.source)
@@ -113,7 +113,7 @@ class Made:
 
 def make(home: Home, wish: Wish) -> Made:
     """Decode every image, then draw and keep the set. Raises UserError, and then nothing was written."""
-    from datadream.jobs.sets import make_set, told_of
+    from datadream.home.sets import make_set, told_of
 
     made = make_set(
         home, wish.source, wish.shots, wish.seed, split_seed=wish.split_seed, name=wish.name or None, check="all"

@@ -52,21 +52,24 @@ if HOST:
     socket.gethostname = lambda: HOST
 
 
+CHANGED = {"datadream.home.identity", "datadream.home.lease", "datadream.home.leasefiles", "datadream.jobs.leader"}
+
+
 class Late:
     """Changes modules of ours when they are imported, which is after this."""
 
     def find_spec(self, name, path=None, target=None):
-        if not name.startswith("datadream.jobs.le") and name != "datadream.jobs.identity":
+        if name not in CHANGED:
             return None
         spec = PathFinder.find_spec(name, path, target)
         execute = spec.loader.exec_module
 
         def changed(module):
             execute(module)
-            if name == "datadream.jobs.identity" and HOST:
+            if name == "datadream.home.identity" and HOST:
                 module.boot_id = lambda proc=None: f"boot of {HOST}"
             for constant in ("LEASE_SECONDS", "BEAT_SECONDS", "TAKEOVER_SECONDS"):
-                if name != "datadream.jobs.identity" and hasattr(module, constant):
+                if name != "datadream.home.identity" and hasattr(module, constant):
                     setattr(module, constant, getattr(module, constant) / PACE)
 
         spec.loader.exec_module = changed

@@ -1,0 +1,1 @@
+"""What lies on disk and nothing else: a home with its jobs, artifacts, sets, records and locks."""

@@ -1,0 +1,1 @@
+"""Jobs on a cluster: Slurm, PBS, LSF and Flux."""

@@ -1,0 +1,1 @@
+"""From what is asked for to runs and their jobs: request, grid, submission, estimate."""
