@@ -7,12 +7,14 @@ survives and every foreign key holds.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import JSON, CheckConstraint, Column, ForeignKey, Index, Integer, String
 from sqlmodel import Field, SQLModel
 
-KINDS = ("set", "adapter", "synthetic", "shard", "classifier", "rehearsal")
+from datadream.stages.table import Kind
+
+KINDS: tuple[str, ...] = get_args(Kind)
 STATES = ("queued", "blocked", "running", "cancelling", "done", "failed", "cancelled", "lost")
 
 
@@ -26,7 +28,6 @@ class Artifact(SQLModel, table=True):
 
     __tablename__ = "artifact"
     __table_args__ = (
-        _one_of("kind", KINDS),
         CheckConstraint("bytes >= 0 AND files >= 0", name="ck_sizes"),
         Index("ix_artifact_kind_created", "kind", "created"),
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from datadream.stages.table import TABLE
 
 ROOT = Path(__file__).parent.parent
 LISTING = (
@@ -16,22 +19,23 @@ LISTING = (
     *(["queue", "show"], ["registry", "check"], ["gc"], ["home", "show"], ["job", "wait"], ["rehearse", "--detach"]),
 )
 
-# room: rooms of ours it may import
+# room: rooms, or modules, of ours that it may import besides itself
+PAPER = {"datadream.data", "datadream.models", "datadream.methods"}
+TOLD = {"datadream.recipes", "datadream.stages.settings", "datadream.stages.table", "datadream.methods.plugs"}
 ALLOWED = {
-    "datadream.data": {"datadream.data"},
-    "datadream.models": {"datadream.models"},
-    "datadream.methods": {"datadream.methods", "datadream.models", "datadream.data"},
-    "datadream.stages": {"datadream.stages", "datadream.methods", "datadream.models", "datadream.data"},
-    "datadream.recipes": {"datadream.recipes", "datadream.stages", "datadream.models"},
-    "datadream.jobs": {
-        *("datadream.jobs", "datadream.stages", "datadream.data", "datadream.models", "datadream.recipes", "store"),
-        "datadream.methods",
-    },
-    "datadream.report": {"datadream.report", "datadream.jobs"},
-    "store": {"store"},
+    "datadream.data": set(),
+    "datadream.models": set(),
+    "datadream.methods": {"datadream.models", "datadream.data"},
+    "datadream.stages": PAPER,
+    "datadream.recipes": {"datadream.models", "datadream.stages.settings", "datadream.stages.table"},
+    "datadream.home": {"datadream.data", "datadream.models", *TOLD},
+    "datadream.plans": {"datadream.home", "datadream.data", "datadream.models", *TOLD},
+    "datadream.jobs": {"datadream.home", "datadream.models", "datadream.stages", "datadream.methods.plugs", "store"},
+    "datadream.report": {"datadream.home", "datadream.plans"},
+    "store": {"datadream.home", "datadream.stages.table"},
     "tui": {
-        *("tui", "store", "datadream.jobs", "datadream.report", "datadream.recipes", "datadream.data"),
-        "datadream.models.presets",
+        *("store", "datadream.home", "datadream.plans", "datadream.jobs", "datadream.report", "datadream.recipes"),
+        *("datadream.data", "datadream.models.presets", "datadream.stages.table"),
     },
 }
 SHARED = {
@@ -55,30 +59,43 @@ def test_rooms_import_only_what_the_design_allows(room: str) -> None:
     files = sorted((ROOT / room.replace(".", "/")).rglob("*.py"))
     assert files
     for path in files:
-        ours = {name for name in imports(path) if name.split(".")[0] in ("datadream", "store", "tui")}
-        for name in ours:
-            allowed = any(name == base or name.startswith(base + ".") for base in ALLOWED[room])
-            shared = any(name == base or name.startswith(base + ".") for base in SHARED - {"datadream"})
-            assert allowed or shared or name in ("datadream", "datadream.durable", "datadream.__version__"), (
-                f"{path.relative_to(ROOT)} imports {name}"
-            )
+        for name in {name for name in imports(path) if name.split(".")[0] in ("datadream", "store", "tui")}:
+            allowed = any(name == base or name.startswith(base + ".") for base in {room, *ALLOWED[room], *SHARED})
+            parent = any(base.startswith(name + ".") for base in {room, *ALLOWED[room]})  # `from datadream import ...`
+            assert allowed or parent, f"{path.relative_to(ROOT)} imports {name}"
 
 
-def test_only_the_worker_reaches_stage_code_from_jobs() -> None:
-    heavy = {f"datadream.stages.{name}" for name in ("adapt", "generate", "classify", "loop", "pixels", "rehearse")}
-    heavy |= {f"datadream.methods.{name}" for name in ("starts", "guidance", "losses")}
-    for path in (ROOT / "datadream" / "jobs").glob("*.py"):
-        if path.name != "worker.py":
-            assert not heavy & imports(path), path.name
+def test_stage_code_is_reached_by_its_table_alone() -> None:
+    """So that nothing but a worker, which calls `function_of`, imports torch."""
+    functions = {row.function.partition(":")[0] for row in TABLE.values()}
+    for room in ("datadream", "store", "tui"):
+        for path in (ROOT / room).rglob("*.py"):
+            if path.parent.name != "stages":
+                assert not functions & imports(path), path.relative_to(ROOT)
 
 
-def test_only_the_index_and_the_runner_know_the_registry() -> None:
-    knowing = {
-        path.name
-        for path in (ROOT / "datadream" / "jobs").glob("*.py")
-        if any(n.startswith("store") for n in imports(path))
+def test_no_module_imports_one_that_imports_it() -> None:
+    """Not even for its types."""
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for room in ("datadream", "store", "tui")
+        for path in (ROOT / room).rglob("*.py")
+        if path.name != "__init__.py"
     }
-    assert knowing == {"index.py", "rows.py", "check.py", "registrar.py"}
+    graph = {name: sorted(imports(path) & (set(modules) - {name})) for name, path in modules.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_only_the_runner_knows_the_registry_among_jobs() -> None:
+    """And it by its registrar, a thread of its own: whoever holds the registry up holds up no job."""
+    rooms = [path for room in ("home", "plans", "jobs", "stages") for path in (ROOT / "datadream" / room).rglob("*.py")]
+    knowing = {path.name: {n for n in imports(path) if n.split(".")[0] == "store"} for path in rooms}
+    assert {name: found for name, found in knowing.items() if found} == {
+        "runner.py": {"store.registrar", "store.registrar.Registrar"}
+    }
 
 
 def test_no_sql_outside_the_store() -> None:

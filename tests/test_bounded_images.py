@@ -28,10 +28,10 @@ from datadream.models.presets import Backbone
 from datadream.stages import moments, pixels
 from datadream.stages.adapt import CROPS, adapt, squares
 from datadream.stages.classify import make_pool
-from datadream.stages.emit import silent
 from datadream.stages.moments import MomentStore
 from datadream.stages.pixels import CHAINS, ENLARGED_BYTES, PIXEL_BYTES, ImageBank, fit, training_batch
 from datadream.stages.settings import AdaptSettings
+from datadream.stages.task import Task
 
 STRIPS = [(1, 300_000), (300_000, 1), (2, 40_000), (40_000, 2), (3, 9_000), (1, 1), (1, 7), (7, 1)]
 
@@ -206,7 +206,7 @@ def test_an_adapter_is_the_same_however_little_is_held(
         monkeypatch.setattr(moments, "MOMENTS_BYTES", most)
         for folder in (tmp_path / name, tmp_path / f"{name}-checkpoint"):
             folder.mkdir()
-        adapt(wanted, mini.diffusion, photos, 1, tmp_path / name, tmp_path / f"{name}-checkpoint", silent)
+        adapt(Task(wanted, tmp_path / name, tmp_path / f"{name}-checkpoint", model=mini.diffusion, shots=photos))
         found.append((tmp_path / name / "adapter.safetensors").read_bytes())
     assert found[0] == found[1]
 

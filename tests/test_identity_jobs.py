@@ -32,6 +32,8 @@ from datadream.stages.generate import generate
 from datadream.stages.kept import FINISHED, OWNER, Finished
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.settings import AdaptSettings, GenerateSettings, RehearseSettings
+from datadream.stages.table import function_of
+from datadream.stages.task import Task
 from store import index
 from store.check import check
 from tests.conftest import TINY
@@ -142,15 +144,14 @@ def test_a_model_written_to_while_it_draws_leaves_no_images(
     home: Home, sd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (job, _) = ask.submit(home, request(sd))
-    real = worker._stage
 
-    def stage(*arguments: Any) -> Any:
-        result = real(*arguments)
+    def stage(task: Any) -> Any:
+        result = function_of("generate")(task)
         changed(sd / "vae" / "diffusion_pytorch_model.safetensors")
         return result
 
     load_diffusion.cache_clear()
-    monkeypatch.setattr(worker, "_stage", stage)
+    monkeypatch.setattr(worker, "function_of", lambda _: stage)
     with pytest.raises(UserError, match="the model changed"):
         run(home, job)
     assert not home.has("synthetic", job)
@@ -370,13 +371,11 @@ def test_a_staged_image_that_is_not_what_was_drawn_is_drawn_again(
     spoil: Callable[[Path, Path], None], mini: Backbone, two_shots: ShotSet, tmp_path: Path
 ) -> None:
     drawing = GenerateSettings(images_per_class=4, batch_size=2, num_inference_steps=2)
-    classes, prompts = two_shots.classes[:2], two_shots.prompts[:2]
+    few: dict[str, Any] = {"classes": two_shots.classes[:2], "prompts": two_shots.prompts[:2]}
 
     def draw(out: Path, emit: Callable[[Event], None] = silent) -> None:
         checkpoint = durable.make_dir(tmp_path / f"checkpoint-{out.name}")
-        generate(
-            drawing, mini.diffusion, classes, prompts, None, None, 1, durable.make_dir(out), emit, checkpoint=checkpoint
-        )
+        generate(Task(drawing, durable.make_dir(out), checkpoint, emit, model=mini.diffusion, **few))
 
     def stop(event: Event) -> None:
         if event["done"] == 6:
@@ -404,7 +403,7 @@ def test_a_finished_adapter_that_was_replaced_is_trained_again(
 
     def train(name: str) -> Path:
         out, checkpoint = durable.make_dir(tmp_path / name), durable.make_dir(tmp_path / f"checkpoint-{name}")
-        adapt(training, mini.diffusion, two_shots, 1, out, checkpoint, silent)
+        adapt(Task(training, out, checkpoint, model=mini.diffusion, shots=two_shots))
         return out
 
     out = train("out")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from datadream import durable
 from datadream.data.image_folders import NAME_BYTES_MAX, image_folders
 from datadream.data.prompts import ClassInfo
 from datadream.data.shots import ShotSet, make_shot_set
@@ -24,9 +27,9 @@ from datadream.models.presets import Backbone
 from datadream.plans import grid as plan
 from datadream.recipes.recipe import load_recipe
 from datadream.stages.classify import make_pool
-from datadream.stages.emit import silent
 from datadream.stages.generate import generate
-from datadream.stages.settings import GenerateSettings
+from datadream.stages.settings import ClassifySettings, GenerateSettings
+from datadream.stages.task import Input, Task
 
 ORDINARY = ("cat", "dog breed", "AnnualCrop", "Klasse é鳥 9", "bird's nest", "F-16A", "n01440764", "train", "data", "test", "a_b",
             "_private", "x__", "C++ & C#", "100%", "(other)", "a,b;c=d@e", "$x", "v1.2")  # fmt: skip
@@ -99,7 +102,8 @@ def test_torchvision_and_datasets_load_every_class(pictures: Path, mini: Backbon
     out = home.staging("synthetic", spec.id)
     out.mkdir(parents=True)
     parsed = GenerateSettings.model_validate(spec.settings)
-    generate(parsed, mini.diffusion, spec.classes, spec.prompts, None, None, 1, out, silent, folders=spec.folders)
+    classes: dict[str, Any] = {"classes": spec.classes, "prompts": spec.prompts, "folders": spec.folders}
+    generate(Task(parsed, out, durable.make_dir(tmp_path / "c"), model=mini.diffusion, **classes))
     names = [class_.name for class_ in shots.classes]
     folder = ImageFolder(str(out / "data" / "train"))
     assert folder.classes == sorted(spec.folders)
@@ -124,7 +128,8 @@ def test_torchvision_and_datasets_load_every_class(pictures: Path, mini: Backbon
     assert found == ["class-00001-background/00001.png", "class-00002-a-b/00000.png", "class-00004-line-break", "dog"]
     marks.mark(home, spec.id, found)
     assert len(marks.excluded(home, spec)) == 6
-    pool = make_pool(shots, "synth", done, 2, {"dog/00000.png"}, spec.image_folders)
+    task = Task(ClassifySettings(), out, out, shots=shots, data="synth", images_per_class=2, excluded={"dog/00000.png"})
+    pool = make_pool(replace(task, inputs={"synthetic": Input(spec.id, done, spec.image_folders)}))
     assert [pool.labels.count(label) for label in range(5)] == [2, 2, 2, 1, 2]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,8 @@ from datadream.plans import ask
 from datadream.plans import request as requests
 from datadream.report.collect import collect
 from datadream.stages.classify import make_pool
+from datadream.stages.settings import ClassifySettings
+from datadream.stages.task import Input, Task
 from store.check import check
 from store.index import open_registry, rebuild
 from tests.conftest import TINY_OPTIONS, run_cli
@@ -78,16 +82,22 @@ def test_names_of_classes_and_images(ran: Path) -> None:
 
 def test_the_pool_leaves_marked_images_out_and_refuses_an_empty_class(ran: Path, two_shots: ShotSet) -> None:
     home = Home(ran)
-    folder = home.artifact("synthetic", synthetic(home).id)
-    whole = make_pool(two_shots, "real+synth", folder, 3)
-    less = make_pool(two_shots, "real+synth", folder, 3, {"two/00001.png"})
+    spec = synthetic(home)
+    pool = {"synthetic": Input(spec.id, home.artifact("synthetic", spec.id), spec.image_folders)}
+
+    def task(data: str, excluded: Collection[str] = ()) -> Task[ClassifySettings]:
+        more: dict[str, Any] = {"shots": two_shots, "images_per_class": 3, "inputs": pool}
+        return Task(ClassifySettings(), ran, ran, data=data, excluded=excluded, **more)
+
+    whole = make_pool(task("real+synth"))
+    less = make_pool(task("real+synth", {"two/00001.png"}))
     assert len(less.labels) == len(whole.labels) - 1
     assert less.labels.count(2) == whole.labels.count(2) - 1
     assert sum(less.real) == sum(whole.real)
     two = {f"two/0000{i}.png" for i in range(3)}
-    assert len(make_pool(two_shots, "real+synth", folder, 3, two).labels) == len(whole.labels) - 3
+    assert len(make_pool(task("real+synth", two)).labels) == len(whole.labels) - 3
     with pytest.raises(UserError, match="all images of 'two' are marked"):
-        make_pool(two_shots, "synth", folder, 3, two)
+        make_pool(task("synth", two))
 
 
 def test_a_run_without_marked_images_is_another_run_of_equal_compute(ran_copy: Path, mini: Backbone) -> None:

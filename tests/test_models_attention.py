@@ -28,6 +28,7 @@ from datadream.stages.classify import classify
 from datadream.stages.emit import silent
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.settings import ClassifySettings
+from datadream.stages.task import Task
 from tests.test_models_folders import ref_to
 
 ALL = ("q", "k", "v", "out")
@@ -183,7 +184,8 @@ def test_both_towers_learn_whatever_they_are_made_of(kind: str, clip: Path, two_
     )
     out = durable.make_dir(tmp_path / "out")
     few = two_shots.model_copy(update={"val": two_shots.val[:4]})
-    classify(settings, ref, few, "real", None, 4, 1, out, durable.make_dir(tmp_path / "c"), silent)
+    checkpoint = durable.make_dir(tmp_path / "c")
+    classify(Task(settings, out, checkpoint, model=ref, shots=few, data="real", images_per_class=4))
     tensors = load_adapter(out / "classifier.safetensors").tensors
     high = {name: bool(value.any()) for name, value in tensors.items() if "lora_B" in name}
     expected = {
@@ -205,9 +207,9 @@ def test_a_resnet_trains_nothing_and_says_so_with_counts(clip: Path, two_shots: 
     few = two_shots.model_copy(update={"val": two_shots.val[:4]})
     with pytest.raises(UserError, match=r"image tower 0 of 1 \(AttentionPool2d\), text tower 2 of 2"):
         classify(
-            *(ClassifySettings(steps=1, evaluate="val"), ref, few, "real", None, 4, 1, out, tmp_path / "c", silent),
+            Task(ClassifySettings(steps=1, evaluate="val"), out, tmp_path / "c", model=ref, shots=few, data="real")
         )
-    classify(ClassifySettings(evaluate="val"), ref, few, "none", None, 4, 1, out, tmp_path / "c", silent)
+    classify(Task(ClassifySettings(evaluate="val"), out, tmp_path / "c", model=ref, shots=few))
     assert (out / "scores.json").exists()
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,15 +34,24 @@ from datadream.recipes.recipe import built_in_names, load_recipe
 from datadream.stages import loop
 from datadream.stages.adapt import adapt
 from datadream.stages.classify import classify
-from datadream.stages.emit import Event, silent
+from datadream.stages.emit import Event
 from datadream.stages.failing import departures
 from datadream.stages.generate import generate
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings
+from datadream.stages.task import Task
 from tests.conftest import TINY_OPTIONS
 from tests.test_models_folders import ref_to
 
 NAN, INF = float("nan"), float("inf")
+
+
+def drawing(
+    settings: GenerateSettings, model: ModelRef, shots: ShotSet, out: Path, classes: int | None
+) -> Task[GenerateSettings]:
+    """A task that draws the first `classes` of a set, all with None."""
+    few: dict[str, Any] = {"classes": shots.classes[:classes], "prompts": shots.prompts[:classes]}
+    return Task(settings, out, durable.make_dir(out.parent / "drawn"), model=model, **few)
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +119,7 @@ def test_a_diverging_adaptation_names_step_class_and_setting(
     out, checkpoint = durable.make_dir(tmp_path / "out"), durable.make_dir(tmp_path / "c")
     events: list[Event] = []
     with pytest.raises(UserError) as caught:
-        adapt(settings, mini.diffusion, two_shots, 1, out, checkpoint, events.append)
+        adapt(Task(settings, out, checkpoint, events.append, model=mini.diffusion, shots=two_shots))
     text = str(caught.value)
     assert "adapt stopped: the loss is not finite at step 2 of " in text
     assert "adapt.learning_rate is 1e+30, default 0.0001 or 0.003" in text
@@ -127,7 +137,7 @@ def test_a_diverging_classifier_names_step_and_setting(mini: Backbone, two_shots
     with pytest.raises(
         UserError, match=r"classify stopped: the \w+ is not finite at step \d of 5; classify.learning_rate is"
     ):
-        classify(settings, mini.clip, two_shots, "real", None, 4, 1, out, tmp_path / "c", silent)
+        classify(Task(settings, out, tmp_path / "c", model=mini.clip, shots=two_shots, data="real", images_per_class=4))
     assert not list(out.iterdir())
 
 
@@ -154,7 +164,7 @@ def test_latents_that_overflow_end_the_drawing(mini: Backbone, two_shots: ShotSe
     settings = GenerateSettings(images_per_class=3, batch_size=2, num_inference_steps=6, guidance_scale=1e38)
     out = durable.make_dir(tmp_path / "out")
     with pytest.raises(UserError) as caught:
-        generate(settings, mini.diffusion, two_shots.classes[:1], two_shots.prompts[:1], None, None, 1, out, silent)
+        generate(drawing(settings, mini.diffusion, two_shots, out, 1))
     text = str(caught.value)
     assert "generate stopped: a latent is not finite at sampling step " in text
     assert "images 0 to 1 of class 'zero'" in text
@@ -169,7 +179,7 @@ def test_images_that_overflow_are_not_drawn_black(sd: Path, two_shots: ShotSet, 
     with pytest.raises(
         UserError, match=r"the VAE's decoding of images 0 to 0 of class 'zero' is not finite in float32, .*black"
     ):
-        generate(settings, ref(sd), two_shots.classes[:1], two_shots.prompts[:1], None, None, 1, out, silent)
+        generate(drawing(settings, ref(sd), two_shots, out, 1))
     assert not list(out.rglob("*.png"))
 
 
@@ -179,13 +189,11 @@ def test_prompts_and_shots_that_overflow_are_named(sd: Path, two_shots: ShotSet,
     kept = vae.read_bytes()
     scaled(vae, "encoder.conv_in.weight", 1e37)
     with pytest.raises(UserError, match=r"the VAE's encoding of the shot 'digits/.* is not finite"):
-        adapt(AdaptSettings(steps=1), ref(sd), two_shots, 1, out, tmp_path / "c", silent)
+        adapt(Task(AdaptSettings(steps=1), out, tmp_path / "c", model=ref(sd), shots=two_shots))
     vae.write_bytes(kept)
     scaled(sd / "text_encoder" / "model.safetensors", "encoder.layers.1.mlp.fc2.weight", 1e38)
     with pytest.raises(UserError, match="text encoder's output for the prompt 'a photo of a zero' is not finite"):
-        generate(
-            GenerateSettings(images_per_class=1), ref(sd), two_shots.classes, two_shots.prompts, None, None, 1, out, silent
-        )  # fmt: skip
+        generate(drawing(GenerateSettings(images_per_class=1), ref(sd), two_shots, out, None))
 
 
 @pytest.mark.parametrize(
@@ -203,9 +211,7 @@ def test_answers_that_overflow_are_not_scored(
     scaled(clip / "open_clip_model.safetensors", name, factor)
     out = durable.make_dir(tmp_path / "out")
     with pytest.raises(UserError, match=words):
-        classify(
-            *(ClassifySettings(evaluate="val"), ref(clip), two_shots, "none", None, 4, 1, out, tmp_path / "c", silent),
-        )
+        classify(Task(ClassifySettings(evaluate="val"), out, tmp_path / "c", model=ref(clip), shots=two_shots))
     assert not list(out.iterdir())
 
 

@@ -24,9 +24,9 @@ from datadream.models.diffusion import Diffusion, load_diffusion, training_noise
 from datadream.models.presets import Backbone, ModelRef
 from datadream.models.schedulers import CLASSES, KNOWN, NOT_SAMPLE, PREDICTIONS, is_stochastic
 from datadream.stages.adapt import adapt
-from datadream.stages.emit import silent
 from datadream.stages.generate import Run, denoise, guidance_text
 from datadream.stages.settings import AdaptSettings, GenerateSettings
+from datadream.stages.task import Task
 from tests.test_models_folders import change, model_cfg, ref_to, scheduler, sd  # noqa: F401 - a fixture
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -111,7 +111,8 @@ def test_an_adapter_is_the_same_to_the_byte_whatever_sampler_the_folder_names(
         scheduler(sd, kind)
         out = durable.make_dir(tmp_path / kind)
         load_diffusion.cache_clear()
-        adapt(settings, ref_to(sd), two_shots, 1, out, durable.make_dir(tmp_path / f"{kind}.c"), silent)
+        checkpoint = durable.make_dir(tmp_path / f"{kind}.c")
+        adapt(Task(settings, out, checkpoint, model=ref_to(sd), shots=two_shots))
         found.append(sha256_file(out / "adapter.safetensors"))
     load_diffusion.cache_clear()
     assert found[0] == found[1]

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,10 @@ from datadream.recipes.recipe import load_recipe
 from datadream.stages import loop
 from datadream.stages.adapt import adapt
 from datadream.stages.classify import classify
-from datadream.stages.emit import Event, silent
+from datadream.stages.emit import Emit, Event, silent
 from datadream.stages.generate import generate
-from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings
+from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings, Settings
+from datadream.stages.task import Task
 from tests.conftest import TINY_OPTIONS, contents
 
 Stage = Callable[[Path, Path, Callable[[Event], None]], object]
@@ -65,6 +67,10 @@ def check_resume(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert files(whole)
 
 
+def task(settings: Settings, out: Path, checkpoint: Path, emit: Emit, **more: Any) -> Task[Any]:
+    return Task(settings, durable.make_dir(out), durable.make_dir(checkpoint), emit, **more)
+
+
 @pytest.mark.parametrize("per", ["dataset", "class"])
 def test_interrupted_adaptation_equals_uninterrupted(
     per: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mini: Backbone, two_shots: ShotSet
@@ -74,7 +80,7 @@ def test_interrupted_adaptation_equals_uninterrupted(
     )
 
     def stage(out: Path, checkpoint: Path, emit: Callable[[Event], None]) -> None:
-        adapt(settings, mini.diffusion, two_shots, 1, durable.make_dir(out), durable.make_dir(checkpoint), emit)
+        adapt(task(settings, out, checkpoint, emit, model=mini.diffusion, shots=two_shots))
 
     check_resume(stage, tmp_path, monkeypatch, [2, 3])
 
@@ -85,18 +91,8 @@ def test_interrupted_classification_equals_uninterrupted(
     settings = ClassifySettings(steps=6, batch_size=8, augment="affine", mix=0.5, evaluate="val", learning_rate=1e-2)
 
     def stage(out: Path, checkpoint: Path, emit: Callable[[Event], None]) -> None:
-        classify(
-            settings,
-            mini.clip,
-            two_shots,
-            "real",
-            None,
-            4,
-            1,
-            durable.make_dir(out),
-            durable.make_dir(checkpoint),
-            emit,
-        )
+        few: dict[str, Any] = {"shots": two_shots, "data": "real", "images_per_class": 4}
+        classify(task(settings, out, checkpoint, emit, model=mini.clip, **few))
 
     check_resume(stage, tmp_path, monkeypatch, [1, 3])
 
@@ -105,8 +101,8 @@ def test_interrupted_generation_equals_uninterrupted(tmp_path: Path, mini: Backb
     settings = GenerateSettings(images_per_class=5, batch_size=2, num_inference_steps=2)
 
     def draw(out: Path, emit: Callable[[Event], None]) -> None:
-        classes, prompts = two_shots.classes[:3], two_shots.prompts[:3]
-        generate(settings, mini.diffusion, classes, prompts, None, None, 1, durable.make_dir(out), emit)
+        few: dict[str, Any] = {"classes": two_shots.classes[:3], "prompts": two_shots.prompts[:3]}
+        generate(task(settings, out, tmp_path / f"{out.name}.c", emit, model=mini.diffusion, **few))
 
     draw(tmp_path / "whole", silent)
 

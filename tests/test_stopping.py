@@ -15,9 +15,10 @@ from datadream.models.presets import Backbone
 from datadream.stages import classify as classifying
 from datadream.stages.adapt import adapt
 from datadream.stages.classify import classify
-from datadream.stages.emit import Stopped, silent, stopping
+from datadream.stages.emit import Stopped, stopping
 from datadream.stages.generate import generate
 from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings
+from datadream.stages.task import Task
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,7 @@ def test_encoding_stops_between_two_shots(
 ) -> None:
     calls = asks_to_stop(monkeypatch, diffusion.Diffusion, "moments", 3)
     with pytest.raises(Stopped):
-        adapt(AdaptSettings(crop="center"), mini.diffusion, two_shots, 1, tmp_path, tmp_path / "c", silent)
+        adapt(Task(AdaptSettings(crop="center"), tmp_path, tmp_path / "c", model=mini.diffusion, shots=two_shots))
     assert len(calls) == 3
 
 
@@ -57,7 +58,8 @@ def test_drawing_stops_between_two_sampling_steps(
     settings = GenerateSettings(images_per_class=2, num_inference_steps=9)
     out = durable.make_dir(tmp_path / "out")
     with pytest.raises(Stopped):
-        generate(settings, mini.diffusion, two_shots.classes, two_shots.prompts, None, None, 1, out, silent)
+        classes: dict[str, Any] = {"classes": two_shots.classes, "prompts": two_shots.prompts}
+        generate(Task(settings, out, durable.make_dir(tmp_path / "c"), model=mini.diffusion, **classes))
     assert len(calls) == 2
     assert not list(out.rglob("*.png"))
 
@@ -68,6 +70,6 @@ def test_counting_stops_between_two_batches(
     monkeypatch.setattr(classifying, "EVAL_BATCH", 8)
     calls = asks_to_stop(monkeypatch, clip.Clip, "encode_image", 2)
     with pytest.raises(Stopped):
-        classify(ClassifySettings(), mini.clip, two_shots, "none", None, 4, 1, tmp_path, tmp_path / "c", silent)
+        classify(Task(ClassifySettings(), tmp_path, tmp_path / "c", model=mini.clip, shots=two_shots))
     assert len(calls) == 2
     assert not list(tmp_path.iterdir())

@@ -26,6 +26,7 @@ from datadream.jobs import runner as module
 from datadream.jobs.board import Board, Seen
 from datadream.jobs.runner import Runner
 from datadream.plans import enqueue
+from datadream.stages.table import ROLES
 from store import index, queries, rows, writes
 from tests.runners import kill_all, rehearsals, until
 
@@ -176,7 +177,7 @@ def test_who_waits_for_a_job_is_looked_at_when_it_is_over_and_nobody_else(
 ) -> None:
     pairs = [chain(home, number) for number in range(MANY // 4)]
     enqueue.enqueue(home, list(itertools.chain(*pairs)), {})
-    monkeypatch.setitem(state.ROLES, "adapter", "rehearsal")
+    monkeypatch.setitem(ROLES, "adapter", "rehearsal")
     runner, clock = settled(home, monkeypatch)
     monkeypatch.setattr(runner._board, "sweep", lambda count: None)
     first, second = (spec.id for spec in pairs[7])
@@ -303,7 +304,7 @@ def test_what_a_job_makes_reaches_its_row_and_those_who_wait_for_it(
 ) -> None:
     """Nobody but the folder of artifacts tells: no runner is about."""
     monkeypatch.setattr(durable, "RACY_NS", 0)
-    monkeypatch.setitem(state.ROLES, "adapter", "rehearsal")
+    monkeypatch.setitem(ROLES, "adapter", "rehearsal")
     first, second = chain(home, 1)
     enqueue.enqueue(home, [first, second, *rehearsals(FEW, 100)], {})
     registry = index.open_registry(home)

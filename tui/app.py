@@ -32,6 +32,7 @@ from tui.actions import ACTIONS, SCREENS, actions, bindings, key_names
 from tui.ascii_only import AsciiOnly
 from tui.base import HomeScreen
 from tui.commands import ActionProvider
+from tui.desk import Severity
 from tui.messages import Arrived, Failed
 from tui.services.data import Data, load
 from tui.services.graphics import BLOCKS
@@ -41,11 +42,9 @@ from tui.trouble import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Literal
 
     from tui.services.poller import Poller
 
-    Severity = Literal["information", "warning", "error"]
 
 T = TypeVar("T")
 STYLES = Path(__file__).parent / "styles"
@@ -225,7 +224,12 @@ class DataDreamApp(Trouble):
         if self._poller is not None:
             self._poller.poke()
 
-    # Given to screens
+    # Given to screens (`tui.desk.Desk`)
+
+    @property
+    def css_updates(self) -> int:
+        """How often the styles were read."""
+        return self._css_update_count
 
     def say(self, text: str, severity: Severity = "information") -> None:
         """A toast of one line."""
@@ -355,7 +359,7 @@ class DataDreamApp(Trouble):
         from tui.services import clipboard
 
         if isinstance(self.screen_stack[0], HomeScreen):
-            self.screen_stack[0].ask("copy", lambda data: clipboard.copy(self, text), self.say)
+            self.screen_stack[0].ask("copy", lambda data: clipboard.copy(self, data.home.path, text), self.say)
 
     def do_undo(self) -> None:
         """Undo the last thing."""

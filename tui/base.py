@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 from rich.style import Style
 from rich.text import Text
@@ -21,13 +21,11 @@ from datadream.home.layout import Home
 from datadream.text import shown
 from tui import glyphs
 from tui.actions import actions, key_names
+from tui.desk import Desk, desk_of
 from tui.services.data import Data
 from tui.services.snapshot import Snapshot
 from tui.widgets.key_line import KeyLine
 from tui.widgets.lines import Lines
-
-if TYPE_CHECKING:
-    from tui.app import DataDreamApp
 
 T = TypeVar("T")
 Still = Callable[[Data], list[str]]
@@ -97,7 +95,7 @@ class HomeScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         # A new screen is styled when mounted; Textual would parse all styles anew for it, twice.
-        self._css_update_count = self.dream._css_update_count
+        self._css_update_count = self.desk.css_updates
         self._version: int | None = None
         self._refreshed_at = 0.0
         self._refresh_due = False
@@ -144,14 +142,14 @@ class HomeScreen(Screen[None]):
     # Given
 
     @property
-    def dream(self) -> DataDreamApp:
-        """The app, as what it is."""
-        return cast("DataDreamApp", self.app)
+    def desk(self) -> Desk:
+        """What it may ask of the app."""
+        return desk_of(self.app)
 
     @property
     def home(self) -> Home:
         """Whose folders these are."""
-        return self.dream.data.home
+        return self.desk.data.home
 
     def ask(
         self,
@@ -169,7 +167,7 @@ class HomeScreen(Screen[None]):
         """
 
         async def asking() -> None:
-            await self._asking(question, answer, on_top, failed or (lambda text: self.dream.say(text, "error")))
+            await self._asking(question, answer, on_top, failed or (lambda text: self.desk.say(text, "error")))
 
         self.run_worker(cast(Any, asking), group=group, exclusive=True, exit_on_error=False)
 
@@ -181,16 +179,16 @@ class HomeScreen(Screen[None]):
         failed: Callable[[str], None],
     ) -> None:
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self.dream.pool, question, self.dream.data)
+            found = await asyncio.get_running_loop().run_in_executor(self.desk.pool, question, self.desk.data)
             if self.is_attached and (self.is_current or not on_top):
                 answer(found)
         except UserError as error:
             failed(str(error))
         except Exception as error:  # noqa: BLE001 - becomes a panel with a way back
             if isinstance(error, OSError) and not self.home.path.is_dir():
-                self.dream.say("the home no longer exists", "error")
+                self.desk.say("the home no longer exists", "error")
             else:
-                self.dream.trouble(error)
+                self.desk.trouble(error)
 
     def act(
         self,
@@ -203,12 +201,12 @@ class HomeScreen(Screen[None]):
         """Do `deed` in the pool, say `text`, log `command`, keep `undo` for the key u; then look at everything anew."""
 
         def done(found: T) -> None:
-            self.dream.did(text, undo, command)
+            self.desk.did(text, undo, command)
             if then is not None and self.is_attached:
                 then(found)
-            self.dream.poke()
+            self.desk.poke()
 
-        self.dream.deed(deed, done)
+        self.desk.deed(deed, done)
 
     # Mechanics
 
@@ -224,12 +222,12 @@ class HomeScreen(Screen[None]):
         """The first look."""
         self.tell()
         self._refresh()
-        if self.dream.snapshot is not None:
-            self.show(self.dream.snapshot)
+        if self.desk.snapshot is not None:
+            self.show(self.desk.snapshot)
 
     def on_screen_resume(self) -> None:
         """On top again: what was missed meanwhile."""
-        snapshot = self.dream.snapshot
+        snapshot = self.desk.snapshot
         if snapshot is not None and self.is_mounted:
             self.receive(snapshot)
 
@@ -248,13 +246,13 @@ class HomeScreen(Screen[None]):
     def _refresh(self) -> None:
         self._refresh_due = False
         self._refreshed_at = time.monotonic()
-        self._version = self.dream.snapshot.version if self.dream.snapshot else None
+        self._version = self.desk.snapshot.version if self.desk.snapshot else None
         self.refresh_data()
 
     def tell(self) -> None:
         """Bring the bar up to date."""
         for bar in self.query(TopBar):
-            bar.tell(self.dream.current_mode, self.crumb(), self.dream.snapshot, self.dream.frozen)
+            bar.tell(self.desk.current_mode, self.crumb(), self.desk.snapshot, self.desk.frozen)
 
     def action_do(self, action: str) -> None:
         """Run an action of the table, or say why it can't be."""
@@ -264,7 +262,7 @@ class HomeScreen(Screen[None]):
         elif action in TYPED:
             self._swallow(reason)
         else:
-            self.dream.say(reason, "warning")
+            self.desk.say(reason, "warning")
 
     def action_no_filter(self) -> None:
         """Slash, where there is nothing to filter: what is typed after it must not become keys."""
@@ -273,11 +271,11 @@ class HomeScreen(Screen[None]):
     def _swallow(self, reason: str) -> None:
         from tui.screens.modals import AskText
 
-        self.dream.push_screen(AskText(reason, hint="no text input here; enter or escape goes back"))
+        self.desk.push_screen(AskText(reason, hint="no text input here; enter or escape goes back"))
 
     async def _dispatch_message(self, message: Message) -> None:
         """Whatever goes wrong in a handler becomes a panel; the screen lives on."""
         try:
             await super()._dispatch_message(message)
         except Exception as error:  # noqa: BLE001
-            self.dream.trouble(error)
+            self.desk.trouble(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
@@ -13,16 +13,14 @@ from textual.markup import escape
 
 from tui.actions import Action, actions, key_names
 from tui.base import HomeScreen
-
-if TYPE_CHECKING:
-    from tui.app import DataDreamApp
+from tui.desk import desk_of
 
 
 class ActionProvider(Provider):
     """Searches the table of actions."""
 
     def _found(self) -> list[tuple[str, str, Callable[[], None]]]:
-        app = cast("DataDreamApp", self.app)
+        app = desk_of(self.app)
         screen = self.screen
         mine = actions(screen.KEY) if isinstance(screen, HomeScreen) else ()
         remapped = app.prefs.get("keys", {})

@@ -8,17 +8,16 @@ and isn't found.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from datadream.data.parts import PARTS, Entry
+from datadream.data.parts import PARTS, Entry, Part
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from datadream.data.shots import ShotSet
 
 BAND_PIXELS = 1 << 20  # hashed at once
 SPARE = "spare"  # training images that were not drawn
@@ -87,8 +86,35 @@ def pixel_digest(image: Image.Image) -> bytes:
     return total.digest()
 
 
+class Placed(Protocol):
+    """An image of a set: its key in the source, its class, and the sha256 it was frozen with."""
+
+    @property
+    def key(self) -> str:
+        """Of the source."""
+
+    @property
+    def label(self) -> int:
+        """Number of its class."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its file."""
+
+
+class Frozen(Protocol):
+    """A few-shot set, as far as its images are concerned."""
+
+    @property
+    def train(self) -> Sequence[Placed]:
+        """The shots."""
+
+    def part(self, part: Part) -> Sequence[Placed]:
+        """The images of a part."""
+
+
 def find_twins(
-    shots: ShotSet, prints: Mapping[str, Fingerprint] | None = None, spare: Iterable[Entry] | None = None
+    shots: Frozen, prints: Mapping[str, Fingerprint] | None = None, spare: Iterable[Entry] | None = None
 ) -> Found:
     """Repetitions in a set: by pixels where `prints` gives every image's, else by the frozen sha256 alone.
 

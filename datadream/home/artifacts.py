@@ -12,9 +12,10 @@ from datadream import __version__, durable
 from datadream.canonical import sha256_file, sha256_known
 from datadream.errors import UserError
 from datadream.home import trash, whole
-from datadream.home.layout import Home, Kind
+from datadream.home.layout import Home
 from datadream.home.whole import content_of, manifest_digest, what_is_wrong
 from datadream.records import Unreadable
+from datadream.stages.table import Kind
 
 Manifest = whole.Manifest
 AGAIN = "remove that folder, then run the same command again"

@@ -23,6 +23,7 @@ from datadream.errors import UserError
 from datadream.home.artifacts import check_file, read_manifest
 from datadream.home.layout import Home
 from datadream.home.sets import load_set
+from datadream.stages.table import MAKER, METHOD, TABLE
 
 PREDICTIONS, SCORES, MANIFEST = "predictions.csv", "scores.json", "manifest.json"
 LOGITS = "logits.safetensors"
@@ -45,6 +46,12 @@ class Answers:
 def sealed(record: dict[str, Any]) -> dict[str, Any]:
     """A run's record with a digest over all it says."""
     return {**record, "digest": digest(record)}
+
+
+def _reads(stage: str, spec: Mapping[str, Any], jobs: Mapping[str, str]) -> bool:
+    """Whether a stage read what the record's other jobs made, and nothing else."""
+    made = {role: MAKER[kind] for role, kind in TABLE[stage].inputs.items() if kind in MAKER}
+    return all(spec["inputs"].get(role) == jobs.get(maker) for role, maker in made.items())
 
 
 def _labels(overrides: Mapping[str, Any]) -> tuple[str, ...]:
@@ -88,22 +95,19 @@ def check_links(home: Home, record: dict[str, Any]) -> None:
     jobs = record["jobs"]
     spec: dict[str, Any] = read_manifest(home, "classifier", jobs["classify"])["spec"]
     chain = {"classify": spec}
-    if "generate" in jobs and home.has("synthetic", jobs["generate"]):
-        chain["generate"] = read_manifest(home, "synthetic", jobs["generate"])["spec"]
-    if "adapt" in jobs and home.has("adapter", jobs["adapt"]):
-        chain["adapt"] = read_manifest(home, "adapter", jobs["adapt"])["spec"]
+    for stage in METHOD:
+        if stage in jobs and stage not in chain and home.has(TABLE[stage].makes, jobs[stage]):
+            chain[stage] = read_manifest(home, TABLE[stage].makes, jobs[stage])["spec"]
     shots = _set(home, spec["inputs"]["set"])
-    left_out = len(spec.get("excluded") or ())
+    left_out = sum(len(found.get("excluded") or ()) for found in chain.values())
     tails = {f" without {left_out} marked", f" without {left_out:,} marked"} if left_out else {""}
     settings = [f"{label}{tail}".strip() for label in _labels(record["recipe"]["overrides"]) for tail in tails]
     facts = (shots.shots, shots.seed, shots.split_seed)
-    parents = (chain["classify"]["inputs"].get("synthetic"), chain.get("generate", {}).get("inputs", {}).get("adapter"))
     fits = (
         (record.get("set"), record.get("data")) == (spec["inputs"]["set"], spec["data"])
         and tuple(record.get(name) for name in ("shots", "seed", "split_seed")) == facts
         and record["settings"] in settings
-        and jobs.get("generate") == parents[0]
-        and ("generate" not in chain or jobs.get("adapt") == parents[1])
+        and all(_reads(stage, found, jobs) for stage, found in chain.items())
         and all(record["recipe"].get(stage) == found["settings"] for stage, found in chain.items())
     )
     if not fits:

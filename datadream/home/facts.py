@@ -17,10 +17,11 @@ from datadream.errors import UserError
 from datadream.home.artifacts import read_manifest
 from datadream.home.frames import Frame, read_frame
 from datadream.home.layout import Home
-from datadream.home.spec import KINDS, PARTS, JobSpec
+from datadream.home.spec import JobSpec
 from datadream.home.state import read_dict
 from datadream.models.presets import ModelRef
 from datadream.recipes.recipe import label, value_text
+from datadream.stages.table import TABLE
 from datadream.text import ID_LENGTH
 
 # Of a job's spec: what changes with the seed, or stands elsewhere in the key. All else, known here or not, counts.
@@ -28,7 +29,7 @@ APART = (
     *("stage", "settings", "model", "seed", "inputs", "repeat", "shard", "classes", "prompts", "excluded"),
     "folders",  # what files are called
 )
-MODELS = {"adapt": "diffusion", "generate": "diffusion", "classify": "clip"}
+MODELS = {stage: row.model or "" for stage, row in TABLE.items()}
 UNTOLD = (UserError, KeyError, TypeError, ValueError, AttributeError)  # what a damaged or old record may lead to
 Record = Mapping[str, Any]
 What = dict[str, Any]
@@ -135,7 +136,7 @@ def facts(home: Home, record: Record) -> RunFacts:
         traits=Traits(
             overrides,
             {f"{stage}.{name}": value_text(value) for stage, part in values.items() for name, value in part.items()},
-            {MODELS[stage]: _named(part.get("model")) for stage, part in stages.items()},
+            {MODELS[stage]: _named(part["model"]) for stage, part in stages.items() if part.get("model")},
             {**what["set"], "frame": what["frame"]},
         ),
     )
@@ -153,7 +154,7 @@ def what_on_disk(home: Home, record: Record) -> What:
 
 
 def _what(frame: Frame, specs: Mapping[str, Mapping[str, Any]]) -> What:
-    excluded = list(specs["classify"].get("excluded") or ())
+    excluded = [name for spec in specs.values() for name in spec.get("excluded") or ()]
     return {
         "frame": frame.id,
         "draw": frame.draw,
@@ -183,7 +184,7 @@ def _spec(home: Home, stage: str, job_id: str) -> dict[str, Any]:
     """A job's spec, from its folder or from what it made."""
     found = read_dict(home.job(job_id) / "spec.json")
     if found is None:
-        kind = KINDS[stage]  # type: ignore[index]
+        kind = TABLE[stage].makes
         found = read_manifest(home, kind, job_id).get("spec")
     if not isinstance(found, dict):
         raise UserError(f"the spec of {stage} job {job_id} is missing", at=home.job(job_id), hint="run it again")
@@ -193,7 +194,7 @@ def _spec(home: Home, stage: str, job_id: str) -> dict[str, Any]:
 def _values(stage: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as their stage reads them: 2 and 2.0 are one, and what isn't named has its default."""
     try:
-        return PARTS[stage].model_validate(settings).model_dump(mode="json")
+        return TABLE[stage].settings.model_validate(settings).model_dump(mode="json")
     except ValidationError:  # of another version
         return {name: float(value) if type(value) is int else value for name, value in settings.items()}
 

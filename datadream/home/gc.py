@@ -20,12 +20,13 @@ from datadream.home import control, state, trash
 from datadream.home.artifacts import read_manifest
 from datadream.home.experiments import read_experiment
 from datadream.home.labels import read_labels
-from datadream.home.layout import Home, Kind
+from datadream.home.layout import Home
 from datadream.home.lease import is_held, lease
 from datadream.home.marks import read_marks
 from datadream.home.runs import read_record
 from datadream.home.sets import read_name
 from datadream.locks import LockHeld
+from datadream.stages.table import Kind
 
 T = TypeVar("T")
 Keeps = Callable[[Home, Path], set[str]]  # ids of what the record at a path keeps; Unreadable when it can't be told

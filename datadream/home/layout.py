@@ -34,13 +34,12 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from datadream import durable, paths, text
 from datadream.errors import UserError
 from datadream.home.whole import is_whole
+from datadream.stages.table import Kind
 
-Kind = Literal["set", "adapter", "synthetic", "shard", "classifier", "rehearsal"]
 SPARE_BYTES = 64 << 20
 
 

@@ -6,8 +6,9 @@ import shutil
 
 from datadream.home import queue, room, trouble
 from datadream.home.causes import CLEAR, Cause, Why
-from datadream.home.layout import Home, Kind
+from datadream.home.layout import Home
 from datadream.models.presets import ModelRef
+from datadream.stages.table import Kind
 
 ROOM_BYTES = 24 << 20  # nothing starts with less free
 

@@ -21,6 +21,7 @@ from datadream.home.spec import JobSpec
 from datadream.home.state import is_id
 from datadream.models.presets import Backbone
 from datadream.recipes.recipe import DATA, SECTIONS, Data, Recipe
+from datadream.stages.table import TABLE
 
 RECORD: records.Shape = {
     **dict.fromkeys(("id", "method", "settings", "data", "set", "source", "backbone", "created"), str),
@@ -51,7 +52,7 @@ class Run:
     @property
     def settings(self) -> str:
         """What sets it apart from the recipe as shipped: overrides, and images left out."""
-        return settings_text(self.recipe.label, len(self.jobs["classify"].excluded))
+        return settings_text(self.recipe.label, sum(len(spec.excluded) for spec in self.jobs.values()))
 
 
 def record(home: Home, run: Run) -> None:
@@ -130,6 +131,5 @@ def is_like(home: Home, record: Mapping[str, Any], run: Run) -> bool:
 
 def stage_origin(home: Home, stage: str, artifact_id: str) -> dict[str, Any]:
     """What an artifact's manifest says of its making: seconds, device, code version, steps."""
-    kinds: dict[str, Any] = {"adapt": "adapter", "generate": "synthetic", "classify": "classifier"}
-    origin: dict[str, Any] = read_manifest(home, kinds[stage], artifact_id)["origin"]
+    origin: dict[str, Any] = read_manifest(home, TABLE[stage].makes, artifact_id)["origin"]
     return origin

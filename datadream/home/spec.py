@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from datadream.canonical import short_id
 from datadream.data.prompts import ClassInfo
 from datadream.models.presets import ModelRef
-from datadream.recipes.recipe import SECTIONS, Data
-from datadream.stages.settings import RehearseSettings, Settings
-
-if TYPE_CHECKING:  # a home looks at manifests, and those at specs
-    from datadream.home.layout import Kind
+from datadream.recipes.recipe import Data
+from datadream.stages.settings import Settings
+from datadream.stages.table import TABLE, Kind, Stage
 
 SCHEMA = 1  # raised when the same spec would give another result
-Stage = Literal["adapt", "generate", "classify", "rehearse"]
-KINDS: dict[Stage, Kind] = {
-    "adapt": "adapter",
-    "generate": "synthetic",
-    "classify": "classifier",
-    "rehearse": "rehearsal",
-}
 UNUSED = ("shard", "repeat", "excluded", "corrected", "folders", "plugs")  # left out of the hash when they aren't used
-PARTS: dict[str, type[Settings]] = {**SECTIONS, "rehearse": RehearseSettings}
 
 
 def id_of(content: Mapping[str, Any]) -> str:
@@ -46,7 +36,8 @@ class JobSpec(BaseModel):
     """One stage run. `inputs` maps a role (set, adapter, synthetic) to an artifact's id.
 
     `shard` (i, n) draws every n-th part of a synthetic set, from the i-th; `repeat` counts how often the same was
-    asked for anew; `excluded` names the synthetic images (`<class folder>/<file>`, sorted) a classifier leaves out;
+    asked for anew; `excluded` names the synthetic images (`<class folder>/<file>`, sorted) a selection leaves out,
+    or a classifier of an older version;
     `corrected` names the mended faults (`datadream.models.corrections`) that change what this model gives here, so that
     a result from before keeps its id and is not taken for the right one; `folders` are the class folders of a synthetic
     set where their own names won't do; `plugs` are the methods of other packages that its settings name. All six are
@@ -84,14 +75,14 @@ class JobSpec(BaseModel):
     @property
     def kind(self) -> Kind:
         """What it makes."""
-        return "shard" if self.shard else KINDS[self.stage]
+        return "shard" if self.shard else TABLE[self.stage].makes
 
     def parsed(self) -> Settings:
         """The settings as their own model."""
-        return PARTS[self.stage].model_validate(self.settings)
+        return TABLE[self.stage].settings.model_validate(self.settings)
 
     def bytes_needed(self, resolution: int = 512) -> int:
         """An upper bound of the disk it takes: raw pixels for images, little for the rest."""
-        if self.stage == "generate":
+        if TABLE[self.stage].draws:
             return len(self.classes) * int(self.settings["images_per_class"]) * (resolution * resolution * 3 + 4096)
         return 0

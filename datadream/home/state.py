@@ -19,11 +19,12 @@ from datadream.canonical import ID_LENGTH
 from datadream.errors import UserError
 from datadream.home import identity, outlook, trouble, variables
 from datadream.home.causes import CLEAR, PASSING, Cause, Why, why_of
-from datadream.home.layout import Home, Kind
+from datadream.home.layout import Home
 from datadream.home.lease import is_held, may_start
 from datadream.home.lines import from_end
 from datadream.home.spec import JobSpec
 from datadream.home.variables import Asked
+from datadream.stages.table import ROLES
 
 M = TypeVar("M", bound=BaseModel)
 State = Literal["queued", "blocked", "running", "cancelling", "done", "failed", "cancelled", "lost"]
@@ -33,7 +34,6 @@ TAIL_BYTES = 16384
 CANCEL = "cancel"  # an empty file that says so where there is no room to write it
 STOP_REQUESTED, PAUSE_REQUESTED = "stop requested", "pause requested"
 FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
-ROLES: dict[str, Kind] = {"set": "set", "adapter": "adapter", "synthetic": "synthetic", "shard": "shard"}
 
 
 class Request(BaseModel):

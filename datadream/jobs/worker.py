@@ -8,7 +8,6 @@ events and result, and no state of one reaches the next.
 from __future__ import annotations
 
 import errno
-import importlib
 import math
 import os
 import signal
@@ -40,7 +39,8 @@ from datadream.methods import plugs
 from datadream.models.environment import prepare_environment
 from datadream.models.verify import check_unchanged
 from datadream.stages.emit import Emit, Event, Stopped, stopping
-from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings, RehearseSettings
+from datadream.stages.table import ROLES, function_of
+from datadream.stages.task import AnyTask, Input, Task
 
 EXIT_FAILED = 1
 EXIT_USER = 2
@@ -279,7 +279,7 @@ def _run(home: Home, job_id: str, attempt: int, held: Held, code: Code) -> None:
     journal = Journal(folder / "events.jsonl", attempt)
     try:
         if not home.has(spec.kind, spec.id):
-            importlib.import_module(f"datadream.stages.{spec.stage}")  # now: later it may be another version's
+            stage = function_of(spec.stage)  # now: later it may be another version's
             if code.changed():
                 raise Stopped(CODE_CHANGED)
             journal.emit({"kind": "started", "stage": spec.stage})
@@ -288,7 +288,8 @@ def _run(home: Home, job_id: str, attempt: int, held: Held, code: Code) -> None:
             checkpoint = claim_checkpoint(home, spec, origin)
             staged = durable.make_dir(home.staging(spec.kind, spec.id))
             emit = _with_room(home, spec, held, journal.emit)
-            result = _stage(home, spec, request, staged, checkpoint, emit)
+            plugs.check_used(spec.settings, spec.plugs)
+            result = stage(_task(home, spec, request, staged, checkpoint, emit))
             loading.clear()
             _check_after(home, spec)
             held.check()
@@ -315,7 +316,7 @@ def _origin(home: Home, spec: JobSpec, request: Request) -> dict[str, Any]:
     shards = {f"shard {number}": shard for number, shard in enumerate(request.shards)}
     contents = {}
     for role, parent in {**spec.inputs, **shards}.items():
-        kind = state.ROLES[role.split()[0]]
+        kind = ROLES[role.split()[0]]
         open_artifact(home, kind, parent, between)
         contents[role] = str(read_manifest(home, kind, parent)["content"])
     mine = describe_code()
@@ -329,8 +330,8 @@ def _check_after(home: Home, spec: JobSpec) -> None:
     if spec.model is not None:
         check_unchanged(spec.model)
     for role, parent in spec.inputs.items():
-        if home.has(state.ROLES[role], parent):
-            open_artifact(home, state.ROLES[role], parent)
+        if home.has(ROLES[role], parent):
+            open_artifact(home, ROLES[role], parent)
 
 
 def _with_room(home: Home, spec: JobSpec, held: Held, emit: Emit) -> Emit:
@@ -366,57 +367,37 @@ def _device() -> dict[str, str | int]:
     return runtime.describe()
 
 
-def _stage(
-    home: Home, spec: JobSpec, request: Request, staged: Path, checkpoint: Path, emit: Emit
-) -> dict[str, float | int]:
-    """Dispatch; every input is a finished artifact, and has been looked at."""
-    settings = spec.parsed()
-    plugs.check_used(spec.settings, spec.plugs)
-    if isinstance(settings, RehearseSettings):
-        from datadream.stages.rehearse import rehearse
-
-        rehearse(settings, spec.seed, staged, checkpoint, emit)
-        return {}
-    assert spec.model is not None
-    if isinstance(settings, AdaptSettings):
-        from datadream.stages.adapt import adapt
-
-        adapt(settings, spec.model, load_set(home, spec.inputs["set"]), spec.seed, staged, checkpoint, emit)
-    elif isinstance(settings, GenerateSettings):
-        from datadream.stages.generate import generate
-
-        adapter_id = spec.inputs.get("adapter")
-        adapter = home.artifact("adapter", adapter_id) if adapter_id else None
-        known: dict[str, str] = {}
-        for shard in request.shards:
-            durable.link_tree(home.artifact("shard", shard) / "data", staged / "data")
-            files = read_manifest(home, "shard", shard)["files"]
-            known |= {name: str(entry["sha256"]) for name, entry in files.items()}
-        generate(
-            *(settings, spec.model, spec.classes, spec.prompts, adapter, adapter_id, spec.seed, staged, emit),
-            shard=spec.shard,
-            folders=spec.folders,
-            checkpoint=checkpoint,
-            known=known,
-            shots=load_set(home, spec.inputs["set"]) if "set" in spec.inputs else None,
-        )
-    elif isinstance(settings, ClassifySettings):
-        from datadream.stages.classify import classify
-
-        shots = load_set(home, spec.inputs["set"])
-        synthetic_id = spec.inputs.get("synthetic")
-        synthetic = home.artifact("synthetic", synthetic_id) if synthetic_id else None
-        folders: tuple[str, ...] = ()
-        if synthetic_id:
-            folders = JobSpec.model_validate(read_manifest(home, "synthetic", synthetic_id)["spec"]).image_folders
-        images = spec.images_per_class or 0
-        assert spec.data is not None
-        return classify(
-            *(settings, spec.model, shots, spec.data, synthetic, images, spec.seed, staged, checkpoint, emit),
-            excluded=spec.excluded,
-            folders=folders,
-        )
-    return {}
+def _task(home: Home, spec: JobSpec, request: Request, staged: Path, checkpoint: Path, emit: Emit) -> AnyTask:
+    """What the stage is given; every input is a finished artifact, and has been looked at."""
+    inputs = {}
+    for role, parent in spec.inputs.items():
+        kind = ROLES[role]
+        if kind != "set":
+            made = JobSpec.model_validate(read_manifest(home, kind, parent)["spec"])
+            inputs[role] = Input(parent, home.artifact(kind, parent), made.image_folders)
+    known: dict[str, str] = {}
+    for shard in request.shards:
+        durable.link_tree(home.artifact("shard", shard) / "data", staged / "data")
+        files = read_manifest(home, "shard", shard)["files"]
+        known |= {name: str(entry["sha256"]) for name, entry in files.items()}
+    return Task(
+        settings=spec.parsed(),
+        out=staged,
+        checkpoint=checkpoint,
+        emit=emit,
+        seed=spec.seed,
+        model=spec.model,
+        shots=load_set(home, spec.inputs["set"]) if "set" in spec.inputs else None,
+        inputs=inputs,
+        classes=spec.classes,
+        prompts=spec.prompts,
+        folders=spec.folders,
+        shard=spec.shard,
+        known=known,
+        data=spec.data or "none",
+        images_per_class=spec.images_per_class or 0,
+        excluded=spec.excluded,
+    )
 
 
 def fed() -> Iterable[Turn]:

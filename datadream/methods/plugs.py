@@ -23,9 +23,10 @@ T = TypeVar("T")
 BUILT_IN: dict[str, tuple[str, ...]] = {  # the keys of each module's own table, which needs torch
     "starts": ("noise", "shots"),
     "guidance": ("constant", "interval"),
+    "selection": ("all", "clip"),
     "losses": ("mixed", "pooled"),
 }
-FIELDS = {"start": "starts", "cfg": "guidance", "loss": "losses"}  # of settings
+FIELDS = {"start": "starts", "cfg": "guidance", "by": "selection", "loss": "losses"}  # of settings
 
 
 def names(table: str) -> list[str]:

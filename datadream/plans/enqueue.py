@@ -17,6 +17,7 @@ from datadream.home.spec import JobSpec
 from datadream.home.state import Request
 from datadream.models.environment import device_asked
 from datadream.models.makes import resolution_of
+from datadream.stages.table import TABLE
 
 RESERVE_BYTES = 64 << 10
 
@@ -143,5 +144,5 @@ def _put_place(home: Home, job_id: str, place: str) -> None:
 
 def bytes_needed(spec: JobSpec) -> int:
     """Disk for a job's images: their raw size at the resolution its model's folder states, else at 512."""
-    side = resolution_of(spec.model) if spec.stage == "generate" and spec.model and spec.shard is None else None
+    side = resolution_of(spec.model) if TABLE[spec.stage].draws and spec.model and spec.shard is None else None
     return spec.bytes_needed(side) if side else spec.bytes_needed()

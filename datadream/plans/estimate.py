@@ -23,18 +23,17 @@ from datadream.errors import UserError
 from datadream.home import queue, state
 from datadream.home.artifacts import read_manifest
 from datadream.home.layout import Home
-from datadream.home.spec import KINDS, JobSpec, Stage
+from datadream.home.spec import JobSpec
 from datadream.models.presets import ModelRef
 from datadream.plans.ask import Plan
 from datadream.plans.enqueue import bytes_needed
-from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings
+from datadream.stages.table import TABLE, Amount, Stage
 from datadream.text import counted
 from datadream.text import size as size_text
 
 LISTED_MAX = 5000  # entries of a kind's folder that are looked at
 READ_MAX = 60  # newest manifests of a kind that are read
 TIMES = 10  # how much smaller or larger a past job may be
-BACKWARD = 2  # a backward pass costs about two forward ones
 
 
 @dataclass(frozen=True)
@@ -122,10 +121,10 @@ def estimate(home: Home, plan: Plan) -> Estimate:
         near = [past for past in near if not local or past.on_cpu == slots[0].startswith("cpu")]
         times[spec.id] = statistics.median(past.seconds / past.work for past in near) * work if near else None
         shaped = [past for past in alike if past.shape == _shape(spec)]
-        count = _images(spec) or 1
+        count = _images(spec, size.classes) or 1
         if shaped:
             total += round(statistics.median(past.bytes / (past.images or 1) for past in shaped) * count)
-        elif spec.stage == "generate" and spec.shard is None:
+        elif TABLE[spec.stage].draws and spec.shard is None:
             total, at_most = total + bytes_needed(spec), True
         elif spec.shard is None:
             unsized += 1
@@ -165,22 +164,16 @@ def _last_end(
 
 def _work(spec: JobSpec, size: Size, origin: Mapping[str, Any]) -> float:
     """Image passes forward through the model; a training step counts BACKWARD more."""
-    settings = spec.parsed()
-    if isinstance(settings, AdaptSettings):
-        return float(sum(settings.steps_of(size.shots, size.classes)) * settings.batch_size * (1 + BACKWARD))
-    if isinstance(settings, GenerateSettings):
-        guided = 2 if settings.guidance_scale > 1 else 1
-        return float(_images(spec) * settings.num_inference_steps * guided)
-    assert isinstance(settings, ClassifySettings)
-    steps = 0 if spec.data == "none" else int(origin.get("steps", settings.total_steps(size.classes)))
-    return float(steps * settings.batch_size * (1 + BACKWARD) + (size.val if settings.evaluate == "val" else size.test))
+    steps = int(origin["steps"]) if "steps" in origin else None
+    trains = spec.data != "none"
+    amount = Amount(size.classes, size.shots, size.val, size.test, _images(spec, size.classes), trains, steps)
+    return TABLE[spec.stage].work(spec.parsed(), amount)
 
 
-def _images(spec: JobSpec) -> int:
-    """Images it draws."""
-    if spec.stage != "generate":
-        return 0
-    whole = len(spec.classes) * int(spec.settings["images_per_class"])
+def _images(spec: JobSpec, classes: int) -> int:
+    """Synthetic images it draws, or chooses among."""
+    count = spec.settings.get("images_per_class") if TABLE[spec.stage].draws else spec.images_per_class
+    whole = classes * int(count or 0)
     return whole if spec.shard is None else -(-whole // spec.shard[1])
 
 
@@ -201,7 +194,7 @@ def _size_of(shots: Any) -> Size:
 
 def _pasts(home: Home, stage: Stage) -> list[Past]:
     """The newest artifacts of a stage that can be read."""
-    folder = home.path / "artifacts" / KINDS[stage]
+    folder = home.path / "artifacts" / TABLE[stage].makes
     entries = []
     try:
         with os.scandir(folder) as listing:
@@ -220,7 +213,7 @@ def _pasts(home: Home, stage: Stage) -> list[Past]:
 def _past(stage: Stage, folder: Path, mtime: int, home: Home) -> Past | None:
     """An artifact as an example; None when it can't serve as one."""
     try:
-        manifest = read_manifest(home, KINDS[stage], folder.name)
+        manifest = read_manifest(home, TABLE[stage].makes, folder.name)
         spec, origin = JobSpec.model_validate(manifest["spec"]), manifest["origin"]
         size = _set_size(home, spec.inputs["set"]) if "set" in spec.inputs else Size(len(spec.classes), 0, 0, 0)
         return Past(
@@ -231,7 +224,7 @@ def _past(stage: Stage, folder: Path, mtime: int, home: Home) -> Past | None:
             work=_work(spec, size, origin),
             seconds=float(origin["seconds"]),
             bytes=sum(int(entry["size"]) for entry in manifest["files"].values()),
-            images=_images(spec),
+            images=_images(spec, size.classes),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         return None

@@ -15,7 +15,8 @@ from datadream.methods import plugs
 from datadream.models import corrections
 from datadream.models.presets import Backbone
 from datadream.recipes.recipe import Data, Recipe
-from datadream.stages.settings import Settings
+from datadream.stages.settings import BLIND, SelectSettings, Settings
+from datadream.stages.table import TABLE
 from datadream.text import counted
 
 Excluded = Callable[[JobSpec], tuple[str, ...]]  # of a generate job: which of its images to leave out
@@ -40,6 +41,7 @@ def plan(
     jobs: dict[str, JobSpec] = {}
     synthetic: JobSpec | None = None
     images = None
+    read = {"set": set_.id}
     if "synth" in data:
         assert recipe.generate is not None
         inputs = {}
@@ -71,16 +73,33 @@ def plan(
             plugs=plugs.used(_dump(recipe.generate)),
         )
         images = recipe.generate.images_per_class
+        read["synthetic"] = synthetic.id
+        marked = excluded(synthetic)
+        if marked and recipe.select is None:
+            recipe = recipe.model_copy(update={"select": SelectSettings(by="all", keep=1.0)})
+        if recipe.select is not None:
+            looks = recipe.select.by not in BLIND
+            jobs["select"] = JobSpec(
+                stage="select",
+                settings=_dump(recipe.select),
+                inputs={"synthetic": synthetic.id, **({"set": set_.id} if looks else {})},
+                seed=shots.seed,
+                model=backbone.clip if looks else None,
+                images_per_class=images,
+                repeat=repeat,
+                excluded=marked,
+                plugs=plugs.used(_dump(recipe.select)),
+            )
+            read["selection"] = jobs["select"].id
     jobs["classify"] = JobSpec(
         stage="classify",
         settings=_dump(recipe.classify),
-        inputs={"set": set_.id, **({"synthetic": synthetic.id} if synthetic else {})},
+        inputs=read,
         seed=shots.seed,
         model=backbone.clip,
         data=data,
         images_per_class=images,
         repeat=repeat,
-        excluded=excluded(synthetic) if synthetic else (),
         corrected=corrections.of_classifying(backbone.clip, data),
         plugs=plugs.used(_dump(recipe.classify)),
     )
@@ -125,7 +144,7 @@ def jobs_of(runs: Sequence[Run], shards: int = 1) -> tuple[list[JobSpec], dict[s
     for spec in [spec for run in runs for spec in run.jobs.values()]:
         if spec.id in specs:
             continue
-        if shards > 1 and spec.stage == "generate":
+        if shards > 1 and TABLE[spec.stage].draws:
             split = shards_of(spec, shards)
             parts[spec.id] = tuple(part.id for part in split)
             specs |= {part.id: part for part in split}
@@ -140,7 +159,7 @@ def titles_of(runs: Sequence[Run]) -> dict[str, str]:
     for run in runs:
         where = f"{counted(run.set.shots.shots, 'shot')}, seed {run.set.shots.seed}"
         for stage, spec in run.jobs.items():
-            detail = f" {run.data}" if stage == "classify" else ""
+            detail = f" {run.data}" if spec.data else ""
             detail += f", {len(spec.excluded)} marked excluded" if spec.excluded else ""
             titles.setdefault(spec.id, f"{run.recipe.name}: {stage}{detail} ({where})")
     return titles

@@ -17,16 +17,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from datadream.errors import UserError
 from datadream.models.presets import Backbone
 from datadream.paths import expand
-from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings, Settings
+from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings, SelectSettings, Settings
+from datadream.stages.table import METHOD, TABLE
 
 BUILT_IN = Path(__file__).parent
 Data = Literal["none", "real", "synth", "real+synth"]
 DATA: tuple[Data, ...] = get_args(Data)
-SECTIONS: dict[str, type[Settings]] = {
-    "adapt": AdaptSettings,
-    "generate": GenerateSettings,
-    "classify": ClassifySettings,
-}
+SECTIONS: dict[str, type[Settings]] = {stage: TABLE[stage].settings for stage in METHOD}
+ORDER = (
+    *("zero-shot", "real-only", "name-only", "real-guidance", "disef-start"),
+    *("datadream-dset", "datadream-cls", "clip-filter"),
+)
 Layer = dict[str, Any]
 
 
@@ -43,6 +44,7 @@ class Recipe(BaseModel):
     data: tuple[Data, ...] = Field(min_length=1)
     adapt: AdaptSettings | None = None
     generate: GenerateSettings | None = None
+    select: SelectSettings | None = None
     classify: ClassifySettings
     overrides: dict[str, Any] = {}
     file: str = ""
@@ -54,6 +56,8 @@ class Recipe(BaseModel):
             raise ValueError("data with synth needs a [generate] section")
         if self.adapt is not None and self.generate is None:
             raise ValueError("an [adapt] section needs a [generate] section")
+        if self.select is not None and self.generate is None:
+            raise ValueError("a [select] section needs a [generate] section")
         return self
 
     @property
@@ -75,8 +79,7 @@ def value_text(value: Any) -> str:
 def built_in_names() -> list[str]:
     """The shipped recipes, simplest first."""
     found = [path.stem for path in BUILT_IN.glob("*.toml")]
-    order = ["zero-shot", "real-only", "name-only", "real-guidance", "disef-start", "datadream-dset", "datadream-cls"]
-    return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
+    return sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
 
 
 def load_recipe(name: str, backbone: Backbone, overrides: Iterable[str] = ()) -> Recipe:

@@ -12,7 +12,7 @@ from datadream.report.stats import Interval, mean_std, wilson
 
 METHODS = ("zero-shot", "real-only", "name-only", "datadream-dset", "datadream-cls")
 DATA = ("none", "real", "synth", "real+synth")
-STAGES = ("adapt", "generate", "classify")
+STAGES = ("adapt", "generate", "classify")  # whose seconds the registry keeps
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,14 @@ from datadream.models import runtime
 from datadream.models.attention import reach
 from datadream.models.diffusion import TEXT_PROJECTIONS, UNET_PROJECTIONS, Diffusion, load_diffusion, training_target
 from datadream.models.lora import Lora, save_adapter
-from datadream.models.presets import ModelRef
-from datadream.stages.emit import Emit, heed_stop
+from datadream.stages.emit import heed_stop
 from datadream.stages.failing import not_finite
 from datadream.stages.kept import Finished
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.moments import MomentStore
 from datadream.stages.pixels import cut_squares, scaled_size
 from datadream.stages.settings import AdaptSettings
+from datadream.stages.task import Result, Task
 from datadream.stages.told import warn_of_diffusion
 
 CROPS = 8  # cached random crops of an image that is not square; new noise is drawn on each every step
@@ -47,49 +47,36 @@ class Moments:
     labels: list[int]
 
 
-def adapt(
-    settings: AdaptSettings, backbone: ModelRef, shots: ShotSet, seed: int, out: Path, checkpoint: Path, emit: Emit
-) -> None:
+def adapt(task: Task[AdaptSettings]) -> Result:
     """Write `adapter.safetensors`, or `class-00000.safetensors` and on, into `out`; resumes from both folders.
 
     Raises UserError when a shot can't be read or the backbone lacks a part.
     """
-    sd = load_diffusion(backbone)
-    warn_of_diffusion(sd, shots.classes, shots.prompts, emit)
+    settings, shots = task.settings, task.few
+    sd = load_diffusion(task.backbone)
+    warn_of_diffusion(sd, shots.classes, shots.prompts, task.emit)
     names = {"unet": [UNET_PROJECTIONS[target] for target in settings.targets]}
     if settings.text_encoder:
         names["text_encoder"] = [TEXT_PROJECTIONS[target] for target in settings.targets]
     titles = {"unet": "UNet", "text_encoder": "text encoder"}
     paths = reach({titles[part]: getattr(sd, part) for part in names}, settings.targets)
     parts = {part: (getattr(sd, part), paths[titles[part]]) for part in names}
-    moments = encode_shots(sd, shots, settings, seed, checkpoint)
+    moments = encode_shots(sd, shots, settings, task.seed, task.checkpoint)
     lora = Lora(parts, rank=settings.rank, alpha=settings.alpha)
-    finished = Finished(out, checkpoint)
+    finished = Finished(task.out, task.checkpoint)
     try:
         steps = settings.steps_of(shots.shots, len(shots.classes))
         for index, count in enumerate(steps):
             class_ = index if settings.per == "class" else ALL_CLASSES
-            path = out / adapter_file(class_)
+            path = task.out / adapter_file(class_)
             if not finished.holds(path):
-                _train(
-                    sd,
-                    lora,
-                    settings,
-                    moments,
-                    shots,
-                    class_,
-                    count,
-                    sum(steps[:index]),
-                    sum(steps),
-                    seed,
-                    checkpoint,
-                    emit,
-                )
+                _train(task, sd, lora, moments, class_, Part(count, sum(steps[:index]), sum(steps)))
                 save_adapter(path, lora.adapter(), names)
                 finished.add(path, sha256_file(path))
     finally:
         finished.close()
         lora.detach()
+    return {}
 
 
 def adapter_file(class_: int) -> str:
@@ -103,30 +90,27 @@ def find_adapter(folder: Path, class_: int) -> Path:
     return shared if shared.exists() else folder / adapter_file(class_)
 
 
-def _train(
-    sd: Diffusion,
-    lora: Lora,
-    settings: AdaptSettings,
-    moments: Moments,
-    shots: ShotSet,
-    class_: int,
-    steps: int,
-    before: int,
-    total: int,
-    seed: int,
-    checkpoint: Path,
-    emit: Emit,
-) -> None:
-    """Train the attached adapter for one class or for all; `before` and `total` only count progress."""
+@dataclass(frozen=True)
+class Part:
+    """Steps of one adapter: how many, after how many of the others', and of how many in all."""
+
+    steps: int
+    before: int
+    total: int
+
+
+def _train(task: Task[AdaptSettings], sd: Diffusion, lora: Lora, moments: Moments, class_: int, part: Part) -> None:
+    """Train the attached adapter for one class or for all: L_D of section 3.2."""
+    settings, shots, seed, emit = task.settings, task.few, task.seed, task.emit
     lora.reset("adapt.init", seed, class_)
     whose = f", class {shots.classes[class_].name!r}" if class_ != ALL_CLASSES else ""
-    schedule = Schedule(steps, settings.learning_rate, min(settings.warmup_steps, steps // 2))
+    schedule = Schedule(part.steps, settings.learning_rate, min(settings.warmup_steps, part.steps // 2))
     loop = Loop(
         lora.parameters,
         schedule,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        checkpoint=checkpoint,
+        checkpoint=task.checkpoint,
         blame=partial(_blame, settings, whose),
         label=adapter_file(class_),
     )
@@ -145,12 +129,12 @@ def _train(
         unique = sorted(set(labels))
         text = sd.encode_prompts([shots.prompts[label] for label in unique])
         text = text[[unique.index(label) for label in labels]]
-        said = sd.denoise(noisy.to(runtime.base_dtype()), t, text)
-        loss = F.mse_loss(said.float(), target.float())
+        predicted = sd.denoise(noisy.to(runtime.base_dtype()), t, text)
+        loss = F.mse_loss(predicted.float(), target.float())
         loop.update(loss)
         if loop.tells:
-            emit({"kind": "metric", "step": before + loop.step, "loss": loss.item()})
-            emit({"kind": "progress", "done": before + loop.step, "total": total, "unit": "steps"})
+            emit({"kind": "metric", "step": part.before + loop.step, "loss": loss.item()})
+            emit({"kind": "progress", "done": part.before + loop.step, "total": part.total, "unit": "steps"})
 
 
 def _blame(settings: AdaptSettings, whose: str, what: str, where: str) -> UserError:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 from PIL import Image
@@ -22,23 +21,23 @@ from torchvision.transforms import v2
 
 from datadream import durable
 from datadream.data.decode import handling
-from datadream.data.shots import ShotSet, image_reader, open_shots
+from datadream.data.shots import image_reader, open_shots
 from datadream.errors import UserError
 from datadream.methods import plugs
 from datadream.methods.losses import LOSSES
 from datadream.models import runtime
 from datadream.models.clip import PROJECTIONS, Clip, load_clip
 from datadream.models.lora import Lora, save_adapter
-from datadream.models.presets import ModelRef
-from datadream.stages.emit import Emit, heed_stop
+from datadream.stages.emit import heed_stop
 from datadream.stages.failing import not_finite
 from datadream.stages.generate import image_file
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.pixels import ImageBank, Reader, fit, training_batch
+from datadream.stages.select import left_out
 from datadream.stages.settings import ClassifySettings
+from datadream.stages.task import Result, Task
 from datadream.stages.told import warn_of_clip
 
-Data = Literal["none", "real", "synth", "real+synth"]
 EVAL_BATCH = 256
 
 
@@ -53,79 +52,61 @@ class Pool:
     order: list[int]  # indices into the four above, repeats included
 
 
-def classify(
-    settings: ClassifySettings,
-    backbone: ModelRef,
-    shots: ShotSet,
-    data: Data,
-    synthetic: Path | None,
-    images_per_class: int,
-    seed: int,
-    out: Path,
-    checkpoint: Path,
-    emit: Emit,
-    excluded: Collection[str] = (),
-    folders: Sequence[str] = (),
-) -> dict[str, float | int]:
+def classify(task: Task[ClassifySettings]) -> Result:
     """Train (unless `data` is none), evaluate, and write into `out`:
 
     `classifier.safetensors` (the adapter), `predictions.csv` (key, label, prediction, confidence), `logits.safetensors`
     (n, N) float16, `scores.json` (correct, n, per class, confusion counts [label][prediction]). Returns the totals.
-    Synthetic images named in `excluded` (`<class folder>/<file>`) are left out; the steps stay the same. `folders` are
-    those of the synthetic images, one a class, where they aren't the classes' own.
+    Synthetic images that a selection leaves out, or that are `excluded`, aren't trained on; the steps stay the same.
     """
-    clip = load_clip(backbone)
-    warn_of_clip(clip, shots.classes, shots.prompts, emit)
+    settings, shots = task.settings, task.few
+    clip = load_clip(task.backbone)
+    warn_of_clip(clip, shots.classes, shots.prompts, task.emit)
     ids = clip.tokens(shots.prompts)
-    if data == "none":
-        _evaluate(clip, ids, settings, shots, out, emit)
+    if task.data == "none":
+        _evaluate(clip, ids, task)
         return {"steps": 0, "image_passes": 0}
     targets = [PROJECTIONS[target] for target in settings.targets]
     parts = {"clip": (clip.model, clip.reach(settings.targets))}
     lora = Lora(parts, rank=settings.rank, alpha=settings.alpha, dropout=settings.dropout)
     try:
-        pool = make_pool(shots, data, synthetic, images_per_class, frozenset(excluded), folders)
+        pool = make_pool(task)
         steps = settings.total_steps(len(shots.classes))
-        _train(clip, lora, ids, settings, pool, data, steps, seed, checkpoint, emit)
-        save_adapter(out / "classifier.safetensors", lora.adapter(), {"clip": targets})
-        _evaluate(clip, ids, settings, shots, out, emit)
+        _train(task, clip, lora, ids, pool, steps)
+        save_adapter(task.out / "classifier.safetensors", lora.adapter(), {"clip": targets})
+        _evaluate(clip, ids, task)
     finally:
         lora.detach()
     return {"steps": steps, "image_passes": steps * settings.batch_size}
 
 
-def make_pool(
-    shots: ShotSet,
-    data: Data,
-    synthetic: Path | None,
-    images_per_class: int,
-    excluded: Collection[str] = (),
-    folders: Sequence[str] = (),
-) -> Pool:
-    """Real shots, each `images_per_class // shots` times, beside the synthetic images that aren't `excluded`; or one
+def make_pool(task: Task[ClassifySettings]) -> Pool:
+    """Real shots, each `images_per_class // shots` times, beside the synthetic images that aren't left out; or one
     kind alone. Raises UserError when that leaves a class without any image.
     """
+    shots, synthetic = task.few, task.inputs.get("synthetic")
+    excluded = frozenset(task.excluded) | left_out(task.path("selection"))
     readers: list[Reader] = []
     names: list[str] = []
     labels: list[int] = []
     real: list[bool] = []
     order: list[int] = []
-    if data in ("real", "real+synth"):
+    if task.data in ("real", "real+synth"):
         read = image_reader(shots)
         for ref in shots.train:
             readers.append(partial(read, ref))
             names.append(ref.key)
             labels.append(ref.label)
             real.append(True)
-        order = list(range(len(readers))) * max(1, images_per_class // shots.shots)
-    if data in ("synth", "real+synth"):
+        order = list(range(len(readers))) * max(1, task.images_per_class // shots.shots)
+    if task.data in ("synth", "real+synth"):
         assert synthetic is not None
-        for label, folder in enumerate(folders or [class_.folder for class_ in shots.classes]):
-            for index in range(images_per_class):
+        for label, folder in enumerate(synthetic.image_folders or [class_.folder for class_ in shots.classes]):
+            for index in range(task.images_per_class):
                 name = f"{folder}/{image_file(index)}"
                 if name in excluded:
                     continue
-                path = synthetic / "data" / "train" / name
+                path = synthetic.path / "data" / "train" / name
                 order.append(len(readers))
                 readers.append(partial(_read, path))
                 names.append(name)
@@ -134,9 +115,12 @@ def make_pool(
     held = set(labels)
     empty = [class_.name for label, class_ in enumerate(shots.classes) if label not in held]
     if empty:
+        marked = not task.path("selection")
+        why = "marked as bad" if marked else "left out"
+        hint = "remove marks with `datadream synth mark --undo`" if marked else "raise select.keep"
         raise UserError(
-            f"all images of {empty[0]!r} are marked as bad, so the class has no training images",
-            hint="remove marks with `datadream synth mark --undo`, or add real images with --data real+synth",
+            f"all images of {empty[0]!r} are {why}, so the class has no training images",
+            hint=f"{hint}, or add real images with --data real+synth",
         )
     images = ImageBank(readers)
     for i in range(sum(real)):
@@ -149,18 +133,9 @@ def _read(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def _train(
-    clip: Clip,
-    lora: Lora,
-    ids: Tensor,
-    settings: ClassifySettings,
-    pool: Pool,
-    data: Data,
-    steps: int,
-    seed: int,
-    checkpoint: Path,
-    emit: Emit,
-) -> None:
+def _train(task: Task[ClassifySettings], clip: Clip, lora: Lora, ids: Tensor, pool: Pool, steps: int) -> None:
+    """Minimise L_C of section 3.3, or another of `methods.losses`, over `steps` batches of the pool."""
+    settings, seed, emit = task.settings, task.seed, task.emit
     lora.reset("classify.init", seed)
     warmup = int(settings.warmup * steps)
     loop = Loop(
@@ -168,10 +143,10 @@ def _train(
         Schedule(steps, settings.learning_rate, warmup, settings.min_learning_rate),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        checkpoint=checkpoint,
+        checkpoint=task.checkpoint,
         blame=lambda what, where: not_finite(what, where, settings),
     )
-    weight = {"real": 1.0, "synth": 0.0, "real+synth": settings.real_weight}[data]
+    weight = {"real": 1.0, "synth": 0.0, "real+synth": settings.real_weight}[task.data]
     loss_of = plugs.find("losses", settings.loss, LOSSES)
     lora.train(True)
     size, classes = settings.batch_size, len(ids)
@@ -202,11 +177,12 @@ def _train(
 
 
 @torch.no_grad()
-def _evaluate(clip: Clip, ids: Tensor, settings: ClassifySettings, shots: ShotSet, out: Path, emit: Emit) -> None:
+def _evaluate(clip: Clip, ids: Tensor, task: Task[ClassifySettings]) -> None:
     """Every image of the reported part once, in the set's order.
 
     Raises Stopped between two batches, and UserError when an answer is not finite.
     """
+    settings, shots, out, emit = task.settings, task.few, task.out, task.emit
     text = clip.encode_text(ids)
     if not text.isfinite().all():
         raise not_finite(f"the feature of the prompt {_first_bad(text, shots.prompts)!r}", "", settings)

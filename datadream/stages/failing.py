@@ -6,13 +6,9 @@ from typing import Any
 
 from datadream.errors import UserError
 from datadream.models.presets import preset_values
-from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings, Settings
+from datadream.stages.settings import Settings
+from datadream.stages.table import name_of
 
-SECTIONS: dict[type[Settings], str] = {
-    AdaptSettings: "adapt",
-    GenerateSettings: "generate",
-    ClassifySettings: "classify",
-}
 LISTED_MAX = 5
 HARMLESS = {
     "steps",
@@ -28,7 +24,7 @@ HARMLESS = {
 
 def not_finite(what: str, where: str, settings: Settings) -> UserError:
     """`what` (as "the loss") is NaN or infinite `where` (as "at step 3 of 10, class 'cat'", or "")."""
-    section = SECTIONS[type(settings)]
+    section = name_of(settings)
     found = departures(settings)
     message = f"{section} stopped: {what} is not finite {where}".rstrip()
     if not found:
@@ -48,7 +44,7 @@ def departures(settings: Settings) -> list[tuple[str, Any, list[Any]]]:
 
     Left out are counts of steps and images, which make nothing diverge. The learning rate comes first.
     """
-    shipped = preset_values(SECTIONS[type(settings)])
+    shipped = preset_values(name_of(settings))
     found = []
     for key, field in type(settings).model_fields.items():
         value = getattr(settings, key)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +30,12 @@ from datadream.models import runtime
 from datadream.models.diffusion import Diffusion, load_diffusion, takes_generator, to_bytes
 from datadream.models.finite import Watch
 from datadream.models.lora import Merger, load_adapter
-from datadream.models.presets import ModelRef
 from datadream.stages.adapt import find_adapter, normalised, squares
-from datadream.stages.emit import Emit, heed_stop
+from datadream.stages.emit import heed_stop
 from datadream.stages.failing import not_finite
 from datadream.stages.kept import Finished
 from datadream.stages.settings import GenerateSettings
+from datadream.stages.task import Result, Task
 from datadream.stages.told import warn_of_diffusion
 
 WRITERS = 2
@@ -60,80 +60,57 @@ def runs(settings: GenerateSettings, classes: int) -> list[Run]:
     ]
 
 
-def generate(
-    settings: GenerateSettings,
-    backbone: ModelRef,
-    classes: tuple[ClassInfo, ...],
-    prompts: tuple[str, ...],
-    adapter: Path | None,
-    adapter_id: str | None,
-    seed: int,
-    out: Path,
-    emit: Emit,
-    shard: tuple[int, int] | None = None,
-    folders: tuple[str, ...] = (),
-    *,
-    checkpoint: Path | None = None,
-    known: Mapping[str, str] | None = None,
-    shots: ShotSet | None = None,
-) -> None:
+def generate(task: Task[GenerateSettings]) -> Result:
     """Write `out` as an image folder (torchvision and Hugging Face): README.md, data/train/<class>/<i>.png and
     data/train/metadata.jsonl. A shard (i, n) holds the images of every n-th run from the i-th, and nothing else.
-    `folders` name the class folders where the classes' own won't do.
+    `task.folders` name the class folders where the classes' own won't do.
 
     Complete runs already in `out` are kept while each image has the sha256 that `checkpoint` remembers or `known` (by
-    name in `out`) says; all others are drawn again. `shots` are for a start from real images.
+    name in `out`) says; all others are drawn again. The shots are for a start from real images.
 
     Raises UserError when the disk fills, a part of the adapter fits nothing in the model, or a number is not finite;
     Stopped when asked to.
     """
-    train = out / "data" / "train"
-    true_folders = [class_.folder for class_ in classes] if folders else None
-    if folders:
+    train = task.out / "data" / "train"
+    classes = task.classes
+    if task.folders:
         classes = tuple(
-            class_.model_copy(update={"folder": folder}) for class_, folder in zip(classes, folders, strict=True)
+            class_.model_copy(update={"folder": folder}) for class_, folder in zip(classes, task.folders, strict=True)
         )
     for class_ in classes:
         durable.make_dir(train / class_.folder)
-    first, step = shard or (0, 1)
-    mine = runs(settings, len(classes))[first::step]
-    finished = Finished(out, checkpoint, known)
+    first, step = task.shard or (0, 1)
+    mine = runs(task.settings, len(classes))[first::step]
+    finished = Finished(task.out, task.checkpoint, task.known)
     try:
         if not all(_drawn(finished, train, classes, run) for run in mine):
-            _draw(settings, backbone, classes, prompts, adapter, seed, train, mine, finished, emit, shots)
+            _draw(task, classes, train, mine, finished)
     finally:
         finished.close()
-    if shard is None:
-        rows = metadata(settings, classes, prompts, adapter_id, seed, train, true_folders)
+    if task.shard is None:
+        rows = metadata(task, classes, train)
         text_rows = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
         durable.write_text(train / "metadata.jsonl", text_rows)
-        durable.write_text(out / "README.md", CARD + RENAMED if folders else CARD)
+        durable.write_text(task.out / "README.md", CARD + RENAMED if task.folders else CARD)
+    return {}
 
 
-def _files(train: Path, classes: tuple[ClassInfo, ...], run: Run) -> list[Path]:
+def _files(train: Path, classes: Sequence[ClassInfo], run: Run) -> list[Path]:
     return [train / classes[run.class_].folder / image_file(i) for i in range(run.start, run.stop)]
 
 
-def _drawn(finished: Finished, train: Path, classes: tuple[ClassInfo, ...], run: Run) -> bool:
+def _drawn(finished: Finished, train: Path, classes: Sequence[ClassInfo], run: Run) -> bool:
     heed_stop()  # every image that is there is hashed
     return all(finished.holds(path) for path in _files(train, classes, run))
 
 
 def _draw(
-    settings: GenerateSettings,
-    backbone: ModelRef,
-    classes: tuple[ClassInfo, ...],
-    prompts: tuple[str, ...],
-    adapter: Path | None,
-    seed: int,
-    train: Path,
-    mine: list[Run],
-    finished: Finished,
-    emit: Emit,
-    shots: ShotSet | None,
+    task: Task[GenerateSettings], classes: Sequence[ClassInfo], train: Path, mine: Sequence[Run], finished: Finished
 ) -> None:
     """The images of those runs in `mine` that aren't all there."""
-    sd = load_diffusion(backbone)
+    settings, prompts, seed, emit = task.settings, task.prompts, task.seed, task.emit
+    adapter, shots = task.path("adapter"), task.shots
+    sd = load_diffusion(task.backbone)
     warn_of_diffusion(sd, classes, prompts, emit)
     merger = Merger({"unet": sd.unet, "text_encoder": sd.text_encoder})
     total = sum(run.stop - run.start for run in mine)
@@ -230,11 +207,11 @@ def denoise(
     for number, t in enumerate(steps, start=1):
         heed_stop()
         given = solver.scale_model_input(latents, t).to(runtime.base_dtype())
-        said = sd.denoise(torch.cat([given, given]) if guided else given, t.to(latents.device), states).float()
+        eps = sd.denoise(torch.cat([given, given]) if guided else given, t.to(latents.device), states).float()
         if guided:
-            empty, prompted = said.chunk(2)
-            said = guide(empty, prompted, settings.guidance_scale, (number - 1) / max(1, len(steps) - 1))
-        latents = solver.step(said, t, latents, **draws).prev_sample
+            empty, prompted = eps.chunk(2)
+            eps = guide(empty, prompted, settings.guidance_scale, (number - 1) / max(1, len(steps) - 1))
+        latents = solver.step(eps, t, latents, **draws).prev_sample
         watch.look(number, latents=latents)
         found = watch.found(wait=number == len(steps))
         if found is not None:
@@ -269,18 +246,14 @@ def _finish(finished: Finished, path: Path, image: Tensor) -> None:
 
 
 def metadata(
-    settings: GenerateSettings,
-    classes: tuple[ClassInfo, ...],
-    prompts: tuple[str, ...],
-    adapter_id: str | None,
-    seed: int,
-    train: Path,
-    true_folders: Sequence[str] | None = None,
+    task: Task[GenerateSettings], classes: Sequence[ClassInfo], train: Path
 ) -> Iterator[dict[str, str | int | float]]:
-    """One row an image, the same keys in every row; `file_name` is relative to `train`.
+    """One row an image of `classes` (as their folders are called here), the same keys in every row.
 
-    `true_folders` are the source's, told where the classes' folders here are called otherwise.
+    `file_name` is relative to `train`; `folder` is the source's, where the folders here are called otherwise.
     """
+    settings = task.settings
+    adapter = task.inputs.get("adapter")
     for label, class_ in enumerate(classes):
         heed_stop()
         for index in range(settings.images_per_class):
@@ -288,16 +261,16 @@ def metadata(
             yield {
                 "file_name": f"{class_.folder}/{image_file(index)}",
                 "label": class_.name,
-                "prompt": prompts[label],
+                "prompt": task.prompts[label],
                 "negative_prompt": "",
-                "seed": seed,
+                "seed": task.seed,
                 "index": index,
                 "guidance_scale": settings.guidance_scale,
                 "num_inference_steps": settings.num_inference_steps,
                 "scheduler": settings.scheduler,
-                "adapter": adapter_id or "",
+                "adapter": adapter.id if adapter else "",
                 "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-                **({"folder": true_folders[label]} if true_folders else {}),
+                **({"folder": task.classes[label].folder} if task.folders else {}),
             }
 
 

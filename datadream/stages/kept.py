@@ -65,7 +65,7 @@ class Finished:
         self._appender: durable.Appender | None = None
         if checkpoint is not None:
             path, owner = checkpoint / FINISHED, owner_of(checkpoint)
-            for record in _records(path):
+            for record in read_lines(path):
                 if record.get("owner") == owner:
                     self._hashes[str(record.get("file"))] = str(record.get("sha256"))
             self._appender, self._owner = durable.Appender(path), owner
@@ -92,7 +92,7 @@ class Finished:
         return file.relative_to(self._root).as_posix()
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The good lines of a JSON-lines file, one after another: a large set has hundreds of thousands."""
     try:
         with durable.open_regular(path) as file:

@@ -14,20 +14,22 @@ from pathlib import Path
 from datadream import durable, records
 from datadream.canonical import digest
 from datadream.errors import UserError
-from datadream.stages.emit import Emit, Stopped, stopping
+from datadream.stages.emit import Stopped, stopping
 from datadream.stages.kept import owner_of
 from datadream.stages.settings import RehearseSettings
+from datadream.stages.task import Result, Task
 
 CHECKPOINT = "count.json"
 
 
-def rehearse(settings: RehearseSettings, seed: int, out: Path, checkpoint: Path, emit: Emit) -> None:
+def rehearse(task: Task[RehearseSettings]) -> Result:
     """Write `count.json`: a hash chained over every step, so that a lost or repeated step shows.
 
     Raises UserError at `fail_at`.
     """
+    settings, checkpoint, emit = task.settings, task.checkpoint, task.emit
     _hold_children(settings.children)
-    step, chain = _resume(checkpoint / CHECKPOINT, seed)
+    step, chain = _resume(checkpoint / CHECKPOINT, task.seed)
     while step < settings.steps:
         if stopping.is_set():
             _keep(checkpoint / CHECKPOINT, step, chain)
@@ -41,8 +43,9 @@ def rehearse(settings: RehearseSettings, seed: int, out: Path, checkpoint: Path,
         emit({"kind": "progress", "done": step, "total": settings.steps, "unit": "steps"})
         if step % settings.checkpoint_steps == 0:
             _keep(checkpoint / CHECKPOINT, step, chain)
-    durable.write_json(out / CHECKPOINT, {"steps": step, "chain": chain})
-    durable.write_bytes(out / "filling", b"\0" * settings.size)
+    durable.write_json(task.out / CHECKPOINT, {"steps": step, "chain": chain})
+    durable.write_bytes(task.out / "filling", b"\0" * settings.size)
+    return {}
 
 
 def _keep(path: Path, step: int, chain: str) -> None:

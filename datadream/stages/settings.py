@@ -23,6 +23,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Projection = Literal["q", "k", "v", "out"]
+BLIND = frozenset({"all"})  # selections that look at no image
 
 
 class Settings(BaseModel):
@@ -93,6 +94,19 @@ class GenerateSettings(Settings):
     @classmethod
     def _is_known(cls, name: str, info: ValidationInfo) -> str:
         plugs.check(plugs.FIELDS[str(info.field_name)], name)
+        return name
+
+
+class SelectSettings(Settings):
+    """Which of the drawn images a classifier trains on: many selections of one drawn pool, each cheap."""
+
+    by: str = Field("all", description="all, those CLIP takes for their class (clip), or a method of another package")
+    keep: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="fraction of a class's images to keep at most")
+
+    @field_validator("by")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        plugs.check("selection", name)
         return name
 
 

@@ -184,6 +184,7 @@ def test_a_cancelled_evaluation_ends_between_two_batches(two_shots: ShotSet, min
     from datadream.stages.classify import classify
     from datadream.stages.emit import Event, Stopped, stopping
     from datadream.stages.settings import ClassifySettings
+    from datadream.stages.task import Task
 
     looked: list[Event] = []
 
@@ -194,7 +195,7 @@ def test_a_cancelled_evaluation_ends_between_two_batches(two_shots: ShotSet, min
     try:
         with pytest.raises(Stopped):
             classify(
-                *(ClassifySettings(), mini.clip, two_shots, "none", None, 0, 1, tmp_path, tmp_path / "checkpoint", emit)
+                Task(ClassifySettings(), tmp_path, tmp_path / "checkpoint", emit, model=mini.clip, shots=two_shots)
             )
     finally:
         stopping.clear()

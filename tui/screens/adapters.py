@@ -55,8 +55,8 @@ class AdaptersScreen(ArtifactList):
 
         row = self.table.row(self.table.cursor_id)
         if row is not None:
-            self.dream.push_screen(GalleryScreen(str(row["set"]), "set"))
+            self.desk.push_screen(GalleryScreen(str(row["set"]), "set"))
 
     def do_job(self) -> None:
         """The job that learnt it: its curves and its log."""
-        self.dream.open_job(self.table.cursor_id)
+        self.desk.open_job(self.table.cursor_id)

@@ -54,7 +54,7 @@ class ArtifactList(ListScreen):
 
     def do_lineage(self) -> None:
         """Up to its shots, down to its numbers."""
-        self.dream.open_lineage(self.table.cursor_id)
+        self.desk.open_lineage(self.table.cursor_id)
 
     def do_facts(self) -> None:
         """The details over the list, where there is no room beside it; the panel first, then what is read."""
@@ -70,5 +70,5 @@ class ArtifactList(ListScreen):
             return self._made(data, rows[0], width) if rows else "it no longer exists"
 
         panel = Panel(f"{self.NAME} {row_id[:8]}", READING)
-        self.dream.push_screen(panel)
+        self.desk.push_screen(panel)
         self.ask("facts", question, panel.fill, failed=panel.fill)

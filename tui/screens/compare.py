@@ -83,7 +83,7 @@ class CompareScreen(Queueing, Exporting):
     def refresh_data(self) -> None:
         """Read the groups of runs anew."""
         if not self._rows:
-            self._rows, self._columns = chosen_last(self.dream.prefs.get(PREFS, {}))
+            self._rows, self._columns = chosen_last(self.desk.prefs.get(PREFS, {}))
         self._read(self._asked)
         if self._view == "two":
             self._read_two()
@@ -118,7 +118,7 @@ class CompareScreen(Queueing, Exporting):
         def answer(found: read.Read | UserError) -> None:
             if isinstance(found, UserError):
                 self._asked = self._where
-                self.dream.say(str(found), "error")
+                self.desk.say(str(found), "error")
                 if self._pivot is None:
                     nothing = self.query_one("#compare-empty", Static)
                     nothing.display = True
@@ -321,21 +321,21 @@ class CompareScreen(Queueing, Exporting):
         names = list(VIEWS)
         view = names[(names.index(self._view) + 1) % len(names)]
         if view == "two" and self._two_ids() is None:
-            self.dream.say("no two runs to compare: mark two on 6 (Runs) and press x", "warning")
+            self.desk.say("no two runs to compare: mark two on 6 (Runs) and press x", "warning")
             view = "table"
         self._look(view)
 
     def do_images(self) -> None:
         """The synthetic set of the newest seed."""
         if self._cell is not None:
-            self.dream.open_gallery(self._cell.synth)
+            self.desk.open_gallery(self._cell.synth)
 
     def do_open(self) -> None:
         """The list of runs, filtered to the cell."""
         from tui.screens.runs import RunsScreen
 
         where = self._where_of()
-        screen = self.dream.go("runs", base=True)
+        screen = self.desk.go("runs", base=True)
         if isinstance(screen, RunsScreen):
             screen.where = where
             if screen.is_mounted:

@@ -35,21 +35,21 @@ class Choosing(HomeScreen):
         def rows(chosen: str | list[str] | None) -> None:
             if isinstance(chosen, list) and chosen:
                 rest = [name for name in DIMENSIONS if name not in chosen]
-                self.dream.push_screen(
+                self.desk.push_screen(
                     Choose("Columns: one for each", [(name, name) for name in rest], many=True, chosen=self._columns),
                     lambda found: columns(chosen, found),
                 )
             elif chosen is not None:
-                self.dream.say("choose at least one", "warning")
+                self.desk.say("choose at least one", "warning")
 
         def columns(chosen: list[str], found: str | list[str] | None) -> None:
             if isinstance(found, list):
                 self._rows, self._columns = tuple(chosen), tuple(found)
-                self.dream.prefs.set(PREFS, {"rows": list(chosen), "columns": list(found)})
+                self.desk.prefs.set(PREFS, {"rows": list(chosen), "columns": list(found)})
                 self._turn()
 
         options = [(name, name) for name in DIMENSIONS]
-        self.dream.push_screen(Choose("Rows: one for each", options, many=True, chosen=self._rows), rows)
+        self.desk.push_screen(Choose("Rows: one for each", options, many=True, chosen=self._rows), rows)
 
     def do_filter(self) -> None:
         """Which runs count."""
@@ -70,7 +70,7 @@ class Choosing(HomeScreen):
                 self._read(text.strip())
 
         hint = "e.g. method=datadream-cls shots>=4 source=digits; empty: all runs"
-        self.dream.push_screen(AskText("Filter runs", self._where, hint, check), answered)
+        self.desk.push_screen(AskText("Filter runs", self._where, hint, check), answered)
 
 
 def chosen_last(kept: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

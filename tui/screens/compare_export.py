@@ -47,16 +47,16 @@ class Exporting(Choosing):
                 self.ask(
                     "export",
                     lambda data: read.write_exports(data, self._whole(data), chosen),
-                    lambda paths: self.dream.did(f"written: {', '.join(paths)}", command=command),
+                    lambda paths: self.desk.did(f"written: {', '.join(paths)}", command=command),
                 )
 
-        self.dream.push_screen(Choose("Export as", list(FORMATS.items()), many=True, chosen=["csv"]), answered)
+        self.desk.push_screen(Choose("Export as", list(FORMATS.items()), many=True, chosen=["csv"]), answered)
 
     def do_copy(self) -> None:
         """The table as Markdown."""
         from datadream.report.exports import export
 
-        self.ask("copy", lambda data: export(self._whole(data), "md").decode(), self.dream.copy)
+        self.ask("copy", lambda data: export(self._whole(data), "md").decode(), self.desk.copy)
 
 
 def compare_line(rows: Sequence[str], columns: Sequence[str], where: str, table: Sequence[Row]) -> str:

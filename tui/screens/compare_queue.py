@@ -84,7 +84,7 @@ class Queueing(HomeScreen):
 
         def tell(lines: list[str]) -> None:
             for line in lines:
-                self.dream.say(line, "warning")
+                self.desk.say(line, "warning")
 
         def answered(yes: bool | None) -> None:
             if yes:
@@ -92,5 +92,5 @@ class Queueing(HomeScreen):
                 self.act(done, deed, tell, undo=lambda data: unqueue(data.home, jobs), command=command)
 
         dialog = Confirm("Queue these runs?", yes="Queue", reading=True)
-        self.dream.push_screen(dialog, answered)
+        self.desk.push_screen(dialog, answered)
         self.ask("offer", lambda data: read.offer(data, request, record), fill, failed=dialog.refuse)

@@ -60,7 +60,7 @@ class DashboardScreen(JobDeeds, HomeScreen):
 
     def on_cards_opened(self, event: Cards.Opened) -> None:
         """Enter or a double click on a card."""
-        self.dream.open_job(event.job_id)
+        self.desk.open_job(event.job_id)
 
     def on_cards_moved(self, _: Cards.Moved) -> None:
         """The preview follows the cursor."""
@@ -112,7 +112,7 @@ class DashboardScreen(JobDeeds, HomeScreen):
 
     def do_retry(self) -> None:
         """The job under the cursor; while none is open, the last that failed."""
-        snapshot = self.dream.snapshot
+        snapshot = self.desk.snapshot
         if self.job_ids() or snapshot is None or not snapshot.failures:
             super().do_retry()
         else:
@@ -121,7 +121,7 @@ class DashboardScreen(JobDeeds, HomeScreen):
 
     def why_not(self, action: str) -> str:
         """For jobs as everywhere; the demo only while it is not running already."""
-        snapshot = self.dream.snapshot
+        snapshot = self.desk.snapshot
         if action in ("open", *DEEDS) and not self.job_ids():
             failed = snapshot.failures if snapshot else ()
             if not (action == "open" and failed) and not (action == "retry" and failed):
@@ -136,7 +136,7 @@ class DashboardScreen(JobDeeds, HomeScreen):
         if action == "queue":
             return (
                 "datadream queue resume"
-                if self.dream.snapshot and self.dream.snapshot.paused
+                if self.desk.snapshot and self.desk.snapshot.paused
                 else "datadream queue pause"
             )
         if action == "open":
@@ -146,17 +146,17 @@ class DashboardScreen(JobDeeds, HomeScreen):
     def do_open(self) -> None:
         """The job under the cursor, or the newest failure."""
         ids = self.job_ids()
-        snapshot = self.dream.snapshot
+        snapshot = self.desk.snapshot
         if not ids and snapshot and snapshot.failures:
             ids = [snapshot.failures[0].id]
-        self.dream.open_job(ids[0])
+        self.desk.open_job(ids[0])
 
     def do_queue(self) -> None:
         """Pause the queue, or let it go on."""
         from datadream.home import queue
         from datadream.jobs import spawn
 
-        pause = not (self.dream.snapshot and self.dream.snapshot.paused)
+        pause = not (self.desk.snapshot and self.desk.snapshot.paused)
 
         def set_to(value: bool) -> None:
             queue.change(self.home, paused=value)
@@ -172,7 +172,7 @@ class DashboardScreen(JobDeeds, HomeScreen):
 
     def do_demo(self) -> None:
         """Start the built-in experiment, after a question when the home holds something."""
-        if self.dream.snapshot is not None and not self.dream.snapshot.empty:
+        if self.desk.snapshot is not None and not self.desk.snapshot.empty:
             self.app.push_screen(
                 Confirm(
                     "Start the demo in this home?",
@@ -196,8 +196,8 @@ class DashboardScreen(JobDeeds, HomeScreen):
             data.warnings += losses(self.home, jobs)
             return jobs
 
-        self.dream.say("reading the built-in images...")
-        self.act("demo started", deed, lambda jobs: self.dream.say(f"{counted(len(jobs), 'job')} queued"), command=DEMO)
+        self.desk.say("reading the built-in images...")
+        self.act("demo started", deed, lambda jobs: self.desk.say(f"{counted(len(jobs), 'job')} queued"), command=DEMO)
 
 
 def _pane(id_: str, title: str) -> Static:

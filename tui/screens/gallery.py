@@ -303,11 +303,11 @@ class GalleryScreen(HomeScreen):
         question = f"Unmark {what}?" if marked else f"Mark {what} as bad?"
         note = "" if marked else "`datadream run --without-marked` trains without them. u undoes it."
         confirm = Confirm(question, note, yes="Unmark" if marked else "Mark")
-        self.dream.push_screen(confirm, lambda yes: self._mark(target) if yes else None)
+        self.desk.push_screen(confirm, lambda yes: self._mark(target) if yes else None)
 
     def do_lineage(self) -> None:
         """What it was made from, and what from it."""
-        self.dream.open_lineage(self.artifact_id)
+        self.desk.open_lineage(self.artifact_id)
 
     def _target(self, action: str) -> str:
         """What the action marks, as marks call it."""

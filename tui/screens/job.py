@@ -108,7 +108,7 @@ class JobScreen(JobDeeds, HomeScreen):
                 view.apply()  # what came while drawing was frozen
 
     def _look(self) -> None:
-        if self.is_current and not self.dream.frozen:
+        if self.is_current and not self.desk.frozen:
             self.ask("job", self._files.gather, self._apply)
 
     def _apply(self, facts: JobFacts) -> None:
@@ -315,7 +315,7 @@ class JobScreen(JobDeeds, HomeScreen):
 
     def do_level(self) -> None:
         """All lines, warnings and errors, errors."""
-        self.dream.say(f"shown: {LEVEL_WORDS[self._with_log().next_level()]}")
+        self.desk.say(f"shown: {LEVEL_WORDS[self._with_log().next_level()]}")
 
     def do_input(self) -> None:
         """Jump to what it was made from."""
@@ -343,19 +343,19 @@ class JobScreen(JobDeeds, HomeScreen):
     def _open_link(self, link: Link) -> None:
         """The artifact when it is finished, else the job that makes it."""
         if link.there and link.kind == "synthetic":
-            self.dream.open_gallery(link.id)
+            self.desk.open_gallery(link.id)
         elif link.there:
-            self.dream.open_lineage(link.id)
+            self.desk.open_lineage(link.id)
         elif link.id == self.job_id:
-            self.dream.say("no output yet", "warning")
+            self.desk.say("no output yet", "warning")
         else:
             self.ask("link", lambda data: _has_job(data, link.id), lambda there: self._open_maker(link, there))
 
     def _open_maker(self, link: Link, there: bool) -> None:
         if there:
-            self.dream.open_job(link.id)
+            self.desk.open_job(link.id)
         else:
-            self.dream.say(f"{link.kind} {link.id[:8]} no longer exists, nor does its job", "warning")
+            self.desk.say(f"{link.kind} {link.id[:8]} no longer exists, nor does its job", "warning")
 
 
 def _has_job(data: Data, job_id: str) -> bool:

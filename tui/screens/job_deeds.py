@@ -251,7 +251,7 @@ class JobDeeds(Base):
 
         question, notes = words(known) if not reading else (question_of(deed, known, len(ids)), "")
         dialog = Confirm(question, notes, yes=YES.get(deed, "Yes"), reading=reading)
-        self.dream.push_screen(dialog, answered)
+        self.desk.push_screen(dialog, answered)
         if reading:
             self.ask("confirm", read, fill, failed=dialog.refuse)
 
@@ -276,7 +276,7 @@ class JobDeeds(Base):
 
         def then(refused: list[str]) -> None:
             if refused:
-                self.dream.say(f"{len(refused)} of {len(ids)} refused: {refused[0]}", "warning")
+                self.desk.say(f"{len(refused)} of {len(ids)} refused: {refused[0]}", "warning")
 
         what = f"{len(ids)} jobs" if len(ids) > 1 else ids[0][:8]  # how many not is said after it
         ending = {"raise": "priority raised by one", "lower": "priority lowered by one", "remove": "removed"}

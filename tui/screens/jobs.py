@@ -45,7 +45,7 @@ class JobsScreen(JobDeeds, ListScreen):
 
     def open_row(self, row_id: str) -> None:
         """The job's own screen."""
-        self.dream.open_job(row_id)
+        self.desk.open_job(row_id)
 
     def detail(self, data: Data, row: Row) -> RenderableType:
         """What it does, how it came here, and what it said last."""

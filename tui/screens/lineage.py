@@ -105,11 +105,11 @@ class LineageScreen(HomeScreen):
         node = self._node()
         assert node is not None
         if node.kind == "synth":
-            self.dream.open_gallery(node.id)
+            self.desk.open_gallery(node.id)
         elif node.kind in LISTS:
             self._open_in(LISTS[node.kind], node.id)
         else:
-            self.dream.open_job(node.id)
+            self.desk.open_job(node.id)
 
     def do_root(self) -> None:
         """Draw the tree around the line under the cursor."""
@@ -126,7 +126,7 @@ class LineageScreen(HomeScreen):
         """The list of its kind, filtered to it; escape there drops the filter."""
         from tui.screens.listing import ListScreen
 
-        screen = self.dream.go(mode, base=True)  # this screen may lie over that very list
+        screen = self.desk.go(mode, base=True)  # this screen may lie over that very list
         if isinstance(screen, ListScreen):
             screen.where = f"id={thing}"
             if screen.is_mounted:

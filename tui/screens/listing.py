@@ -163,7 +163,7 @@ class ListScreen(Labelling, HomeScreen):
 
     def columns(self) -> list[str]:
         """Those shown: chosen before, else the usual ones."""
-        kept: list[object] = self.dream.prefs.get(f"columns.{self.KEY}", list(self.SHOWN))
+        kept: list[object] = self.desk.prefs.get(f"columns.{self.KEY}", list(self.SHOWN))
         chosen = [name for name in kept if isinstance(name, str)]
         return ["id", *(name for name in chosen if name != "id")] if "id" not in chosen else list(chosen)
 
@@ -301,11 +301,11 @@ class ListScreen(Labelling, HomeScreen):
 
         def answered(chosen: str | list[str] | None) -> None:
             if isinstance(chosen, list) and chosen:
-                self.dream.prefs.set(f"columns.{self.KEY}", chosen)
+                self.desk.prefs.set(f"columns.{self.KEY}", chosen)
                 self.table.set_columns([self.make_column(name) for name in self.columns()])
 
         choose = Choose("Columns", [(name, name) for name in now], many=True, chosen=now)
-        self.dream.push_screen(choose, answered)
+        self.desk.push_screen(choose, answered)
         self.ask("columns", known, choose.fill)
 
     # Rows

@@ -89,7 +89,7 @@ class Labelling(HomeScreen):
                 answered(found, text)
 
         box = AskText(title, hint=hint, check=check, reading=True)
-        self.dream.push_screen(box, closed)
+        self.desk.push_screen(box, closed)
         self.ask("labels", read, fill, failed=box.refuse)
 
     def _whose(self, ids: Collection[str]) -> str:
@@ -97,7 +97,7 @@ class Labelling(HomeScreen):
 
     def _tag(self, known: Known, add: set[str], remove: set[str]) -> None:
         if not add and not remove:
-            self.dream.say("tags unchanged")
+            self.desk.say("tags unchanged")
             return
 
         def write(data: Data, subject: str) -> None:
@@ -122,7 +122,7 @@ class Labelling(HomeScreen):
 
     def _write_note(self, known: Known, text: str) -> None:
         if all(labels.note == text for labels in known.values()):
-            self.dream.say("note unchanged")
+            self.desk.say("note unchanged")
             return
 
         def write(data: Data, subject: str) -> None:
@@ -167,7 +167,7 @@ class Labelling(HomeScreen):
         def then(_: None) -> None:
             if len(done) < len(known):
                 left = len(known) - len(done)
-                self.dream.say(f"{left} of {len(known)} no longer listed: nothing written there", "warning")
+                self.desk.say(f"{left} of {len(known)} no longer listed: nothing written there", "warning")
             self.refresh_data()
 
         self.act(told, act, then, undo, "\n".join(lines))

@@ -156,7 +156,7 @@ class NewScreen(HomeScreen):
             self._outlook = outlook
             self._draw()
         if outlook.failure is not None:
-            self.dream.trouble(outlook.failure)
+            self.desk.trouble(outlook.failure)
         elif outlook.form != self.form():
             self._later()
 
@@ -193,7 +193,7 @@ class NewScreen(HomeScreen):
 
     def do_copy(self) -> None:
         """The command, to the clipboard."""
-        self.dream.copy(self.command("copy"))
+        self.desk.copy(self.command("copy"))
 
     def _start(self, paused: bool) -> None:
         form, line = self.form(), self.command("queue" if paused else "start")
@@ -202,21 +202,21 @@ class NewScreen(HomeScreen):
         def done(found: new_form.Started | str | Exception) -> None:
             self._starting = False
             if isinstance(found, Exception):
-                self.dream.trouble(found)
+                self.desk.trouble(found)
                 return
             if isinstance(found, str):
-                self.dream.say(found, "error")
+                self.desk.say(found, "error")
                 return
             jobs = queued = list(found.jobs)
             for told_line in found.told:
-                self.dream.say(told_line, "warning")
+                self.desk.say(told_line, "warning")
             undo = (lambda data: unqueue(data.home, queued)) if queued else None
             count = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} queued"
             text = count + (", the queue is paused: P on the dashboard resumes it" if paused else "")
-            self.dream.did(text if jobs else "nothing to do: all results already exist; 7 compares", undo, line)
-            self.dream.poke()
+            self.desk.did(text if jobs else "nothing to do: all results already exist; 7 compares", undo, line)
+            self.desk.poke()
             if self.is_current:  # who has gone elsewhere meanwhile stays there
-                self.dream.go("dashboard")
+                self.desk.go("dashboard")
 
         self.ask(f"start-{id(form)}", lambda data: new_form.started(data, form, paused), done)
 

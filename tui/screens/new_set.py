@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+from typing import ClassVar, TypeVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -16,11 +16,9 @@ from textual.worker import Worker
 
 from datadream.errors import UserError
 from datadream.text import counted, shown
+from tui.desk import Desk, desk_of
 from tui.services.set_maker import Look, Made, Wish, command, look, make, parse
 from tui.widgets.visible import Visible
-
-if TYPE_CHECKING:
-    from tui.app import DataDreamApp
 
 T = TypeVar("T")
 __all__ = ["Made", "NewSet"]
@@ -103,7 +101,7 @@ class NewSet(ModalScreen[Made | None]):
     def action_leave(self) -> None:
         """Nothing is made, unless that was asked for already."""
         if self._busy:
-            self._dream.say("the set is still being made and will appear in the list; quitting stops it")
+            self._desk.say("the set is still being made and will appear in the list; quitting stops it")
         self.dismiss(None)
 
     # Looking and making
@@ -122,7 +120,7 @@ class NewSet(ModalScreen[Made | None]):
         self.wish = found
         self.query_one("#set-command", Static).update(Text(shown(command(found)), "bold"))
         self._wrong = "the source is still being read"
-        self._ask(lambda: look(self._dream.data.home, found), self._say, wait=TYPED_SECONDS)
+        self._ask(lambda: look(self._desk.data.home, found), self._say, wait=TYPED_SECONDS)
 
     def _say(self, found: Look) -> None:
         self._wrong = found.wrong
@@ -138,21 +136,21 @@ class NewSet(ModalScreen[Made | None]):
         if self._busy:
             return
         if wish is None or self._wrong:
-            self._dream.say(self._wrong or "fill in the fields first", "warning")
+            self._desk.say(self._wrong or "fill in the fields first", "warning")
             return
         self._busy = True
         self.query_one("#found-text", Static).update(Text("decoding and hashing every image ...", "bold"))
-        self._ask(lambda: make(self._dream.data.home, wish), self.dismiss)
+        self._ask(lambda: make(self._desk.data.home, wish), self.dismiss)
 
     @property
-    def _dream(self) -> DataDreamApp:
-        return cast("DataDreamApp", self.app)
+    def _desk(self) -> Desk:
+        return desk_of(self.app)
 
     def _ask(self, question: Callable[[], T], answer: Callable[[T], object], wait: float = 0.0) -> None:
         async def asking() -> None:
             await asyncio.sleep(wait)
             try:
-                found = await asyncio.get_running_loop().run_in_executor(self._dream.pool, question)
+                found = await asyncio.get_running_loop().run_in_executor(self._desk.pool, question)
             except UserError as error:
                 if self.is_attached:
                     self._busy = False
@@ -160,7 +158,7 @@ class NewSet(ModalScreen[Made | None]):
                 return
             except Exception as error:  # noqa: BLE001 - becomes a panel with a way back
                 self._busy = False
-                self._dream.trouble(error)
+                self._desk.trouble(error)
                 return
             if self.is_attached:
                 answer(found)

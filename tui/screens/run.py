@@ -123,8 +123,8 @@ class RunScreen(Labelling):
     def do_lineage(self) -> None:
         """From its shots to its number."""
         if self._run is not None:
-            self.dream.open_lineage(str(self._run.row["classifier"]))
+            self.desk.open_lineage(str(self._run.row["classifier"]))
 
     def _open(self, stage: str) -> None:
         if self._run is not None:
-            self.dream.open_job(self._run.job(stage))
+            self.desk.open_job(self._run.job(stage))

@@ -81,7 +81,7 @@ class RunsScreen(ListScreen):
 
     def do_compare(self) -> None:
         """The two marked, class by class."""
-        self.dream.compare_runs(self.table.seen_marks)
+        self.desk.compare_runs(self.table.seen_marks)
 
     def meant(self, action: str) -> int:
         """The two that are compared, too."""
@@ -91,7 +91,7 @@ class RunsScreen(ListScreen):
         """What it was trained on, beside the real shots."""
         row = self.table.row(self.table.cursor_id)
         if row is not None:
-            self.dream.open_gallery(str(row["synth"]))
+            self.desk.open_gallery(str(row["synth"]))
 
     def do_confusion(self) -> None:
         """The classes of the run under the cursor."""
@@ -101,7 +101,7 @@ class RunsScreen(ListScreen):
         """From the shots of the run under the cursor to its number."""
         run_id, known = self.table.cursor_id, self.table.row(self.table.cursor_id)
         if known is not None:
-            self.dream.open_lineage(str(known["classifier"]))
+            self.desk.open_lineage(str(known["classifier"]))
             return
 
         def classifier(data: Data) -> str:
@@ -110,9 +110,9 @@ class RunsScreen(ListScreen):
             rows = queries.rows_of(data.registry(), "run", [run_id])
             return str(rows[0]["classifier"]) if rows else ""
 
-        self.ask("lineage", classifier, lambda found: self.dream.open_lineage(found) if found else None, on_top=True)
+        self.ask("lineage", classifier, lambda found: self.desk.open_lineage(found) if found else None, on_top=True)
 
     def _open(self, run_id: str, only_classes: bool = False) -> None:
         from tui.screens.run import RunScreen
 
-        self.dream.push_screen(RunScreen(run_id, only_classes))
+        self.desk.push_screen(RunScreen(run_id, only_classes))

@@ -38,7 +38,7 @@ class SetsScreen(ArtifactList):
         """Its shots as images."""
         from tui.screens.gallery import GalleryScreen
 
-        self.dream.push_screen(GalleryScreen(row_id, "set"))
+        self.desk.push_screen(GalleryScreen(row_id, "set"))
 
     def command(self, action: str) -> str:
         """`set make` with its defaults, until the dialog says more."""
@@ -52,10 +52,10 @@ class SetsScreen(ArtifactList):
 
         def made(found: Made | None) -> None:
             if found is not None:
-                self.dream.did(found.told, command=found.command)
+                self.desk.did(found.told, command=found.command)
                 if found.warning:
-                    self.dream.say(found.warning, "warning")
-                self.dream.poke()
+                    self.desk.say(found.warning, "warning")
+                self.desk.poke()
                 self.refresh_data()
 
-        self.dream.push_screen(NewSet(), made)
+        self.desk.push_screen(NewSet(), made)

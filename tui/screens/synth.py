@@ -34,4 +34,4 @@ class SynthScreen(ArtifactList):
 
     def open_row(self, row_id: str) -> None:
         """The images."""
-        self.dream.open_gallery(row_id)
+        self.desk.open_gallery(row_id)

@@ -12,7 +12,7 @@ from datadream import durable
 from datadream.paths import user_home
 
 if TYPE_CHECKING:
-    from tui.app import DataDreamApp
+    from textual.app import App
 
 FILE = "clipboard.txt"
 BYTES_MAX = 75_000  # terminals drop longer sequences
@@ -20,9 +20,9 @@ SCREEN_CHUNK = 700  # GNU screen passes strings of at most 768 bytes on
 TMUX_SECONDS = 3.0
 
 
-def copy(app: DataDreamApp, text: str) -> str:
+def copy(app: App[None], home: Path, text: str) -> str:
     """Copy, and say where the text is now. Call it in the pool; raises UserError when the home has no room."""
-    folder = durable.make_dir(app.data.home.path / "exports")
+    folder = durable.make_dir(home / "exports")
     path = folder / FILE
     durable.write_text(path, text)
     where = shown_path(path)
@@ -68,7 +68,7 @@ def shown_path(path: Path) -> str:
     return f"~/{path.relative_to(own)}" if own and path.is_relative_to(own) else str(path)
 
 
-def _write(app: DataDreamApp, text: str) -> None:
+def _write(app: App[None], text: str) -> None:
     if app._driver is not None:
         app._driver.write(text)
         app._driver.flush()

@@ -13,6 +13,7 @@ from datadream.errors import UserError
 from datadream.home import state
 from datadream.home.events import is_event, metrics
 from datadream.home.lines import Tail
+from datadream.stages.table import ROLES
 from tui.services.data import Data
 from tui.services.log_index import last_lines
 from tui.widgets.braille import Series, thinned
@@ -112,7 +113,7 @@ class JobFiles:
         bad = status.state in ("failed", "lost")
         error_text = str((state.read_dict(folder / "error.json", SHOWN_BYTES) or {}).get("message", "")) if bad else ""
         links = [
-            Link("from", role, state.ROLES[role], parent, home.has(state.ROLES[role], parent))
+            Link("from", role, ROLES[role], parent, home.has(ROLES[role], parent))
             for role, parent in sorted(spec.inputs.items())
         ]
         links.append(Link("makes", spec.kind, spec.kind, spec.id, home.has(spec.kind, spec.id)))

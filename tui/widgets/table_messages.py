@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from textual.message import Message
-
-if TYPE_CHECKING:
-    from tui.widgets.table import VirtualTable
+from textual.widget import Widget
 
 
 class OfTable(Message, namespace="virtual_table"):
     """From a table."""
 
-    def __init__(self, table: VirtualTable) -> None:
+    def __init__(self, table: Widget) -> None:
         super().__init__()
         self.table = table
 
     @property
-    def control(self) -> VirtualTable:
+    def control(self) -> Widget:
         """Which table."""
         return self.table
 
@@ -26,7 +22,7 @@ class OfTable(Message, namespace="virtual_table"):
 class Wanted(OfTable, namespace="virtual_table"):
     """These rows will be seen soon; answer with `put`."""
 
-    def __init__(self, table: VirtualTable, ids: list[str]) -> None:
+    def __init__(self, table: Widget, ids: list[str]) -> None:
         super().__init__(table)
         self.ids = ids
 
@@ -34,7 +30,7 @@ class Wanted(OfTable, namespace="virtual_table"):
 class OfRow(OfTable, namespace="virtual_table"):
     """About a row; "" when there is none."""
 
-    def __init__(self, table: VirtualTable, row_id: str) -> None:
+    def __init__(self, table: Widget, row_id: str) -> None:
         super().__init__(table)
         self.row_id = row_id
 
@@ -54,6 +50,6 @@ class Marked(OfRow, namespace="virtual_table"):
 class HeaderClicked(OfTable, namespace="virtual_table"):
     """The title of a column was clicked."""
 
-    def __init__(self, table: VirtualTable, name: str) -> None:
+    def __init__(self, table: Widget, name: str) -> None:
         super().__init__(table)
         self.name = name
