@@ -124,15 +124,15 @@ def test_a_submission_cut_short_has_its_runs_recorded(ran_copy: Path, monkeypatc
     home = Home(ran_copy)
     overrides = (*OVERRIDES[:-1], "classify.batch_size=8")
     request = Request(("datadream-cls", "real-only"), sets=("d2",), overrides=overrides, experiment="cut short")
-    planned, write = ask.plan(home, request), durable.write_json
+    planned, write = ask.plan(home, request), durable.write_text
 
-    def die(path: Path, value: object) -> None:
+    def die(path: Path, text: str) -> None:
         if path.name == "spec.json":
             raise KeyboardInterrupt
-        write(path, value)
+        write(path, text)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(durable, "write_json", die)
+        patched.setattr(durable, "write_text", die)
         ask.submit(home, planned)
     ids = {run.id for run in planned.runs}
     assert all(home.run(run_id).exists() for run_id in ids)

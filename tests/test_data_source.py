@@ -129,7 +129,7 @@ def test_images_are_read_by_key_and_hashed_by_file(flat: Path) -> None:
     assert source.read("cat/3.png") == data == reader(source.spec)("cat/3.png")
     assert source.sha256("cat/3.png") == hashlib.sha256(data).hexdigest()
     assert source.image("cat/3.png").size == (2, 2)
-    with pytest.raises(UserError, match="gone"):
+    with pytest.raises(UserError, match="is missing"):
         source.read("cat/99.png")
 
 

@@ -117,7 +117,7 @@ def test_a_run_without_marked_images_is_another_run_of_equal_compute(ran_copy: P
     run = planned.runs[0]
     assert run.id != usual.id
     assert run.jobs["generate"].id == made.id
-    assert run.jobs["classify"].excluded == ("three/00000.png", "two/00001.png")
+    assert run.jobs["select"].excluded == ("three/00000.png", "two/00001.png")
     assert run.settings.endswith("without 2 marked")
     assert "--without-marked" in requests.command(request)
 

@@ -33,12 +33,13 @@ from datadream.stages.failing import not_finite
 from datadream.stages.generate import image_file
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.pixels import ImageBank, Reader, fit, training_batch
-from datadream.stages.select import left_out
+from datadream.stages.select import missing
 from datadream.stages.settings import ClassifySettings
 from datadream.stages.task import Result, Task
 from datadream.stages.told import warn_of_clip
 
 EVAL_BATCH = 256
+UNMARK = "remove marks with `datadream synth mark --undo`"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ def make_pool(task: Task[ClassifySettings]) -> Pool:
     kind alone. Raises UserError when that leaves a class without any image.
     """
     shots, synthetic = task.few, task.inputs.get("synthetic")
-    excluded = frozenset(task.excluded) | left_out(task.path("selection"))
+    chosen = missing(task.path("selection"))
+    marked = chosen.marked.union(task.excluded)
+    excluded = marked | chosen.left_out
     readers: list[Reader] = []
     names: list[str] = []
     labels: list[int] = []
@@ -115,9 +118,8 @@ def make_pool(task: Task[ClassifySettings]) -> Pool:
     held = set(labels)
     empty = [class_.name for label, class_ in enumerate(shots.classes) if label not in held]
     if empty:
-        marked = not task.path("selection")
-        why = "marked as bad" if marked else "left out"
-        hint = "remove marks with `datadream synth mark --undo`" if marked else "raise select.keep"
+        by_hand = not chosen.left_out
+        why, hint = ("marked as bad", UNMARK) if by_hand else ("marked or not selected", "raise select.keep")
         raise UserError(
             f"all images of {empty[0]!r} are {why}, so the class has no training images",
             hint=f"{hint}, or add real images with --data real+synth",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
 from typing import Any
 
 from datadream.errors import UserError
@@ -9,6 +11,7 @@ from datadream.models.presets import preset_values
 from datadream.stages.settings import Settings
 from datadream.stages.table import name_of
 
+RECIPES = Path(__file__).parent.parent / "recipes"
 LISTED_MAX = 5
 HARMLESS = {
     "steps",
@@ -40,19 +43,27 @@ def not_finite(what: str, where: str, settings: Settings) -> UserError:
 
 
 def departures(settings: Settings) -> list[tuple[str, Any, list[Any]]]:
-    """(key, value, shipped values) of each numeric setting that has neither the paper's value nor a backbone's.
+    """(key, value, shipped values) of each numeric setting that has neither the paper's value nor a backbone's or a
+    built-in recipe's.
 
     Left out are counts of steps and images, which make nothing diverge. The learning rate comes first.
     """
-    shipped = preset_values(name_of(settings))
+    section = name_of(settings)
+    shipped = [*preset_values(section).values(), *_recipe_values(section)]
     found = []
     for key, field in type(settings).model_fields.items():
         value = getattr(settings, key)
-        known = [field.default, *(values[key] for values in shipped.values() if key in values)]
+        known = [field.default, *(values[key] for values in shipped if key in values)]
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         if numeric and key not in HARMLESS and value not in known:
             found.append((key, value, list(dict.fromkeys(known))))
     return sorted(found, key=lambda entry: entry[0] != "learning_rate")
+
+
+def _recipe_values(section: str) -> list[dict[str, Any]]:
+    """What each built-in recipe says in this section; their module reads settings, so this reads their files."""
+    found = (tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(RECIPES.glob("*.toml")))
+    return [dict(recipe[section]) for recipe in found if section in recipe]
 
 
 def _text(value: Any) -> str:

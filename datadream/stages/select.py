@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -62,12 +63,19 @@ def select(task: Task[SelectSettings]) -> Result:
     return {"kept": count, "left_out": len(left) + len(marked)}
 
 
-def left_out(folder: Path | None) -> frozenset[str]:
-    """The images that the selection in `folder` doesn't keep; none without a selection."""
+class Missing(NamedTuple):
+    """The images that a selection doesn't keep: those marked as bad, and those its method left out."""
+
+    marked: frozenset[str] = frozenset()
+    left_out: frozenset[str] = frozenset()
+
+
+def missing(folder: Path | None) -> Missing:
+    """What the selection in `folder` doesn't keep; nothing without a selection."""
     if folder is None:
-        return frozenset()
+        return Missing()
     found = records.read(folder / SELECTION, {"left_out": list, "marked": list}, records.LISTS_BYTES)
-    return frozenset([*found["left_out"], *found["marked"]]) if found else frozenset()
+    return Missing(frozenset(found["marked"]), frozenset(found["left_out"])) if found else Missing()
 
 
 def _choices(task: Task[SelectSettings], train: Path, names: list[list[str]], first: int) -> Iterator[list[int]]:

@@ -175,7 +175,7 @@ def test_where_there_is_no_room_a_sentence_says_so(size: tuple[int, int]) -> Non
 
 def test_nothing_to_draw_is_said() -> None:
     assert any("nothing to plot yet" in row for row in text([], 60, 8))
-    assert any("logarithmic" in row for row in text([Series("l", [0], [-1])], 60, 8, Look(log=True)))
+    assert any("log scale" in row for row in text([Series("l", [0], [-1])], 60, 8, Look(log=True)))
 
 
 VALUES = st.floats(allow_nan=True, allow_infinity=True)

@@ -201,7 +201,7 @@ def test_tags_and_notes_of_many_are_edited_and_undone(ran_copy: Path) -> None:
         await looker.press("escape", "u")
         await looker.see(lambda: read_labels(home, ids[0]).note == "")
         await looker.press("backslash", "e")
-        await looker.see("Note on the run")
+        await looker.see("Note on run")
         await looker.type("it's good")
         await looker.press("enter")
         await looker.see(lambda: screen.command("note") == f"datadream note {screen.ids()[0]} TEXT")

@@ -99,8 +99,8 @@ def test_the_form_is_a_request() -> None:
 @pytest.mark.parametrize(
     ("field", "text", "said"),
     [
-        ("shots", "0", "shots need whole numbers from 1, not '0'"),
-        ("seeds", "one", "seeds need whole numbers from 0"),
+        ("shots", "0", "shots: expected integers >= 1, not '0'"),
+        ("seeds", "one", "seeds: expected integers >= 0"),
         ("images", "1,2", "one integer >= 1"),
         ("priority", "high", "priority: expected an integer"),
         ("overrides", "'a", "close the quotes"),
