@@ -68,7 +68,7 @@ def told(line: str, monkeypatch: pytest.MonkeyPatch) -> list[Request]:
         asked.append(request)
         raise SystemExit
 
-    monkeypatch.setattr(ask, "check", stop)
+    monkeypatch.setattr(requests, "check", stop)
     CliRunner().invoke(app, shlex.split(line)[1:])
     return asked
 
