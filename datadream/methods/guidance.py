@@ -26,6 +26,3 @@ def interval(empty: Tensor, prompted: Tensor, scale: float, part: float) -> Tens
     """
     low, high = INTERVAL
     return constant(empty, prompted, scale, part) if low <= part <= high else prompted
-
-
-GUIDANCE: dict[str, Guidance] = {"constant": constant, "interval": interval}

@@ -36,6 +36,3 @@ def pooled(logits_real: Tensor, y_real: Tensor, logits_synth: Tensor, y_synth: T
     """
     del real_weight
     return F.cross_entropy(torch.cat([logits_real, logits_synth]), torch.cat([y_real, y_synth]))
-
-
-LOSSES: dict[str, Loss] = {"mixed": mixed, "pooled": pooled}

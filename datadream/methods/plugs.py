@@ -12,31 +12,34 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-T = TypeVar("T")
-BUILT_IN: dict[str, tuple[str, ...]] = {  # the keys of each module's own table, which needs torch
-    "starts": ("noise", "shots"),
-    "guidance": ("constant", "interval"),
-    "selection": ("all", "clip"),
-    "losses": ("mixed", "pooled"),
+TABLES: dict[str, dict[str, str]] = {  # as entry points name them: nothing is imported to list them
+    "starts": {"noise": "datadream.methods.starts:from_noise", "shots": "datadream.methods.starts:from_shots"},
+    "guidance": {
+        "constant": "datadream.methods.guidance:constant",
+        "interval": "datadream.methods.guidance:interval",
+    },
+    "selection": {"all": "datadream.methods.selection:every", "clip": "datadream.methods.selection:clip_filter"},
+    "losses": {"mixed": "datadream.methods.losses:mixed", "pooled": "datadream.methods.losses:pooled"},
 }
 FIELDS = {"start": "starts", "cfg": "guidance", "by": "selection", "loss": "losses"}  # of settings
 
 
 def names(table: str) -> list[str]:
     """Every name that a recipe can write there, ours first."""
-    return [*BUILT_IN[table], *sorted(set(_entries(table)) - set(BUILT_IN[table]))]
+    return [*TABLES[table], *sorted(set(_entries(table)) - set(TABLES[table]))]
 
 
 def check(table: str, name: str) -> None:
     """Raise ValueError for a name that is none, naming the nearest."""
-    if name in BUILT_IN[table]:
+    if name in TABLES[table]:
         return
     known = names(table)
     if name not in known:
@@ -44,16 +47,23 @@ def check(table: str, name: str) -> None:
         raise ValueError(f"there is no {name!r}: " + (f"did you mean {near[0]!r}?" if near else ", ".join(known)))
 
 
-def find(table: str, name: str, ours: Mapping[str, T]) -> T:
-    """The function of that name, of `ours` or of another package. Raises UserError when that can't be imported."""
-    if name in ours:
-        return ours[name]
+def preload() -> None:
+    """Import every built-in method, so that nothing of ours is imported later, when it may be another version's."""
+    for table in TABLES.values():
+        for place in table.values():
+            import_module(place.partition(":")[0])
+
+
+def find(table: str, name: str) -> Any:
+    """The function of that name, ours or another package's. Raises UserError when that can't be imported."""
+    if name in TABLES[table]:
+        module, _, function = TABLES[table][name].partition(":")
+        return getattr(import_module(module), function)
     entry = _entries(table).get(name)
     if entry is None:
         raise UserError(f"no method {name!r} in {table}", hint="install the package that brings it")
     try:
-        found: T = entry.load()
-        return found
+        return entry.load()
     except Exception as error:  # another package's code
         what = f"the method {name!r} of {_origin(entry)} can't be imported: {error}"
         raise UserError(what, hint="mend or update that package") from error
@@ -64,7 +74,7 @@ def used(settings: Mapping[str, Any]) -> tuple[str, ...]:
     found = []
     for field, table in FIELDS.items():
         name = settings.get(field)
-        if name and name not in BUILT_IN[table] and name in (entries := _entries(table)):
+        if name and name not in TABLES[table] and name in (entries := _entries(table)):
             found.append(f"{table} {name} {_origin(entries[name])}")
     return tuple(found)
 
@@ -80,7 +90,7 @@ def check_used(settings: Mapping[str, Any], asked: tuple[str, ...]) -> None:
 
 def installed() -> dict[str, str]:
     """The version of every package that brings a method."""
-    found = [entry.dist for table in BUILT_IN for entry in _entries(table).values()]
+    found = [entry.dist for table in TABLES for entry in _entries(table).values()]
     return {dist.name: dist.version for dist in found if dist is not None}
 
 

@@ -49,6 +49,3 @@ def clip_filter(request: Request) -> list[int]:
         return sorted(likely.argsort(descending=True, stable=True)[: request.count].tolist())
     draw = runtime.generator("select", request.seed, request.class_)
     return sorted(passing[torch.randperm(len(passing), generator=draw)[: request.count]].tolist())
-
-
-SELECTION: dict[str, Selection] = {"all": every, "clip": clip_filter}

@@ -71,7 +71,3 @@ def from_shots(request: Request) -> tuple[Tensor, int]:
 def _noise(request: Request) -> Tensor:
     """Image i of class c has noise of its own, from (seed, c, i) alone."""
     return torch.stack([runtime.normal(request.shape, "generate", request.seed, *place) for place in request.places])
-
-
-STARTS: dict[str, Start] = {"noise": from_noise, "shots": from_shots}
-NEED_SHOTS = frozenset({"shots"})

@@ -24,7 +24,7 @@ from datadream.data.decode import handling
 from datadream.data.shots import image_reader, open_shots
 from datadream.errors import UserError
 from datadream.methods import plugs
-from datadream.methods.losses import LOSSES
+from datadream.methods.losses import Loss
 from datadream.models import runtime
 from datadream.models.clip import PROJECTIONS, Clip, load_clip
 from datadream.models.lora import Lora, save_adapter
@@ -149,7 +149,7 @@ def _train(task: Task[ClassifySettings], clip: Clip, lora: Lora, ids: Tensor, po
         blame=lambda what, where: not_finite(what, where, settings),
     )
     weight = {"real": 1.0, "synth": 0.0, "real+synth": settings.real_weight}[task.data]
-    loss_of = plugs.find("losses", settings.loss, LOSSES)
+    loss_of: Loss = plugs.find("losses", settings.loss)
     lora.train(True)
     size, classes = settings.batch_size, len(ids)
     while loop.running:

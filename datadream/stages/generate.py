@@ -24,8 +24,8 @@ from datadream.data.decode import handling
 from datadream.data.prompts import ClassInfo
 from datadream.data.shots import ShotSet, image_reader
 from datadream.methods import plugs
-from datadream.methods.guidance import GUIDANCE
-from datadream.methods.starts import STARTS, Request
+from datadream.methods.guidance import Guidance
+from datadream.methods.starts import Request, Start
 from datadream.models import runtime
 from datadream.models.diffusion import Diffusion, load_diffusion, takes_generator, to_bytes
 from datadream.models.finite import Watch
@@ -190,7 +190,8 @@ def denoise(
     """
     solver = sd.solver(settings.scheduler, settings.num_inference_steps)
     places = [(run.class_, index) for index in range(run.start, run.stop)]
-    start, guide = plugs.find("starts", settings.start, STARTS), plugs.find("guidance", settings.cfg, GUIDANCE)
+    start: Start = plugs.find("starts", settings.start)
+    guide: Guidance = plugs.find("guidance", settings.cfg)
     request = Request(
         *(solver, settings.num_inference_steps, sd.latent_shape, seed, places, settings.start_strength, moments),
         scaling_factor=sd.vae.config.scaling_factor,

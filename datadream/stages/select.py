@@ -18,8 +18,7 @@ from datadream import durable, records
 from datadream.data.decode import handling
 from datadream.data.shots import image_reader
 from datadream.methods import plugs
-from datadream.methods.selection import SELECTION as OURS
-from datadream.methods.selection import Request
+from datadream.methods.selection import Request, Selection
 from datadream.models.clip import load_clip
 from datadream.stages.emit import heed_stop
 from datadream.stages.failing import not_finite
@@ -81,7 +80,7 @@ def missing(folder: Path | None) -> Missing:
 def _choices(task: Task[SelectSettings], train: Path, names: list[list[str]], first: int) -> Iterator[list[int]]:
     """The rows to keep of each class from `first` on."""
     settings = task.settings
-    choose = plugs.find("selection", settings.by, OURS)
+    choose: Selection = plugs.find("selection", settings.by)
     look = None if settings.by in BLIND else _Features(task, train)
     for class_ in range(first, len(names)):
         total = len(names[class_])

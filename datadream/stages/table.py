@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from datadream.methods import plugs
 from datadream.stages import settings as told
 from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings, SelectSettings, Settings
 
@@ -113,6 +114,7 @@ def name_of(settings: Settings) -> Stage:
 
 
 def function_of(stage: Stage) -> Callable[[Any], Any]:
-    """The stage's function; imports it, and with it torch."""
+    """The stage's function; imports it and every method, and with them torch."""
+    plugs.preload()
     module, _, name = TABLE[stage].function.partition(":")
     return cast(Callable[[Any], Any], getattr(importlib.import_module(module), name))
