@@ -142,7 +142,7 @@ def _artifact(home: Home, kind: str, folder: Path, deep: bool) -> Iterator[Findi
 
 def _staging(home: Home, folder: Path) -> Iterator[Finding]:
     job_id = folder.name.removeprefix(".staging-")
-    if (home.queue / job_id).exists() or is_held(home.job(job_id) / "lease"):
+    if (home.queue / job_id).exists() or is_held(home.files(job_id).lease):
         return
     yield _finding(home, folder, "unfinished", "was left by a finished job", "`datadream gc --apply` removes it")
 
@@ -186,5 +186,5 @@ def _jobs(home: Home, found: list[Finding]) -> None:
             advice = "nothing, unless you need it: run its command again"
             found.append(_finding(home, path, "missing", status.reason, advice))
     for path in _listed(home, home.queue, found):
-        if not (home.job(path.name) / "spec.json").is_file():
+        if not home.files(path.name).spec.is_file():
             found.append(_finding(home, path, "stale", "refers to a job that does not exist", "remove that file"))

@@ -24,6 +24,7 @@ from datadream.canonical import short_id
 from datadream.errors import UserError
 from datadream.home import evidence, flaws, leasefiles, mounts, outlook, state
 from datadream.home.causes import CLEAR, Why
+from datadream.home.jobfiles import JobFiles
 from datadream.home.layout import Home, Kind
 from datadream.home.lease import lease, lock
 from datadream.records import Unreadable
@@ -452,7 +453,7 @@ def _job(home: Home, look: _Look, job_id: str, session: Session) -> None:
     # Looked at before it is read: what changes meanwhile is then read once more.
     is_open = (home.queue / job_id).exists()
     stamp, times = _stamp(home, job_id, is_open), [durable.changed_at(folder)]
-    times += [durable.changed_at(folder / "history.jsonl")] * is_open
+    times += [durable.changed_at(JobFiles(folder).history)] * is_open
     old = writes.known_job(session, job_id)
     look.unread.discard(job_id)
     found: list[Any] = []
@@ -460,7 +461,7 @@ def _job(home: Home, look: _Look, job_id: str, session: Session) -> None:
     def change() -> None:
         found.extend(rows.job_rows(home, job_id, look.held))
         offset, bad = (old.offset, old.bad_lines) if old else (0, 0)
-        if durable.size_of(folder / "events.jsonl") < offset:
+        if durable.size_of(JobFiles(folder).events) < offset:
             writes.remove_job(session, job_id)
             offset = bad = 0
         found[0].bad_lines = bad

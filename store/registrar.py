@@ -129,7 +129,7 @@ class Registrar:
 
     def _have_told(self) -> set[str]:
         """Running jobs that have told something since the last time."""
-        found = {job_id: durable.size_of(self._home.job(job_id) / "events.jsonl") for job_id in self._live}
+        found = {job_id: durable.size_of(self._home.files(job_id).events) for job_id in self._live}
         told = {job_id for job_id, size in found.items() if self._sizes.get(job_id) != size}
         self._sizes = found
         return told

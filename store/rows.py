@@ -205,7 +205,7 @@ def job_rows(home: Home, job_id: str, held: Why | None = None) -> list[Row]:
 
 def metric_points(home: Home, job_id: str, offset: int) -> tuple[dict[tuple[str, int], float], int, int]:
     """The next points told since `offset` bytes, how many lines there were unreadable, and the new offset."""
-    tail = Tail(home.job(job_id) / "events.jsonl", offset)
+    tail = Tail(home.files(job_id).events, offset)
     points: dict[tuple[str, int], float] = {}
     events, bad = tail.records_and_bad()
     for event in events:

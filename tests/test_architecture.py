@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from datadream.home import jobfiles
 from datadream.stages.table import TABLE
 
 ROOT = Path(__file__).parent.parent
@@ -87,6 +88,17 @@ def test_no_module_imports_one_that_imports_it() -> None:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
         raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_a_jobs_files_are_named_in_one_place() -> None:
+    names = {value for name, value in vars(jobfiles).items() if name.isupper() and isinstance(value, str)}
+    names -= {jobfiles.CHECKPOINT, jobfiles.ATTEMPTS, jobfiles.LEASE}  # words of other things too
+    assert "spec.json" in names
+    for room in ("datadream", "store", "tui"):
+        for path in (ROOT / room).rglob("*.py"):
+            if path.name != "jobfiles.py":
+                found = {n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)}
+                assert not names & {value for value in found if isinstance(value, str)}, path.relative_to(ROOT)
 
 
 def test_only_the_runner_knows_the_registry_among_jobs() -> None:

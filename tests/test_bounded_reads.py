@@ -59,7 +59,7 @@ from datadream.jobs import check, events, follow, gc, index, lines, queue, rows,
 from datadream.home.layout import Home
 from store import queries
 from tui.services.data import Data
-from tui.services.job_facts import JobFiles
+from tui.services.job_facts import JobReader
 from tui.services.log_index import last_lines
 from tui.services.log_reader import LogReader
 from tui.services.poller import Poller
@@ -109,7 +109,7 @@ ACTS = {
     "job show": cli("job", "show", job),
     "job log -n 5": cli("job", "log", job, "-n", "5"),
     "job log": cli("job", "log", job),
-    "the app's facts of a job": lambda home: JobFiles(job).gather(Data(home)),
+    "the app's facts of a job": lambda home: JobReader(job).gather(Data(home)),
     "the app's log": read_log,
     "the app's poller": lambda home: Poller(Data(home), print, print).gather(),
     "settings": queue.look,

@@ -60,7 +60,7 @@ def show(job: OneId, json: JsonOption = False, home: HomeOption = None) -> None:
             "spec": spec.model_dump(mode="json"),
             "history": lines,
             "asked": dict(asked.environment or {}),
-            "environment": state.read_dict(opened.job(job_id) / "environment.json"),
+            "environment": state.read_dict(opened.files(job_id).environment),
             "folder": str(opened.job(job_id)),
         }
         typer.echo(json_text(content, indent=2))
@@ -284,7 +284,7 @@ def _log_lines(home: Home, job_id: str, last: int) -> list[Callable[[], Iterator
     from datadream.home.events import in_words
     from datadream.home.lines import Lines, Tail, start_of_last
 
-    paths = home.job(job_id) / "log.txt", home.job(job_id) / "events.jsonl"
+    paths = home.files(job_id).log, home.files(job_id).events
     starts = [0, 0]
     if last:
         starts[1], found = start_of_last(paths[1], last)

@@ -29,7 +29,7 @@ def worker(
             "no jobs given", hint="give job ids, or --feed with one `JOB ATTEMPT` line each on standard input"
         )
     for job_id in ids:
-        if not (opened.job(job_id) / "spec.json").is_file():
+        if not opened.files(job_id).spec.is_file():
             raise UserError(f"no job {job_id}", at=opened.path / "jobs", hint="give the name of a folder there")
     turns = fed() if feed else [Turn(job_id, attempt) for job_id in ids]
     raise typer.Exit(Worker(opened, told).work(turns))

@@ -10,13 +10,12 @@ from typing import Any
 from datadream import durable
 from datadream.errors import UserError
 from datadream.home import state, trash, variables
+from datadream.home.jobfiles import CONTROL_LOCK, JobFiles
 from datadream.home.layout import Home
 from datadream.home.lease import lease, lock
 from datadream.home.state import Control
 from datadream.locks import LockHeld
 from datadream.models.environment import device_asked
-
-CONTROL_LOCK = "control.lock"
 
 
 def cancel(home: Home, job_id: str, reason: str = "") -> None:
@@ -85,9 +84,9 @@ def retry_alone(home: Home, job_id: str) -> None:
     request = state.read_request(home, job_id)
     asked = request.model_copy(update={"environment": variables.kept(), "noted": variables.noted()})
     if asked != request:
-        durable.write_json(folder / "request.json", asked.model_dump(mode="json"))
-    durable.remove_file(folder / "error.json")
-    durable.remove_file(folder / "result.json")
+        durable.write_json(JobFiles(folder).request, asked.model_dump(mode="json"))
+    durable.remove_file(JobFiles(folder).error)
+    durable.remove_file(JobFiles(folder).result)
     retries = state.read_control(home, job_id).retries + 1
     write(home, job_id, {"cancel": False, "paused": False, "reason": "", "retries": retries})
 
@@ -143,10 +142,10 @@ def _take_away(home: Home, job_id: str, free: Callable[[], bool], away: Callable
 @contextmanager
 def _unworked(folder: Path) -> Iterator[None]:
     """No worker has the job, nor takes it. Raises LockHeld when one has."""
-    if (folder / "lease").is_dir():  # nobody can ever have that
+    if JobFiles(folder).lease.is_dir():  # nobody can ever have that
         yield
         return
-    with lease(folder / "lease", seconds=0):
+    with lease(JobFiles(folder).lease, seconds=0):
         yield
 
 
@@ -181,7 +180,7 @@ def write(home: Home, job_id: str, changes: Mapping[str, Any]) -> None:
     """Change what is asked of a job; by whoever is alone with it."""
     folder = home.job(job_id)
     new = Control(**{**state.read_control(home, job_id).model_dump(), **changes})
-    durable.write_json(folder / "control.json", new.model_dump(mode="json"))
+    durable.write_json(JobFiles(folder).control, new.model_dump(mode="json"))
     if not new.cancel:
         durable.remove_file(folder / state.CANCEL)
     durable.make_dir(home.queue)

@@ -182,7 +182,7 @@ def stages_key(parts: Mapping[str, Mapping[str, Any]], recipe: Mapping[str, Any]
 
 def _spec(home: Home, stage: str, job_id: str) -> dict[str, Any]:
     """A job's spec, from its folder or from what it made."""
-    found = read_dict(home.job(job_id) / "spec.json")
+    found = read_dict(home.files(job_id).spec)
     if found is None:
         kind = TABLE[stage].makes
         found = read_manifest(home, kind, job_id).get("spec")

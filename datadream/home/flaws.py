@@ -17,6 +17,7 @@ from datadream.canonical import parse_json
 from datadream.errors import UserError
 from datadream.home import state
 from datadream.home.events import is_event
+from datadream.home.jobfiles import CONTROL, ENVIRONMENT, ERROR, REQUEST, RESULT, JobFiles
 from datadream.home.launchers import Resources, read_cluster
 from datadream.home.layout import Home
 from datadream.home.queue import QueueSettings
@@ -24,13 +25,13 @@ from datadream.records import Unreadable
 
 HEAD_BYTES = 1 << 16  # of an append-only file; beyond them torn lines are counted by who reads it all
 PARTS: dict[str, records.Shape] = {
-    "result.json": {"artifact": str, "kind": str},
-    "error.json": {"kind": str, "message": str},
+    RESULT: {"artifact": str, "kind": str},
+    ERROR: {"kind": str, "message": str},
     "native.json": {"native": str},
-    "environment.json": {},
+    ENVIRONMENT: {},
 }
 ATTEMPT: records.Shape = {"attempt": int, "at": str}
-MODELS: dict[str, type[BaseModel]] = {"request.json": state.Request, "control.json": state.Control}
+MODELS: dict[str, type[BaseModel]] = {REQUEST: state.Request, CONTROL: state.Control}
 
 
 def of_job(home: Home, job_id: str) -> list[Unreadable]:
@@ -39,12 +40,12 @@ def of_job(home: Home, job_id: str) -> list[Unreadable]:
     reads: list[Callable[[], Any]] = []
     reads += [partial(state.load_model, folder / name, model) for name, model in MODELS.items()]
     reads += [partial(records.read, folder / name, shape) for name, shape in PARTS.items()]
-    reads.append(partial(_lines, folder / "history.jsonl", state.is_change))
-    reads.append(partial(_lines, folder / "events.jsonl", is_event))
+    reads.append(partial(_lines, JobFiles(folder).history, state.is_change))
+    reads.append(partial(_lines, JobFiles(folder).events, is_event))
     try:
-        attempts = records.entries(folder / "attempts")
+        attempts = records.entries(JobFiles(folder).attempts)
     except UserError as error:
-        found.append(Unreadable(folder / "attempts", f"can't be listed: {error.message}"))
+        found.append(Unreadable(JobFiles(folder).attempts, f"can't be listed: {error.message}"))
         attempts = []
     reads += [partial(records.read, path, ATTEMPT) for path in attempts]
     for read in reads:

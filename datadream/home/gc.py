@@ -19,6 +19,7 @@ from datadream.errors import UserError
 from datadream.home import control, state, trash
 from datadream.home.artifacts import read_manifest
 from datadream.home.experiments import read_experiment
+from datadream.home.jobfiles import JobFiles
 from datadream.home.labels import read_labels
 from datadream.home.layout import Home
 from datadream.home.lease import is_held, lease
@@ -82,7 +83,7 @@ def plan(home: Home, jobs: bool = False, grace: float = 0.0) -> list[Removable]:
                 why = "no job needs its images" if kind == "shard" else "no run, name, tag or note keeps it"
                 add(path, kind, path.name, why)
     for job_id, found_state in sorted(states.items()):
-        checkpoint = home.job(job_id) / "checkpoint"
+        checkpoint = home.files(job_id).checkpoint
         if job_id not in going and found_state == "done" and checkpoint.is_dir():
             add(checkpoint, "checkpoint", job_id, "its job is done")
     return found + [item for item in _leftovers(home) if item.age >= grace]
@@ -117,7 +118,7 @@ def _remove(home: Home, item: Removable, path: Path, kept: _Kept) -> bool:
         return _discard(home, path, lambda: _leaves(home, path, item.id))
     if not _leaves(home, path, item.id):
         return False
-    with lease(home.job(item.id) / "lease", seconds=0):  # no worker starts on it meanwhile
+    with lease(home.files(item.id).lease, seconds=0):  # no worker starts on it meanwhile
         trash.discard(home, path)
     return True
 
@@ -181,9 +182,9 @@ def _state(home: Home, job_id: str) -> str:
     if not folder.is_dir():
         return "gone"
     try:
-        if is_held(folder / "lease"):
+        if is_held(JobFiles(folder).lease):
             return "open"
-        if not (folder / "spec.json").exists():
+        if not JobFiles(folder).spec.exists():
             return "begun"
         return state.derive(home, job_id).state
     except (UserError, OSError):
@@ -227,7 +228,7 @@ def _parents(home: Home, artifact_id: str) -> set[str]:
                 damaged = error
     with suppress(UserError):
         found |= _inputs_of_job(home, artifact_id, shards=False)
-        if (home.job(artifact_id) / "spec.json").exists():
+        if home.files(artifact_id).spec.exists():
             damaged = None
     if damaged is not None:
         raise damaged
@@ -237,9 +238,9 @@ def _parents(home: Home, artifact_id: str) -> set[str]:
 def _inputs_of_job(home: Home, job_id: str, shards: bool = True) -> set[str]:
     """What a job reads; nothing without a folder. Raises UserError for a spec or a request that can't be read."""
     folder = home.job(job_id)
-    spec = _sure(records.read, folder / "spec.json", {"inputs": dict})
+    spec = _sure(records.read, JobFiles(folder).spec, {"inputs": dict})
     found = {str(parent) for parent in spec["inputs"].values()} if spec is not None else set()
-    return found | set(_sure(state.load_model, folder / "request.json", state.Request).shards) if shards else found
+    return found | set(_sure(state.load_model, JobFiles(folder).request, state.Request).shards) if shards else found
 
 
 def _made_from(home: Home, kind: Kind, artifact_id: str) -> set[str]:

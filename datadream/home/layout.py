@@ -37,6 +37,7 @@ from pathlib import Path
 
 from datadream import durable, paths, text
 from datadream.errors import UserError
+from datadream.home.jobfiles import JobFiles
 from datadream.home.whole import is_whole
 from datadream.stages.table import Kind
 
@@ -87,6 +88,10 @@ class Home:
     def job(self, job_id: str) -> Path:
         """A job's folder."""
         return self.path / "jobs" / job_id
+
+    def files(self, job_id: str) -> JobFiles:
+        """A job's files by name."""
+        return JobFiles(self.job(job_id))
 
     def artifact(self, kind: Kind, artifact_id: str) -> Path:
         """A finished artifact's folder; there or not, never half."""

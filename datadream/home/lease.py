@@ -20,6 +20,7 @@ from typing import Any
 from datadream import durable, locks
 from datadream.errors import UserError
 from datadream.home import identity, leasefiles, mounts, probe
+from datadream.home.jobfiles import JobFiles
 
 _here: dict[str, _Entry] = {}
 _lock = threading.Lock()
@@ -142,7 +143,7 @@ def worker_of(home: Path, folder: Path, attempt: Mapping[str, Any]) -> identity.
 
     Whoever means to signal asks here: a home that was copied has its original's leases and attempts.
     """
-    note = holder(folder / "lease")
+    note = holder(JobFiles(folder).lease)
     if note and "pid" in note:
         return identity.parse(note) if identity.is_of(note, home) else None
     return identity.parse(attempt.get("worker") or {}) if identity.is_of(attempt, home) else None

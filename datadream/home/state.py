@@ -19,6 +19,7 @@ from datadream.canonical import ID_LENGTH
 from datadream.errors import UserError
 from datadream.home import identity, outlook, trouble, variables
 from datadream.home.causes import CLEAR, PASSING, Cause, Why, why_of
+from datadream.home.jobfiles import JobFiles
 from datadream.home.layout import Home
 from datadream.home.lease import is_held, may_start
 from datadream.home.lines import from_end
@@ -112,7 +113,7 @@ def now() -> str:
 
 def read_spec(home: Home, job_id: str) -> JobSpec:
     """A job's spec. Raises UserError when there is none that can be read."""
-    path = home.job(job_id) / "spec.json"
+    path = home.files(job_id).spec
     try:
         found = records.read(path)
         spec = JobSpec.model_validate(found) if found is not None else None
@@ -138,13 +139,13 @@ def _no_spec(job_id: str, path: Path) -> UserError:
 
 def read_request(home: Home, job_id: str) -> Request:
     """How a job was asked for; defaults when that file is missing or garbage."""
-    return read_model(home.job(job_id) / "request.json", Request)
+    return read_model(home.files(job_id).request, Request)
 
 
 def read_control(home: Home, job_id: str) -> Control:
     """What was asked of a job since."""
     folder = home.job(job_id)
-    found = read_model(folder / "control.json", Control)
+    found = read_model(JobFiles(folder).control, Control)
     return found.model_copy(update={"cancel": True}) if (folder / CANCEL).exists() else found
 
 
@@ -186,7 +187,7 @@ def _small(path: Path) -> dict[str, Any]:
 def attempts(folder: Path) -> int:
     """The number of the last attempt that was claimed; 0 before the first."""
     try:
-        names = [path.stem for path in (folder / "attempts").iterdir()]
+        names = [path.stem for path in JobFiles(folder).attempts.iterdir()]
     except OSError as error:
         if error.errno in durable.NO_RESOURCES:
             raise
@@ -199,8 +200,8 @@ def claim(home: Home, job_id: str, number: int, note: dict[str, Any]) -> bool:
 
     Raises UserError when the job is gone: a claim never brings back a folder that was removed.
     """
-    folder = home.job(job_id) / "attempts"
-    if not (folder.parent / "spec.json").exists() or not durable.make_child(folder):
+    folder = home.files(job_id).attempts
+    if not JobFiles(folder.parent).spec.exists() or not durable.make_child(folder):
         raise UserError(f"no job {job_id}", at=home.path, hint="it was removed; run the same command again")
     text = json.dumps({"attempt": number, "at": now(), "home": identity.place(home.path), **note}, sort_keys=True)
     return durable.create(folder / f"{number}.json", text.encode())
@@ -208,12 +209,12 @@ def claim(home: Home, job_id: str, number: int, note: dict[str, Any]) -> bool:
 
 def read_attempt(folder: Path, number: int) -> dict[str, Any]:
     """What was written at the claim; empty when unreadable."""
-    return _small(folder / "attempts" / f"{number}.json")
+    return _small(JobFiles(folder).attempt(number))
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
     """Changes of state, oldest first, of the last HISTORY_BYTES; lines that aren't one are left out."""
-    return [line for line in durable.read_jsonl(folder / "history.jsonl", HISTORY_BYTES)[0] if is_change(line)]
+    return [line for line in durable.read_jsonl(JobFiles(folder).history, HISTORY_BYTES)[0] if is_change(line)]
 
 
 def is_change(line: Mapping[str, Any]) -> bool:
@@ -227,7 +228,7 @@ def is_change(line: Mapping[str, Any]) -> bool:
 
 def last_change(folder: Path) -> dict[str, Any]:
     """The newest change of state; empty before the first."""
-    for line in from_end(folder / "history.jsonl"):
+    for line in from_end(JobFiles(folder).history):
         record = durable.parse_record(line)
         if record is not None and is_change(record):
             return record
@@ -239,7 +240,7 @@ def write_history(
 ) -> None:
     """Add a change of state with its reason and cause. Only the runner writes here."""
     folder = home.job(job_id)
-    appender = durable.Appender(folder / "history.jsonl")  # first: it ends a line that was torn
+    appender = durable.Appender(JobFiles(folder).history)  # first: it ends a line that was torn
     try:
         seq = int(last_change(folder).get("seq", 0)) + 1
         line = {"seq": seq, "at": now(), "state": state, "reason": reason, "attempt": attempt, "cause": str(cause)}
@@ -251,7 +252,7 @@ def write_history(
 def last_events(folder: Path, size: int = TAIL_BYTES) -> list[dict[str, Any]]:
     """The records in the last `size` bytes of a job's events."""
     try:
-        with durable.open_regular(folder / "events.jsonl") as file:
+        with durable.open_regular(JobFiles(folder).events) as file:
             file.seek(max(0, file.seek(0, 2) - size))
             text = file.read(size)
     except OSError as error:
@@ -280,7 +281,7 @@ def look(home: Home, job_id: str, held: Why | None = None) -> tuple[JobSpec, Sta
         hint = "the job is skipped; remove it with `datadream job rm`"
         raise UserError(f"job {job_id} can't be read: {error.strerror}", at=error.filename, hint=hint) from error
     except RecursionError as error:  # an input of its own, by a forged spec
-        raise _no_spec(job_id, home.job(job_id) / "spec.json") from error
+        raise _no_spec(job_id, home.files(job_id).spec) from error
 
 
 def _derive(home: Home, job_id: str, spec: JobSpec, held: Why | None) -> Status:
@@ -365,7 +366,7 @@ def is_id(name: str) -> bool:
 
 def failed_by_storage(home: Home, job_id: str) -> bool:
     """Whether the disk ended the job's last attempt."""
-    return _small(home.job(job_id) / "error.json").get("kind") == "storage"
+    return _small(home.files(job_id).error).get("kind") == "storage"
 
 
 def _state(
@@ -379,13 +380,13 @@ def _state(
     lines: list[dict[str, Any]],
 ) -> tuple[State, Why]:
     waits = (home.queue / spec.id).exists()
-    result, there = read_dict(folder / "result.json") is not None, home.has(spec.kind, spec.id)
+    result, there = read_dict(JobFiles(folder).result) is not None, home.has(spec.kind, spec.id)
     if result and (there or not waits):
         return "done", CLEAR if there else Why(_what_became(home, spec))
     last = lines[-1] if lines else {}
     settled = any(line.get("attempt") == count and line.get("state") not in ("running", "cancelling") for line in lines)
-    given = count and not settled and may_start(folder / "attempts" / f"{count}.json", attempt)
-    if is_held(folder / "lease") or given:
+    given = count and not settled and may_start(JobFiles(folder).attempt(count), attempt)
+    if is_held(JobFiles(folder).lease) or given:
         said = last if last.get("attempt") == count else {}
         told = why_of(said)
         if control.cancel:
@@ -400,7 +401,7 @@ def _state(
         return "done", Why("result.json is missing; the artifact exists")
     if control.cancel:
         return "cancelled", Why(control.reason or "cancel requested")
-    error = _small(folder / "error.json")
+    error = _small(JobFiles(folder).error)
     current = _whole(error.get("attempt", count)) >= count
     if error.get("kind") in ("user", "unexpected") and current:
         return "failed", Why(str(error.get("message", "no error message")))
@@ -446,7 +447,7 @@ def _inputs(home: Home, spec: JobSpec, request: Request) -> Why:
             continue
         what = "make that set again" if role == "set" else "run the same command again"
         gone = f"{role} {parent[:8]} is missing: {what}"
-        if not (home.job(parent) / "spec.json").exists():
+        if not home.files(parent).spec.exists():
             return Why(gone, Cause.STUCK)
         try:
             status = derive(home, parent, held=CLEAR)

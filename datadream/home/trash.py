@@ -13,6 +13,7 @@ from pathlib import Path
 
 from datadream import durable
 from datadream.errors import UserError
+from datadream.home.jobfiles import CHECKPOINT
 from datadream.home.layout import Home
 
 KEPT = timedelta(days=7)
@@ -31,7 +32,7 @@ class Entry:
     def id(self) -> str:
         """The id in its name, as of a job or an artifact; the last part of where it lay when there is none."""
         parts = self.origin.split("/")
-        return (parts[-2] if parts[-1] == "checkpoint" else parts[-1]).removeprefix(".staging-")
+        return (parts[-2] if parts[-1] == CHECKPOINT else parts[-1]).removeprefix(".staging-")
 
     @property
     def size(self) -> int:

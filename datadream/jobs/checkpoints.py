@@ -19,7 +19,7 @@ def claim_checkpoint(home: Home, spec: JobSpec, origin: dict[str, Any]) -> Path:
     What is there of another job or of other inputs is removed, and what was staged with it. What other code left is
     gone on from, as far as its form fits, and `origin` gets a list of that code. The job's log says either.
     """
-    folder, staged = home.job(spec.id) / "checkpoint", home.staging(spec.kind, spec.id)
+    folder, staged = home.files(spec.id).checkpoint, home.staging(spec.kind, spec.id)
     old = read_owner(folder)
     mine = {"spec": spec.id, "inputs": origin["inputs"], "code": origin["code"]}
     if old and {"spec": old.get("spec"), "inputs": old.get("inputs")} != {"spec": spec.id, "inputs": origin["inputs"]}:

@@ -10,6 +10,7 @@ from datadream import durable
 from datadream.errors import UserError
 from datadream.home import state
 from datadream.home.events import is_event
+from datadream.home.jobfiles import JobFiles
 from datadream.home.layout import Home
 from datadream.home.lines import Tail
 from datadream.home.spec import JobSpec
@@ -88,8 +89,8 @@ class _Followed:
     def __init__(self, home: Home, job_id: str) -> None:
         self.id, self.spec = job_id, state.read_spec(home, job_id)
         folder = home.job(job_id)
-        self._events, self._history = Tail(folder / "events.jsonl"), Tail(folder / "history.jsonl")
-        self._paths = str(folder / "events.jsonl"), str(folder / "history.jsonl")
+        self._events, self._history = Tail(JobFiles(folder).events), Tail(JobFiles(folder).history)
+        self._paths = str(JobFiles(folder).events), str(JobFiles(folder).history)
         for tail in (self._events, self._history):
             tail.skip()
         last = state.last_change(folder).get("state")
@@ -135,11 +136,11 @@ def failure(home: Home, statuses: Sequence[Status]) -> Exception | None:
     """What to raise for jobs that are over without being done; None when all are done."""
     for status in statuses:
         if status.state == "failed":
-            error = state.read_dict(home.job(status.id) / "error.json") or {}
+            error = state.read_dict(home.files(status.id).error) or {}
             if error.get("kind") == "user":
                 return UserError(status.reason)
             lines = "".join(f"\n  {line}" for line in last_lines(home, status.id))
-            log = home.job(status.id) / "log.txt"
+            log = home.files(status.id).log
             return JobFailed(f"{status.stage} failed: {status.reason} (its log, {log}, ends with:{lines})")
     for status in statuses:
         if status.state != "done":
@@ -154,7 +155,7 @@ def failure(home: Home, statuses: Sequence[Status]) -> Exception | None:
 def last_lines(home: Home, job_id: str, count: int = 5) -> list[str]:
     """The end of a job's log."""
     try:
-        with durable.open_regular(home.job(job_id) / "log.txt") as file:
+        with durable.open_regular(home.files(job_id).log) as file:
             file.seek(max(0, file.seek(0, 2) - 8192))
             return file.read().decode("utf-8", "replace").splitlines()[-count:]
     except OSError:
@@ -167,7 +168,7 @@ def open_jobs(home: Home) -> list[str]:
         names = [path.name for path in home.queue.iterdir() if state.is_id(path.name)]
     except OSError:
         return []
-    readable = [name for name in names if (home.job(name) / "spec.json").is_file()]
+    readable = [name for name in names if home.files(name).spec.is_file()]
     return sorted(readable, key=lambda name: (state.read_request(home, name).order, name))
 
 

@@ -71,7 +71,7 @@ def _signal(process: Process, number: signal.Signals) -> None:
 def _needed(home: Home, slot: str, pids: set[int]) -> str:
     """Why these processes are to live, or ""."""
     for job in durable.names(home.queue):
-        path = home.job(job) / "lease"
+        path = home.files(job).lease
         if path.is_file() and lease.is_held(path) and lease.read_note(path).get("pid") in pids:
             return f"job {job[:8]} runs there, `datadream job cancel {job[:8]}` ends it"
     runner = leader.who_leads(home)

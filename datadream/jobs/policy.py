@@ -11,6 +11,7 @@ from typing import Any
 from datadream import locks
 from datadream.home import identity, state
 from datadream.home.causes import CLEAR, Cause, Why
+from datadream.home.jobfiles import JobFiles
 from datadream.home.layout import Home
 from datadream.home.lease import read_note
 from datadream.home.queue import QueueSettings
@@ -138,12 +139,12 @@ class Silence:
     def judge(self, home: Home, status: Status) -> Why:
         """Why to worry about a running job; nothing when there is no reason."""
         folder, key, now = home.job(status.id), (status.id, status.attempts), time.monotonic()
-        worker = identity.parse(read_note(folder / "lease"))
+        worker = identity.parse(read_note(JobFiles(folder).lease))
         if worker is not None and worker.host == socket.gethostname() and locks.is_stopped(worker.pid):
             said = f"its worker (pid {worker.pid}) is stopped: `kill -CONT {worker.pid}` resumes it"
             return Why(said, Cause.FROZEN)
         try:
-            size = (folder / "events.jsonl").stat().st_size
+            size = JobFiles(folder).events.stat().st_size
         except OSError:
             size = 0
         before = self._heard.get(key)

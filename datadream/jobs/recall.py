@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from datadream import durable
 from datadream.home import state
 from datadream.home.causes import CLEAR
+from datadream.home.jobfiles import JobFiles
 from datadream.home.layout import Home
 
 STALE_SECONDS = 60.0  # a mark waits as long for its job's folder
@@ -21,13 +22,13 @@ def recall(home: Home, guarded: Guard) -> Iterator[None]:
         path = home.queue / name
         with guarded(name):
             old = time.time() - path.stat().st_mtime > STALE_SECONDS
-            if old and not (home.job(name) / "spec.json").exists():
+            if old and not home.files(name).spec.exists():
                 durable.remove_file(path)
         yield
     for name in filter(state.is_id, durable.names(home.path / "jobs")):
         mark, folder = home.queue / name, home.job(name)
         with guarded(name):
-            known = mark.exists() or (folder / "result.json").exists() or not (folder / "spec.json").exists()
+            known = mark.exists() or JobFiles(folder).result.exists() or not JobFiles(folder).spec.exists()
             if not known and not state.derive(home, name, held=CLEAR).final:
                 durable.mark(durable.make_dir(mark.parent) / mark.name)
         yield

@@ -25,6 +25,7 @@ from datadream import durable
 from datadream.errors import UserError
 from datadream.home import control, identity, lease, outlook, queue, state
 from datadream.home.causes import CLEAR
+from datadream.home.jobfiles import JobFiles
 from datadream.home.layout import Home
 from datadream.home.provenance import Code
 from datadream.home.state import Status
@@ -206,7 +207,7 @@ class Runner:
         """See to a live job; it is derived anew only when its folder or its lease tell of a change."""
         seen, folder = self._board.get(job_id), self._home.job(job_id)
         assert seen is not None
-        held = lease.is_held(folder / "lease")
+        held = lease.is_held(JobFiles(folder).lease)
         if not held or seen.status.state == "lost" or seen.mtime != durable.changed_at(folder):
             self._board.hurry(job_id)
         elif seen.status.state == "cancelling" or seen.status.paused:
@@ -405,7 +406,7 @@ class Runner:
         verdicts = policy.after_refusal(self._home, status, self._settings)
         if verdicts[-1].state == "failed" and isinstance(error, UserError):  # first: who sees it failed asks what kind
             content = {"kind": "user", "message": status.reason, "attempt": status.attempts}
-            durable.write_json(folder / "error.json", content)
+            durable.write_json(JobFiles(folder).error, content)
         self._heed(status, verdicts)
 
     # Its own troubles

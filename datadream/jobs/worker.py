@@ -25,6 +25,7 @@ from datadream.errors import UserError
 from datadream.home import identity, room, state, variables
 from datadream.home.artifacts import open_artifact, publish, read_manifest
 from datadream.home.events import Journal
+from datadream.home.jobfiles import JobFiles
 from datadream.home.layout import Home
 from datadream.home.lease import Held, Lost, lease
 from datadream.home.provenance import Code, Masked, describe_code, describe_environment, masked, name_of
@@ -118,13 +119,13 @@ class Worker:
         folder = self._home.job(turn.job)
         attempt = turn.attempt
         try:
-            _redirect(folder / "log.txt")
+            _redirect(JobFiles(folder).log)
             loading.set()
             _settle(folder, attempt)
-            with watched(self._home, turn.job), lease(folder / "lease", print_line, seconds=math.inf) as held:
+            with watched(self._home, turn.job), lease(JobFiles(folder).lease, print_line, seconds=math.inf) as held:
                 if attempt is None:
                     attempt = _claim(self._home, turn.job)
-                durable.remove_file(folder / "error.json")
+                durable.remove_file(JobFiles(folder).error)
                 durable.reserve(folder / RESERVE)
                 _run(self._home, turn.job, attempt, held, self._code)
                 durable.remove_file(folder / RESERVE)
@@ -153,7 +154,7 @@ def _end_when_asked() -> None:
 
 def _settle(folder: Path, attempt: int | None) -> None:
     """Take on the settings a cluster's job was asked for with; of one that is started by hand say which are others."""
-    request = state.read_model(folder / "request.json", state.Request)
+    request = state.read_model(JobFiles(folder).request, state.Request)
     if attempt is not None and state.read_attempt(folder, attempt).get("launcher", "local") != "local":
         variables.adopt(request.environment, request.noted)
         prepare_environment()
@@ -183,7 +184,7 @@ def _write_failure(folder: Path, failure: Exception, attempt: int) -> int:
     text += _for_want(folder, failure)
     try:
         durable.remove_file(folder / RESERVE)
-        durable.write_json(folder / "error.json", {"kind": kind, "message": masked(text), "attempt": attempt})
+        durable.write_json(JobFiles(folder).error, {"kind": kind, "message": masked(text), "attempt": attempt})
         traceback.print_exception(failure)
         sys.stderr.flush()
     except (OSError, UserError):  # not even that: the exit code is all that can be left
@@ -222,7 +223,7 @@ def _full_disk(failure: BaseException, folder: Path) -> Path | str:
 def _for_want(folder: Path, failure: Exception) -> str:
     """What was set where the job was asked for and not here, when that may be why the hub or the network refused."""
     refused = any(_http_status(error) in REFUSED for error in durable.causes(failure)) or _is_network(failure)
-    request = state.read_model(folder / "request.json", state.Request)
+    request = state.read_model(JobFiles(folder).request, state.Request)
     missing = [name for name in request.noted if not os.environ.get(name)] if refused else []
     if not missing:
         return ""
@@ -276,7 +277,7 @@ def _run(home: Home, job_id: str, attempt: int, held: Held, code: Code) -> None:
     spec, request = state.read_spec(home, job_id), state.read_request(home, job_id)
     if spec.model is not None and request.place:
         spec = spec.model_copy(update={"model": spec.model.model_copy(update={"location": request.place})})
-    journal = Journal(folder / "events.jsonl", attempt)
+    journal = Journal(JobFiles(folder).events, attempt)
     try:
         if not home.has(spec.kind, spec.id):
             stage = function_of(spec.stage)  # now: later it may be another version's
@@ -297,8 +298,8 @@ def _run(home: Home, job_id: str, attempt: int, held: Held, code: Code) -> None:
             publish(home, spec.kind, spec.id, spec.model_dump(mode="json"), origin)
         if not journal.done:
             journal.emit({"kind": "done"})
-        durable.write_json(folder / "result.json", {"artifact": spec.id, "kind": spec.kind, "attempt": attempt})
-        durable.remove_dir(folder / "checkpoint")
+        durable.write_json(JobFiles(folder).result, {"artifact": spec.id, "kind": spec.kind, "attempt": attempt})
+        durable.remove_dir(JobFiles(folder).checkpoint)
     except Stopped as stopped:
         journal.emit({"kind": "stopped", **({"reason": str(stopped)} if str(stopped) else {})})
         raise
@@ -355,7 +356,7 @@ def _with_room(home: Home, spec: JobSpec, held: Held, emit: Emit) -> Emit:
 
 
 def _write_environment(folder: Path) -> None:
-    durable.write_json(folder / "environment.json", {**describe_environment(), **variables.recorded()})
+    durable.write_json(JobFiles(folder).environment, {**describe_environment(), **variables.recorded()})
 
 
 def _device() -> dict[str, str | int]:
@@ -409,4 +410,4 @@ def fed() -> Iterable[Turn]:
 
 def read_error(folder: Path) -> dict[str, Any] | None:
     """What a failed job left behind."""
-    return state.read_dict(folder / "error.json")
+    return state.read_dict(JobFiles(folder).error)

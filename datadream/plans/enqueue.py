@@ -10,6 +10,7 @@ from typing import Any
 from datadream import durable, records
 from datadream.errors import UserError
 from datadream.home import control, room, state, variables
+from datadream.home.jobfiles import JobFiles
 from datadream.home.launchers import resources_for
 from datadream.home.layout import Home
 from datadream.home.provenance import describe_code
@@ -98,8 +99,8 @@ def _ask_first(home: Home, spec: JobSpec, request: Request) -> bool:
         return False
     staged = durable.make_dir(durable.scratch(folder))
     durable.mark(staged / control.CONTROL_LOCK)
-    durable.write_json(staged / "request.json", request.model_dump(mode="json"))
-    records.write(staged / "spec.json", spec.model_dump(mode="json"), f"the spec of the {spec.stage} job")
+    durable.write_json(JobFiles(staged).request, request.model_dump(mode="json"))
+    records.write(JobFiles(staged).spec, spec.model_dump(mode="json"), f"the spec of the {spec.stage} job")
     durable.mark(home.queue / spec.id)  # first: what dies in between leaves no job that nobody looks at
     try:
         durable.move(staged, folder)
@@ -123,12 +124,12 @@ def _ask_again(home: Home, spec: JobSpec, request: Request) -> bool:
                     control.write(home, spec.id, {"cancel": False, "paused": False, "reason": ""})
                 durable.mark(home.queue / spec.id)
                 return True
-            durable.write_json(folder / "request.json", request.model_dump(mode="json"))
+            durable.write_json(JobFiles(folder).request, request.model_dump(mode="json"))
             if found is not None:
                 control.retry_alone(home, spec.id)
             else:  # nothing readable was asked for here
                 durable.mark(home.queue / spec.id)
-                records.write(folder / "spec.json", spec.model_dump(mode="json"), f"the spec of the {spec.stage} job")
+                records.write(JobFiles(folder).spec, spec.model_dump(mode="json"), f"the spec of the {spec.stage} job")
             return True
     except FileNotFoundError:
         return False
@@ -139,7 +140,7 @@ def _put_place(home: Home, job_id: str, place: str) -> None:
     request = state.read_request(home, job_id)
     if place != (request.place or getattr(state.read_spec(home, job_id).model, "location", "")):
         changed = request.model_copy(update={"place": place})
-        durable.write_json(home.job(job_id) / "request.json", changed.model_dump(mode="json"))
+        durable.write_json(home.files(job_id).request, changed.model_dump(mode="json"))
 
 
 def bytes_needed(spec: JobSpec) -> int:

@@ -15,6 +15,7 @@ from textual.widgets.option_list import Option
 
 from datadream.errors import UserError
 from datadream.home.events import line_in_words
+from datadream.home.jobfiles import JobFiles
 from datadream.text import shown
 from tui.actions import bindings
 from tui.base import HomeScreen
@@ -22,7 +23,7 @@ from tui.screens import job_texts
 from tui.screens.job_deeds import DEEDS, JobDeeds
 from tui.screens.modals import AskText, Choose
 from tui.services.data import Data
-from tui.services.job_facts import JobFacts, JobFiles, Link
+from tui.services.job_facts import JobFacts, JobReader, Link
 from tui.services.log_text import LEVEL_WORDS, check_pattern
 from tui.services.snapshot import LiveJob, Snapshot
 from tui.widgets.chart import ZOOM_MAX, Chart
@@ -54,7 +55,7 @@ class JobScreen(JobDeeds, HomeScreen):
         super().__init__()
         self.job_id = job_id
         self.facts: JobFacts | None = None
-        self._files = JobFiles(job_id)
+        self._files = JobReader(job_id)
         self._live: LiveJob | None = None
         self._metrics: list[str] | None = None  # chosen by the user
         self._looking: Timer | None = None
@@ -70,10 +71,10 @@ class JobScreen(JobDeeds, HomeScreen):
                 yield Chart(id="chart")
                 yield Static(id="chart-note", classes="job-note", markup=False)
             with Vertical(id="log"):
-                yield LogView(folder / "log.txt", id="log-view")
+                yield LogView(JobFiles(folder).log, id="log-view")
                 yield Lines(id="log-view-note", classes="job-note")
             with Vertical(id="events"):
-                yield LogView(folder / "events.jsonl", words=line_in_words, id="events-view")
+                yield LogView(JobFiles(folder).events, words=line_in_words, id="events-view")
                 yield Lines(id="events-view-note", classes="job-note")
             with VerticalScroll(id="spec"):
                 yield Static(id="spec-text", markup=False)
@@ -359,4 +360,4 @@ class JobScreen(JobDeeds, HomeScreen):
 
 
 def _has_job(data: Data, job_id: str) -> bool:
-    return (data.home.job(job_id) / "spec.json").is_file()
+    return data.home.files(job_id).spec.is_file()

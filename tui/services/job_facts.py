@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from datadream.errors import UserError
 from datadream.home import state
 from datadream.home.events import is_event, metrics
+from datadream.home.jobfiles import SHOWN, JobFiles
 from datadream.home.lines import Tail
 from datadream.stages.table import ROLES
 from tui.services.data import Data
@@ -28,8 +29,6 @@ POINTS_MAX = 50_000  # of a curve; thinned so that extremes stay
 LAST_LINES = 5
 SHOWN_BYTES = 256 << 10  # of a file whose every word is shown
 RECHECK_SECONDS = 3.0  # a lease that is let go changes no file
-FILES = ("spec.json", "request.json", "control.json", "history.jsonl", "events.jsonl", "error.json", "result.json",
-         "environment.json", "attempts", "log.txt")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class JobFacts:
 
 
 @dataclass
-class JobFiles:
+class JobReader:
     """The folder of one job. `gather` may be called from any pool thread."""
 
     job_id: str
@@ -82,7 +81,7 @@ class JobFiles:
         """The facts as they are now: the same object as before when nothing has changed. The registry isn't asked."""
         with self._lock:
             folder = data.home.job(self.job_id)
-            seen = tuple(_stamp(folder / name) for name in FILES)
+            seen = tuple(_stamp(folder / name) for name in SHOWN)
             fresh = time.monotonic() - self._seen_at < RECHECK_SECONDS
             if self._facts is not None and seen == self._seen and fresh:
                 return self._facts
@@ -104,14 +103,14 @@ class JobFiles:
         if not folder.is_dir():
             return self._without_folder(data)
         with suppress(OSError):  # what is no file has no curves; `registry check` names it
-            self._read_events(folder / "events.jsonl")
+            self._read_events(JobFiles(folder).events)
         curves = self._curves()
         try:
             status, spec = state.derive(home, self.job_id), state.read_spec(home, self.job_id)
         except UserError as error:
-            return JobFacts(self.job_id, str(error), curves=curves, last=last_lines(folder / "log.txt", LAST_LINES))
+            return JobFacts(self.job_id, str(error), curves=curves, last=last_lines(JobFiles(folder).log, LAST_LINES))
         bad = status.state in ("failed", "lost")
-        error_text = str((state.read_dict(folder / "error.json", SHOWN_BYTES) or {}).get("message", "")) if bad else ""
+        error_text = str((state.read_dict(JobFiles(folder).error, SHOWN_BYTES) or {}).get("message", "")) if bad else ""
         links = [
             Link("from", role, ROLES[role], parent, home.has(ROLES[role], parent))
             for role, parent in sorted(spec.inputs.items())
@@ -121,9 +120,9 @@ class JobFiles:
             self.job_id,
             status=status,
             error=error_text,
-            last=last_lines(folder / "log.txt", LAST_LINES) if bad else (),
+            last=last_lines(JobFiles(folder).log, LAST_LINES) if bad else (),
             spec=_spec_lines(spec),
-            environment=_flat(state.read_dict(folder / "environment.json", SHOWN_BYTES) or {}),
+            environment=_flat(state.read_dict(JobFiles(folder).environment, SHOWN_BYTES) or {}),
             history=tuple(_history_line(line) for line in state.history(folder)),
             links=(*links, *self._used),
             curves=curves,

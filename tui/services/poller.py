@@ -221,7 +221,7 @@ class Poller:
                 self._read_events(known)
 
     def _read_events(self, known: _Known) -> None:
-        path = self._home.job(known.status.id) / "events.jsonl"
+        path = self._home.files(known.status.id).events
         if known.tail is None:
             try:
                 start = max(0, path.stat().st_size - TAIL_BYTES)
