@@ -23,7 +23,7 @@ from store import queries
 from store.registry import Registry
 from store.where import parse_where
 from tui.app import DataDreamApp
-from tui.screens.listing import ListScreen
+from tui.screens.lists.listing import ListScreen
 from tui.widgets.table import VirtualTable
 
 TIMES = 7

@@ -16,6 +16,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many at once as there are cores: more threads each only wait for others
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["COLUMNS"] = "120"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a thousand processes are started: let each find what one compiled
 os.environ["DATADREAM_HOME"] = "/dev/null/home"  # a test that forgets its own home must not find the user's
 
 import pytest

@@ -16,7 +16,7 @@ from datadream.home.spec import JobSpec
 from datadream.plans import enqueue
 from store import index, queries
 from tests.runners import rehearsals
-from tui.screens.job_deeds import facts, refusal
+from tui.screens.job.actions import facts, refusal
 
 # Reasons as 40ef959 wrote them into histories.
 WRITTEN = {

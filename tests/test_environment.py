@@ -728,7 +728,7 @@ def test_the_app_asks_with_the_settings_of_its_shell_and_tells_what_is_lost(
     quiet: Home, two_shots: ShotSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tui.app import DataDreamApp
-    from tui.screens.new_form import Form, start
+    from tui.screens.new.form import Form, start
     from tui.services.data import Data
 
     add_set(quiet, two_shots, "s")

@@ -234,7 +234,7 @@ def test_a_record_that_was_forged_is_left_out(name: str, old: Home) -> None:
 
 
 def test_the_app_tells_what_it_leaves_out_and_why(old: Home) -> None:
-    from tui.screens.compare_read import read_table
+    from tui.screens.compare.read import read_table
     from tui.services.data import Data
 
     record = of(old, "name-only", "synth")

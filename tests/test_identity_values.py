@@ -18,8 +18,8 @@ from datadream.models.presets import Backbone, Part, check_fit, kind_of, load_ba
 from datadream.plans import ask
 from datadream.plans import request as requests
 from datadream.plans.request import Request
-from tui.screens import new_form
-from tui.screens.new_form import Form
+from tui.screens.new import form as new_form
+from tui.screens.new.form import Form
 from tui.services.data import Data
 
 PAPER_RATE, MINI_RATE = 1e-4, {"adapt": 3e-3, "classify": 4e-3}

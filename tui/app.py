@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
@@ -27,17 +28,17 @@ from datadream.errors import UserError
 from datadream.home.layout import Home, is_default, open_home
 from datadream.home.quoting import bash_word
 from datadream.text import counted, shown
-from tui import glyphs, themes
 from tui.actions import ACTIONS, SCREENS, actions, bindings, key_names
 from tui.ascii_only import AsciiOnly
 from tui.base import HomeScreen
 from tui.commands import ActionProvider
 from tui.desk import Severity
+from tui.drawing import glyphs, themes
 from tui.messages import Arrived, Failed
 from tui.services.data import Data, load
-from tui.services.graphics import BLOCKS
-from tui.services.prefs import Prefs
 from tui.services.snapshot import Snapshot
+from tui.terminal.graphics import BLOCKS
+from tui.terminal.prefs import Prefs
 from tui.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -56,26 +57,31 @@ SWITCH_SECONDS = 0.005
 SHEETS_MAX = 512  # Textual keeps 64 parsed sheets and we have 100, so each new widget had all of them parsed again
 
 
+PLACES = {  # of the screens that have actions of their own
+    "dashboard": "dashboard:DashboardScreen",
+    "jobs": "lists.jobs:JobsScreen",
+    "sets": "lists.sets:SetsScreen",
+    "adapters": "lists.adapters:AdaptersScreen",
+    "synth": "lists.synth:SynthScreen",
+    "runs": "lists.runs:RunsScreen",
+    "compare": "compare.screen:CompareScreen",
+    "new": "new.screen:NewScreen",
+    "lineage": "lineage.screen:LineageScreen",
+    "job": "job.screen:JobScreen",
+    "gallery": "gallery:GalleryScreen",
+    "run": "run.screen:RunScreen",
+}
+
+
+def screen_class(name: str) -> Any:
+    """The class of a screen; its module is imported when it is first opened."""
+    module, _, found = PLACES[name].partition(":")
+    return getattr(import_module(f"tui.screens.{module}"), found)
+
+
 def _mode(name: str) -> Callable[[], Screen[Any]]:
-    """A factory of a mode's screen; its module is imported when it is first opened."""
-
-    def make() -> Screen[Any]:
-        from importlib import import_module
-
-        classes = {
-            "dashboard": "DashboardScreen",
-            "jobs": "JobsScreen",
-            "sets": "SetsScreen",
-            "adapters": "AdaptersScreen",
-            "synth": "SynthScreen",
-            "runs": "RunsScreen",
-            "compare": "CompareScreen",
-            "new": "NewScreen",
-            "lineage": "LineageScreen",
-        }
-        return cast("Screen[Any]", getattr(import_module(f"tui.screens.{name}"), classes[name])())
-
-    return make
+    """A factory of a mode's screen."""
+    return lambda: cast("Screen[Any]", screen_class(name)())
 
 
 class DataDreamApp(Trouble):
@@ -215,7 +221,7 @@ class DataDreamApp(Trouble):
             self.say(f"{row.state}: {row.title or row.stage}", "error" if row.state == "failed" else "information")
             mode = self.prefs.get("notify", "off")
             if mode != "off":
-                from tui.services import notify
+                from tui.terminal import notify
 
                 notify.send(self, mode, "DataDream", f"{row.state}: {row.title or row.stage}")
 
@@ -282,13 +288,13 @@ class DataDreamApp(Trouble):
 
     def open_job(self, job_id: str) -> None:
         """The job's own screen, over this one."""
-        from tui.screens.job import JobScreen
+        from tui.screens.job.screen import JobScreen
 
         self.push_screen(JobScreen(job_id))
 
     def open_lineage(self, artifact_id: str) -> None:
         """The graph around an artifact, over this screen."""
-        from tui.screens.lineage import LineageScreen
+        from tui.screens.lineage.screen import LineageScreen
 
         self.push_screen(LineageScreen(artifact_id))
 
@@ -300,7 +306,7 @@ class DataDreamApp(Trouble):
 
     def compare_runs(self, ids: Sequence[str]) -> None:
         """Two runs side by side."""
-        from tui.screens.compare import CompareScreen
+        from tui.screens.compare.screen import CompareScreen
 
         screen = self.go("compare", base=True)
         if isinstance(screen, CompareScreen):
@@ -333,14 +339,14 @@ class DataDreamApp(Trouble):
     def do_help(self) -> None:
         """The keys of this screen."""
         from tui.help import help_text
-        from tui.screens.modals import Panel
+        from tui.screens.shared.modals import Panel
 
         key = self.screen.KEY if isinstance(self.screen, HomeScreen) else "app"
         self.push_screen(Panel(f"Keys: {SCREENS[key]}", help_text(key, self.prefs.get("keys", {}))))
 
     def do_commands(self) -> None:
         """The command line's form of everything here."""
-        from tui.screens.modals import Commands
+        from tui.screens.shared.modals import Commands
 
         screen = self.screen
         lines: list[tuple[str, str]] = []
@@ -356,7 +362,7 @@ class DataDreamApp(Trouble):
 
     def copy(self, text: str) -> None:
         """To the clipboard where that can be; always into a file."""
-        from tui.services import clipboard
+        from tui.terminal import clipboard
 
         if isinstance(self.screen_stack[0], HomeScreen):
             self.screen_stack[0].ask("copy", lambda data: clipboard.copy(self, data.home.path, text), self.say)

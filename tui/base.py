@@ -19,9 +19,9 @@ from textual.widgets import Static
 from datadream.errors import UserError
 from datadream.home.layout import Home
 from datadream.text import shown
-from tui import glyphs
 from tui.actions import actions, key_names
 from tui.desk import Desk, desk_of
+from tui.drawing import glyphs
 from tui.services.data import Data
 from tui.services.snapshot import Snapshot
 from tui.widgets.key_line import KeyLine
@@ -269,7 +269,7 @@ class HomeScreen(Screen[None]):
         self._swallow("nothing to filter or search on this screen")
 
     def _swallow(self, reason: str) -> None:
-        from tui.screens.modals import AskText
+        from tui.screens.shared.modals import AskText
 
         self.desk.push_screen(AskText(reason, hint="no text input here; enter or escape goes back"))
 

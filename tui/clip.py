@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from tui import glyphs
+from tui.drawing import glyphs
 
 OF_NUMBERS = "0123456789.,"
 

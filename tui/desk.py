@@ -13,8 +13,8 @@ from textual.app import App
 from textual.screen import Screen
 
 from tui.services.data import Data
-from tui.services.prefs import Prefs
 from tui.services.snapshot import Snapshot
+from tui.terminal.prefs import Prefs
 
 T = TypeVar("T")
 Severity = Literal["information", "warning", "error"]

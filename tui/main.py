@@ -35,7 +35,7 @@ def main() -> None:
     except UserError as error:
         _leave(str(error))
     from tui.app import DataDreamApp
-    from tui.services.graphics import probe
+    from tui.terminal.graphics import probe
 
     app = DataDreamApp(home)
     app.graphics = probe(app.prefs.get("images", "auto"), truecolor=app.console.color_system == "truecolor")

@@ -34,7 +34,7 @@ class Trouble(App[None]):
             return
         from textual.command import CommandPalette
 
-        from tui.screens.error import ErrorScreen
+        from tui.screens.shared.error import ErrorScreen
 
         while isinstance(self.screen, CommandPalette):  # a broken one would answer to nothing, and allow no other
             self.pop_screen()

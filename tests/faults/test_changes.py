@@ -22,7 +22,7 @@ from datadream.plans import ask, enqueue
 from datadream.plans import request as requests
 from tests.faults.scale import record, scale
 from tests.runners import rehearsals
-from tui.services.prefs import Prefs
+from tui.terminal.prefs import Prefs
 
 PROCESSES, TIMES = 3, scale(4, 25)
 SUBJECT = "a" * 16

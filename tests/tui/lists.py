@@ -12,7 +12,7 @@ from store import queries
 from store.registry import Registry
 from store.where import parse_where
 from tests.tui.looking import Looker, looking
-from tui.screens.listing import ListScreen
+from tui.screens.lists.listing import ListScreen
 
 Walk = Callable[[Looker, ListScreen], Awaitable[None]]
 

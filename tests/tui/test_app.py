@@ -22,10 +22,10 @@ from tests.conftest import run_cli
 from tests.runners import kill_all
 from tests.tui.looking import SIZES, looking
 from tui.actions import ACTIONS, SCREENS, actions
-from tui.app import DataDreamApp
+from tui.app import DataDreamApp, screen_class
+from tui.drawing.themes import THEMES
 from tui.help import document
-from tui.screens.error import ErrorScreen
-from tui.themes import THEMES
+from tui.screens.shared.error import ErrorScreen
 from tui.widgets.key_line import KeyLine
 
 ROOT = Path(__file__).parents[2]
@@ -45,19 +45,12 @@ def test_the_docs_table_of_keys_is_the_apps() -> None:
 
 
 def test_every_action_has_its_method() -> None:
-    from importlib import import_module
 
-    from tui.screens.gallery import GalleryScreen
-    from tui.screens.job import JobScreen
-
-    classes = {"job": JobScreen, "gallery": GalleryScreen}
     for action in ACTIONS:
         if action.screen == "app":
             assert hasattr(DataDreamApp, f"do_{action.id}") or action.id in DataDreamApp.MODES, action.name
             continue
-        module = import_module(f"tui.screens.{action.screen}")
-        owner = classes.get(action.screen) or getattr(module, f"{action.screen.capitalize()}Screen")
-        assert callable(getattr(owner, f"do_{action.id}", None)), action.name
+        assert callable(getattr(screen_class(action.screen), f"do_{action.id}", None)), action.name
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -229,7 +222,7 @@ def test_frozen_screens_stay_while_reading_goes_on(home: Home) -> None:
 
 
 def test_an_exception_in_a_screen_is_a_panel_with_a_way_back(ran_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tui.screens import runs
+    from tui.screens.lists import runs
 
     def broken(self: object) -> None:
         raise ZeroDivisionError("the canary")

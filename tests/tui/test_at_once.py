@@ -13,8 +13,8 @@ from datadream.home import labels
 from datadream.home.layout import open_home
 from tests.tui.lists import walk
 from tests.tui.looking import Looker, looking
-from tui.screens.listing import ListScreen
-from tui.screens.modals import READING, AskText, Choose, Confirm, Panel
+from tui.screens.lists.listing import ListScreen
+from tui.screens.shared.modals import READING, AskText, Choose, Confirm, Panel
 from tui.services import data as services
 
 
@@ -190,7 +190,7 @@ def test_more_seeds_are_asked_for_at_once(ran_copy: Path, disk: Disk) -> None:
         async with looking(ran_copy) as looker:
             await looker.press("7")
             await looker.see(lambda: getattr(looker.app.screen, "_cell", None) is not None)
-            from tui.screens import compare_read
+            from tui.screens.compare import read as compare_read
 
             offer = compare_read.offer
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from textual.app import App, ComposeResult
 
-from tui.widgets.braille import (
+from tui.drawing.braille import (
     LETTERS,
     Column,
     Look,

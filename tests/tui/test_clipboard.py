@@ -13,7 +13,7 @@ import pytest
 
 from datadream.home.layout import Home
 from tests.tui.looking import looking
-from tui.services import clipboard
+from tui.terminal import clipboard
 
 TEXT = "top-1 ± 1.2\nsecond line"
 

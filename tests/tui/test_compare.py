@@ -23,9 +23,9 @@ from store import index
 from tests.conftest import run_cli
 from tests.runners import until
 from tests.tui.looking import SIZES, Looker, looking
-from tui.screens.compare import CompareScreen
-from tui.screens.compare_read import next_seeds
-from tui.screens.error import ErrorScreen
+from tui.screens.compare.read import next_seeds
+from tui.screens.compare.screen import CompareScreen
+from tui.screens.shared.error import ErrorScreen
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,13 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from tests.tui.test_table import HEIGHT, Tables
-from tui import glyphs
 from tui.clip import clip, clip_text
+from tui.drawing import glyphs
+from tui.drawing.table_lines import titles
 from tui.services.snapshot import LiveJob
 from tui.widgets.cards import progress
 from tui.widgets.grid import _left, _right
 from tui.widgets.table_columns import column
-from tui.widgets.table_lines import titles
 
 NUMBER = re.compile(r"[0-9][0-9.,]*")
 WIDE = ["日本語のクラス", "éàü", "e\u0301a\u0301n\u0303", "👩‍🔬 lab", "한국어", "plain", "digits-4shot-seed12345"]

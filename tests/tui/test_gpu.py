@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tui.services import gpu, notify
+from tui.services import gpu
 from tui.services.snapshot import Device
+from tui.terminal import notify
 
 ESC = "\x1b"
 

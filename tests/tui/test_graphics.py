@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from tests.tui.terminal import PLAIN, Terminal
-from tui.services import graphics
-from tui.services.graphics import BLOCKS, PIXELS_MAX, Graphics, probe
 from tui.services.images import Pixels
+from tui.terminal import graphics
+from tui.terminal.graphics import BLOCKS, PIXELS_MAX, Graphics, probe
 from tui.widgets.picture import draw
 
 pytest.importorskip("textual_image")

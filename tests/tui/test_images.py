@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from textual.app import App, ComposeResult
 
+from tui.drawing import half_blocks as widgets
+from tui.drawing.half_blocks import draw, lines_of
 from tui.services import images
 from tui.services.images import Picture, Pixels, Thumbs, read_pixels
-from tui.widgets import half_blocks as widgets
-from tui.widgets.half_blocks import draw, lines_of
 from tui.widgets.image import Cell, ImageGrid, ImageView, PictureWidget
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.widgets import intervals
+from tui.drawing import intervals
 
 percents = st.floats(0, 100)
 spans = st.tuples(percents, percents, percents).map(lambda values: tuple(sorted(values)))

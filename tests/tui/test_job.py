@@ -19,8 +19,8 @@ from datadream.jobs import spawn
 from tests.conftest import run_cli
 from tests.tui.looking import SIZES, Looker, looking
 from tui.actions import actions
-from tui.screens.job import PANES, JobScreen
-from tui.screens.job_deeds import Facts, loss_of
+from tui.screens.job.actions import Facts, loss_of
+from tui.screens.job.screen import PANES, JobScreen
 from tui.widgets.chart import Chart
 from tui.widgets.log_view import LogView
 

@@ -11,8 +11,8 @@ from datadream.home import control, queue, state
 from datadream.home.layout import Home, open_home
 from tests.tui.lists import keys, walk
 from tests.tui.looking import SIZES, Looker
-from tui.screens.job_deeds import Facts, command_for, facts, refusal
-from tui.screens.listing import ListScreen
+from tui.screens.job.actions import Facts, command_for, facts, refusal
+from tui.screens.lists.listing import ListScreen
 from tui.widgets.table import VirtualTable
 
 

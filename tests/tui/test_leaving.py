@@ -11,11 +11,11 @@ import pytest
 from datadream.errors import UserError
 from tests.tui.lists import listed
 from tests.tui.looking import looking
-from tui.screens.compare import CompareScreen
+from tui.screens.compare.screen import CompareScreen
 from tui.screens.gallery import GalleryScreen
-from tui.screens.listing import ListScreen
-from tui.screens.run import RunScreen
-from tui.screens.runs import RunsScreen
+from tui.screens.lists.listing import ListScreen
+from tui.screens.lists.runs import RunsScreen
+from tui.screens.run.screen import RunScreen
 
 
 def test_an_answer_that_opens_a_screen_stays_away_when_one_has_gone_elsewhere(ran: Path) -> None:
@@ -119,7 +119,7 @@ def test_classes_that_follow_fast_upon_one_another_end_at_the_last(ran: Path, mo
 
 
 def test_a_table_that_cannot_be_made_says_why_and_lets_one_filter(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tui.screens import compare_read
+    from tui.screens.compare import read as compare_read
 
     read = compare_read.read_table
 

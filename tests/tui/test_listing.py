@@ -12,9 +12,9 @@ from datadream.home.layout import Home, open_home
 from tests.conftest import run_cli
 from tests.tui.lists import keys, walk
 from tests.tui.looking import SIZES, Looker
-from tui import glyphs
 from tui.actions import actions
-from tui.screens.listing import ListScreen
+from tui.drawing import glyphs
+from tui.screens.lists.listing import ListScreen
 from tui.widgets.table import VirtualTable
 
 

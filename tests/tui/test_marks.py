@@ -19,8 +19,8 @@ from store import index
 from tests.runners import rehearsals
 from tests.tui.lists import keys, walk
 from tests.tui.looking import Looker
-from tui.screens.listing import ListScreen
-from tui.screens.modals import Confirm
+from tui.screens.lists.listing import ListScreen
+from tui.screens.shared.modals import Confirm
 
 
 @pytest.fixture

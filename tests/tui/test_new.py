@@ -21,8 +21,8 @@ from datadream.plans.estimate import estimate
 from tests.conftest import TINY
 from tests.tui.looking import SIZES, Looker, looking
 from tui.app import DataDreamApp
-from tui.screens.new import NewScreen
-from tui.screens.new_form import Form, look, request_of
+from tui.screens.new.form import Form, look, request_of
+from tui.screens.new.screen import NewScreen
 from tui.services.data import Data
 from tui.widgets.ticks import Ticks
 

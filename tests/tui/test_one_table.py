@@ -26,8 +26,8 @@ from datadream.report.pivot import pivot
 from datadream.report.tables import Compared, notes, plain, render, rich_table, top1
 from tests.comparing import finish, pictures, planned
 from tests.tui.looking import looking
-from tui.screens import compare_read as read
-from tui.screens.compare import CompareScreen
+from tui.screens.compare import read
+from tui.screens.compare.screen import CompareScreen
 from tui.services.data import Data
 
 PIVOT = "method+data,shots"

@@ -9,7 +9,7 @@ import pytest
 
 from datadream.home.layout import Home
 from tests.tui.looking import looking
-from tui.services.prefs import Prefs
+from tui.terminal.prefs import Prefs
 
 
 def test_two_apps_and_an_editor_keep_each_others_choices(home: Home) -> None:

@@ -19,9 +19,9 @@ from store.where import parse_where
 from tests.faults.test_records import call
 from tests.tui.lists import walk
 from tests.tui.looking import SIZES, Looker, looking
-from tui import glyphs
-from tui.screens.listing import ListScreen
-from tui.screens.run import RunScreen
+from tui.drawing import glyphs
+from tui.screens.lists.listing import ListScreen
+from tui.screens.run.screen import RunScreen
 
 REASON = "loss became NaN at step 3 (learning_rate 1e8)"
 

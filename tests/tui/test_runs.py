@@ -9,9 +9,9 @@ import pytest
 from datadream.home.layout import open_home
 from tests.tui.lists import walk
 from tests.tui.looking import SIZES, Looker
-from tui import glyphs
-from tui.screens.listing import ListScreen
-from tui.screens.run import RunScreen
+from tui.drawing import glyphs
+from tui.screens.lists.listing import ListScreen
+from tui.screens.run.screen import RunScreen
 
 
 def test_the_pane_tells_number_classes_and_settings_of_the_row(ran: Path) -> None:

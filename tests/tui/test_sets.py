@@ -11,9 +11,9 @@ from PIL import Image
 from datadream.home.layout import Home
 from datadream.home.sets import find_set, list_sets
 from tests.tui.looking import SIZES, looking
-from tui.screens.file_picker import FolderPicker, nearest_folder, read_folder
 from tui.screens.gallery import GalleryScreen
-from tui.screens.new_set import NewSet
+from tui.screens.new.file_picker import FolderPicker, nearest_folder, read_folder
+from tui.screens.new.new_set import NewSet
 from tui.services.set_maker import Wish, command, look, make, parse
 
 

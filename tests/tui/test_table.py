@@ -15,7 +15,7 @@ from textual import events
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
-from tui import glyphs
+from tui.drawing import glyphs
 from tui.widgets.table import AHEAD, PAGE, VirtualTable
 from tui.widgets.table_columns import Column, Row, column, cut, fit
 

@@ -10,7 +10,7 @@ import pytest
 from datadream.home.layout import open_home
 from datadream.jobs import follow
 from tests.tui.looking import looking
-from tui.screens.modals import AskText
+from tui.screens.shared.modals import AskText
 
 TYPED = ["m", "n", "q", "X", "D", "R", "g", "U", "P", "d", "1", "8", "colon", "question_mark", "space", "u", "z", "at"]
 

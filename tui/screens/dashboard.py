@@ -14,11 +14,11 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from datadream.text import counted, shown, size
-from tui import glyphs
 from tui.actions import bindings
 from tui.base import HomeScreen
-from tui.screens.job_deeds import DEEDS, JobDeeds
-from tui.screens.modals import Confirm
+from tui.drawing import glyphs
+from tui.screens.job.actions import DEEDS, JobDeeds
+from tui.screens.shared.modals import Confirm
 from tui.services.snapshot import JobRow, LiveJob, Snapshot
 from tui.widgets.cards import Cards
 

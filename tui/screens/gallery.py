@@ -14,9 +14,9 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from datadream.text import ID_LENGTH, shown
-from tui import glyphs
 from tui.actions import bindings
 from tui.base import HomeScreen
+from tui.drawing import glyphs
 from tui.services import album as albums
 from tui.services.album import Album
 from tui.widgets.image import BAD, Cell, ImageGrid, ImageView
@@ -293,7 +293,7 @@ class GalleryScreen(HomeScreen):
 
     def do_bad_class(self) -> None:
         """Say how many images that is; then mark the class, or take the mark away."""
-        from tui.screens.modals import Confirm
+        from tui.screens.shared.modals import Confirm
 
         assert self.album is not None
         target, class_ = self._target("bad_class"), self.album.classes[self.label]

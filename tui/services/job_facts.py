@@ -15,9 +15,9 @@ from datadream.home.events import is_event, metrics
 from datadream.home.jobfiles import SHOWN, JobFiles
 from datadream.home.lines import Tail
 from datadream.stages.table import ROLES
+from tui.drawing.braille import Series, thinned
 from tui.services.data import Data
 from tui.services.log_index import last_lines
-from tui.widgets.braille import Series, thinned
 
 if TYPE_CHECKING:
     from pathlib import Path

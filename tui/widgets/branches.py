@@ -16,8 +16,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui import glyphs
 from tui.clip import clip_text
+from tui.drawing import glyphs
 
 TEE, ELBOW, PIPE, GAP = ("|- ", "`- ", "|  ", "   ") if glyphs.ASCII else ("├─ ", "└─ ", "│  ", "   ")
 HERE = "*" if glyphs.ASCII else "◆"

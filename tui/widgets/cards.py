@@ -16,8 +16,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from datadream.text import shown
-from tui import glyphs
 from tui.clip import clip, clip_text
+from tui.drawing import glyphs
 from tui.services.snapshot import LiveJob
 
 LINES = 3  # a card

@@ -12,8 +12,8 @@ from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui import glyphs
-from tui.widgets.braille import AXIS, Line, Look, Series, draw
+from tui.drawing import glyphs
+from tui.drawing.braille import AXIS, Line, Look, Series, draw
 
 COLOURS = 6
 SMOOTHING = (0.0, 0.6, 0.9, 0.97)

@@ -15,9 +15,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui import glyphs
 from tui.clip import clip
-from tui.widgets import intervals
+from tui.drawing import glyphs, intervals
 
 GAP = 2
 PLOT_GAP, PLOT_MIN, PLOT_MAX = 3, 24, 64

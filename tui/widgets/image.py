@@ -19,10 +19,10 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from datadream.text import shown
-from tui import glyphs
 from tui.clip import clip
+from tui.drawing import glyphs
+from tui.drawing.half_blocks import Line
 from tui.services.images import Picture
-from tui.widgets.half_blocks import Line
 from tui.widgets.picture import PictureWidget
 
 BAD = ("x bad" if glyphs.ASCII else "✗ bad", "bold red")

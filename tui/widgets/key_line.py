@@ -11,7 +11,7 @@ from textual.binding import Binding
 from textual.screen import Screen
 from textual.widgets import Static
 
-from tui import glyphs
+from tui.drawing import glyphs
 
 GAP = "  "
 MORE = f" {glyphs.ELLIPSIS}"

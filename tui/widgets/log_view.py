@@ -16,7 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from datadream.text import size
-from tui import glyphs
+from tui.drawing import glyphs
 from tui.services.log_reader import LogReader, View
 from tui.services.log_text import LEVEL_WORDS, LEVELS, Level, Wanted, Words, level_of, spans
 

@@ -1,7 +1,7 @@
 """What shows pictures: knows those in view, has them loaded in the app's pool a few at a time, keeps what was drawn.
 
 Nothing that isn't seen is ever loaded. In cells it is half-blocks, or a ramp of signs where there is no colour or no
-Unicode; where the terminal has real pixels, and the extra `images` is there, those (`tui/services/graphics.py`).
+Unicode; where the terminal has real pixels, and the extra `images` is there, those (`tui/terminal/graphics.py`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from textual import events
 from textual.widget import Widget
 from textual.worker import Worker
 
-from tui.services import graphics, images
-from tui.services.graphics import BLOCKS, Drawn, Graphics
+from tui.drawing.half_blocks import Line, is_plain, lines_of
+from tui.services import images
 from tui.services.images import Picture, Pixels, Shown
-from tui.widgets.half_blocks import Line, is_plain, lines_of
+from tui.terminal import graphics
+from tui.terminal.graphics import BLOCKS, Drawn, Graphics
 
 AT_ONCE = 6  # images loaded before they are shown and the view is looked at again
 Key = tuple[Picture, int, int]

@@ -18,10 +18,10 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui import glyphs
+from tui.drawing import glyphs
+from tui.drawing.table_lines import cells, line, titles
 from tui.widgets import table_messages as messages
 from tui.widgets.table_columns import Column, Row, fit, measure
-from tui.widgets.table_lines import cells, line, titles
 
 PAGE = 200  # rows asked for at once
 KEPT = 4000  # rows held; those far from the cursor go first

@@ -10,8 +10,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from datadream.text import ID_LENGTH, IDS, TIMES, cell
-from tui import glyphs
 from tui.clip import clip, clip_text
+from tui.drawing import glyphs
 
 Row = Mapping[str, Any]
 

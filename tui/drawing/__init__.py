@@ -1,0 +1,1 @@
+"""Marks on a grid of cells; no widget inside."""

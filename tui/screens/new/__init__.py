@@ -1,0 +1,1 @@
+"""A new experiment, and a new set."""

@@ -1,0 +1,1 @@
+"""The terminal: what it can show, copy and remember."""
