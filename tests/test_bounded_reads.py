@@ -55,9 +55,10 @@ def reset():
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew (proc(5))
 
 from datadream.errors import UserError
-from datadream.jobs import check, events, follow, gc, index, lines, queue, rows, state, trouble, watch
+from datadream.home import events, gc, lines, queue, state, trouble
+from datadream.jobs import follow, watch
 from datadream.home.layout import Home
-from store import queries
+from store import check, index, queries, rows
 from tui.services.data import Data
 from tui.services.job_facts import JobReader
 from tui.services.log_index import last_lines

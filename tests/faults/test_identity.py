@@ -133,7 +133,7 @@ def test_a_real_pid_is_reused_in_a_pid_namespace(tmp_path: Path) -> None:
     code = """
 import subprocess, sys, time
 from pathlib import Path
-from datadream.jobs import identity
+from datadream.home import identity
 first = subprocess.Popen(["sleep", "600"], start_new_session=True)
 who = identity.identify(first.pid)
 first.kill(); first.wait()
