@@ -23,7 +23,7 @@ from datadream.data.decode import BadImage, decode
 from datadream.data.shots import ShotSet, make_shot_set
 from datadream.data.source import open_source
 from datadream.errors import UserError
-from datadream.jobs.worker import _judge
+from datadream.jobs.failures import _judge
 from datadream.models.presets import Backbone
 from datadream.stages import moments, pixels
 from datadream.stages.adapt import CROPS, adapt, squares

@@ -643,7 +643,7 @@ def test_a_runner_without_the_token_makes_room_for_one_that_has_it(
 def test_a_job_that_fails_for_want_of_a_token_says_which_one_was_set(
     quiet: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from datadream.jobs.worker import _for_want
+    from datadream.jobs.failures import _for_want
 
     shell(monkeypatch, HF_TOKEN="hf_CANARYaaaaaaaaaaaaaaaa")
     (job,) = enqueue.enqueue(quiet, rehearsals(1), {})

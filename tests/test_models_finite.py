@@ -22,8 +22,8 @@ from datadream.data.shots import ShotSet
 from datadream.errors import UserError
 from datadream.home.layout import Home
 from datadream.home.sets import add_set
+from datadream.jobs.failures import EXIT_USER
 from datadream.jobs.spawn import environment
-from datadream.jobs.worker import EXIT_USER
 from datadream.models.clip import load_clip
 from datadream.models.diffusion import load_diffusion
 from datadream.models.finite import Watch, not_finite

@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 
 from datadream.home import state
 from datadream.home.layout import Home
-from datadream.jobs import worker
+from datadream.jobs import failures
 from datadream.models import fetch
 from datadream.models.clip import load_clip
 from datadream.models.diffusion import load_diffusion
@@ -52,7 +52,7 @@ def after(home: Home, deed: Callable[[], object], seed: int = 0) -> state.Status
     assert state.claim(home, job, 1, {"slot": "", "launcher": "local"})
     with pytest.raises(Exception) as caught:
         deed()
-    worker._write_failure(home.job(job), caught.value, 1)
+    failures.write_failure(home.job(job), caught.value, 1)
     return state.derive(home, job)
 
 

@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,11 +27,12 @@ from datadream.home.events import Journal
 from datadream.home.jobfiles import JobFiles
 from datadream.home.layout import Home
 from datadream.home.lease import Held, Lost, lease
-from datadream.home.provenance import Code, Masked, describe_code, describe_environment, masked, name_of
+from datadream.home.provenance import Code, Masked, describe_code, describe_environment, name_of
 from datadream.home.sets import load_set
 from datadream.home.spec import JobSpec
 from datadream.home.state import Request
 from datadream.jobs.checkpoints import claim_checkpoint
+from datadream.jobs.failures import RESERVE, write_failure
 from datadream.jobs.losses import differences
 from datadream.jobs.pool import READY
 from datadream.jobs.wishes import loading, watched
@@ -43,21 +43,10 @@ from datadream.stages.emit import Emit, Event, Stopped, stopping
 from datadream.stages.table import ROLES, function_of
 from datadream.stages.task import AnyTask, Input, Task
 
-EXIT_FAILED = 1
-EXIT_USER = 2
-EXIT_STORAGE = 3
 EXIT_STOPPED = 4
 ROOM_SECONDS = 2.0  # between two looks at the free space
 ROOM_BYTES = 16 << 20
-RESERVE = ".reserve"
 CODE_CHANGED = "the code on disk changed since this worker started; a new worker takes the job"
-# torch's CPU allocator, cuBLAS, cuDNN and safetensors say it in plain errors
-NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
-# of a hub that does not know who asks, or of a proxy
-REFUSED = (401, 403, 404, 407)
-# by name: which of urllib, requests, httpx and its successors a library loads by is its own affair
-UNREACHABLE = {"ConnectionError", "TimeoutError", "Timeout", "TimeoutException", "NetworkError", "RemoteProtocolError",
-    "gaierror"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -142,7 +131,7 @@ class Worker:
             failure = error
         finally:
             loading.clear()
-        return _write_failure(folder, failure, state.attempts(folder) if attempt is None else attempt)
+        return write_failure(folder, failure, state.attempts(folder) if attempt is None else attempt)
 
 
 def _end_when_asked() -> None:
@@ -176,86 +165,6 @@ def _claim(home: Home, job_id: str) -> int:
         number = state.attempts(home.job(job_id)) + 1
         if state.claim(home, job_id, number, {"worker": identity.myself().to_json(), "slot": "", "launcher": "local"}):
             return number
-
-
-def _write_failure(folder: Path, failure: Exception, attempt: int) -> int:
-    """Leave error.json: what happened, of which kind, and so whether trying again may help."""
-    kind, text, status = _judge(failure, folder)
-    text += _for_want(folder, failure)
-    try:
-        durable.remove_file(folder / RESERVE)
-        durable.write_json(JobFiles(folder).error, {"kind": kind, "message": masked(text), "attempt": attempt})
-        traceback.print_exception(failure)
-        sys.stderr.flush()
-    except (OSError, UserError):  # not even that: the exit code is all that can be left
-        return EXIT_STORAGE
-    return status
-
-
-def _judge(failure: Exception, folder: Path) -> tuple[str, str, int]:
-    if durable.is_storage(failure):
-        if durable.is_full(failure):
-            failure = durable.no_space(_full_disk(failure, folder))
-        elif isinstance(failure, OSError):
-            failure = durable.user_error(failure, folder)
-        return "storage", str(failure), EXIT_STORAGE
-    if _is_memory(failure):
-        from datadream.data.decode import BadImage
-
-        known = isinstance(failure, BadImage)  # it names the image that there was no memory for
-        text = f"out of memory: {failure}" if known else "out of memory: lower the stage's batch_size with -o"
-        return "infrastructure", text, EXIT_FAILED
-    if _is_network(failure):
-        return "infrastructure", str(failure), EXIT_FAILED
-    if isinstance(failure, UserError):
-        return "user", str(failure), EXIT_USER
-    return "unexpected", f"{type(failure).__name__}: {failure}", EXIT_FAILED
-
-
-def _full_disk(failure: BaseException, folder: Path) -> Path | str:
-    """What had no room: the file that an error names, deepest first, else the place that one of ours does."""
-    links = list(durable.causes(failure))
-    named = [link.filename for link in reversed(links) if isinstance(link, OSError) and isinstance(link.filename, str)]
-    said = [link.at for link in links if isinstance(link, UserError) and link.at is not None]
-    return next(iter([*said, *named]), folder)
-
-
-def _for_want(folder: Path, failure: Exception) -> str:
-    """What was set where the job was asked for and not here, when that may be why the hub or the network refused."""
-    refused = any(_http_status(error) in REFUSED for error in durable.causes(failure)) or _is_network(failure)
-    request = state.read_model(JobFiles(folder).request, state.Request)
-    missing = [name for name in request.noted if not os.environ.get(name)] if refused else []
-    if not missing:
-        return ""
-    names, be = ", ".join(missing), "was" if len(missing) == 1 else "were"
-    advice = f"run `datadream queue restart` where it is set, then `datadream job retry {folder.name[:8]}`"
-    return f"; {names} {be} set when this job was submitted, but not in the runner: {advice}"
-
-
-def _is_memory(failure: BaseException) -> bool:
-    """Whether the machine or the device had no memory left; that passes, or a smaller batch helps."""
-    torch = sys.modules.get("torch")
-    known = (MemoryError, torch.OutOfMemoryError) if torch else (MemoryError,)
-    for error in durable.causes(failure):
-        if isinstance(error, known) or getattr(error, "errno", 0) == errno.ENOMEM:
-            return True
-        if not isinstance(error, UserError) and any(text in str(error) for text in NO_MEMORY):
-            return True
-    return False
-
-
-def _is_network(failure: BaseException) -> bool:
-    """Whether a download could not reach its server, or that one was in trouble. Where a user forbids the network,
-    trying again is in vain.
-    """
-    names = {kind.__name__ for error in durable.causes(failure) for kind in type(error).__mro__}
-    status = max((_http_status(error) for error in durable.causes(failure)), default=0)
-    return "OfflineModeIsEnabled" not in names and (bool(names & UNREACHABLE) or status >= 500)
-
-
-def _http_status(error: BaseException) -> int:
-    status = getattr(getattr(error, "response", None), "status_code", 0)
-    return status if isinstance(status, int) else 0
 
 
 def _redirect(log: Path) -> None:
@@ -406,8 +315,3 @@ def fed() -> Iterable[Turn]:
     for line in sys.stdin:
         job, attempt = line.split()
         yield Turn(job, int(attempt))
-
-
-def read_error(folder: Path) -> dict[str, Any] | None:
-    """What a failed job left behind."""
-    return state.read_dict(JobFiles(folder).error)

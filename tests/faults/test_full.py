@@ -24,8 +24,8 @@ from datadream.errors import UserError
 from datadream.home import control, queue, room, state
 from datadream.home.layout import Home, open_home
 from datadream.jobs import leader, spawn
+from datadream.jobs.failures import EXIT_STORAGE
 from datadream.jobs.runner import Runner
-from datadream.jobs.worker import EXIT_STORAGE
 from datadream.models.presets import ModelRef
 from datadream.plans import enqueue
 from store import index, queries
@@ -332,7 +332,7 @@ def test_room_is_looked_for_where_files_go(running: Home, tmp_path: Path, monkey
 
 
 def test_a_full_disk_is_named_by_the_file_that_found_no_room(tmp_path: Path) -> None:
-    from datadream.jobs.worker import _judge
+    from datadream.jobs.failures import _judge
 
     error = OSError(errno.ENOSPC, "No space left on device", "/cache/hub/models--a--b/blobs/x.incomplete")
     wrapped = UserError("can't load the diffusion model: [Errno 28] No space left on device")

@@ -13,7 +13,7 @@ import pytest
 from datadream import durable
 from datadream.home import state
 from datadream.home.layout import Home, open_home
-from datadream.jobs.worker import EXIT_STORAGE
+from datadream.jobs.failures import EXIT_STORAGE
 from datadream.plans.enqueue import enqueue
 from tests.faults import strace
 from tests.faults.scale import record, scale
