@@ -101,6 +101,25 @@ def test_a_jobs_files_are_named_in_one_place() -> None:
                 assert not names & {value for value in found if isinstance(value, str)}, path.relative_to(ROOT)
 
 
+def test_names_that_textual_keeps_to_itself_are_used_in_one_place() -> None:
+    ours = {
+        name
+        for path in (ROOT / "tui").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in (
+            *([node.name] if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) else []),
+            *([node.attr] if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) else []),
+            *([node.target.id] if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else []),
+            *([node.id] if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else []),
+        )
+    }
+    allowed = {"private.py", "graphics.py"}  # of Textual, and of textual-image
+    for path in (ROOT / "tui").rglob("*.py"):
+        used = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        found = {name for name in used - ours - {"_exit"} if name.startswith("_") and not name.startswith("__")}
+        assert path.name in allowed or not found, f"{path.relative_to(ROOT)}: {found}"
+
+
 def test_only_the_runner_knows_the_registry_among_jobs() -> None:
     """And it by its registrar, a thread of its own: whoever holds the registry up holds up no job."""
     rooms = [path for room in ("home", "plans", "jobs", "stages") for path in (ROOT / "datadream" / room).rglob("*.py")]

@@ -28,6 +28,7 @@ from datadream.errors import UserError
 from datadream.home.layout import Home, is_default, open_home
 from datadream.home.quoting import bash_word
 from datadream.text import counted, shown
+from tui import private
 from tui.actions import ACTIONS, SCREENS, actions, bindings, key_names
 from tui.ascii_only import AsciiOnly
 from tui.base import HomeScreen
@@ -54,7 +55,7 @@ TOAST_SECONDS = 6.0
 TOASTS_MAX = 2  # more would hide what they speak of
 LEAVE_SECONDS = 2.0
 SWITCH_SECONDS = 0.005
-SHEETS_MAX = 512  # Textual keeps 64 parsed sheets and we have 100, so each new widget had all of them parsed again
+SHEETS_MAX = 512  # we have 100
 
 
 PLACES = {  # of the screens that have actions of their own
@@ -117,8 +118,8 @@ class DataDreamApp(Trouble):
         self.sub_title = str(opened.path)
         self.animation_level = "none"
         if glyphs.ASCII:
-            self._filters.append(AsciiOnly())
-        self.stylesheet._parse_cache.grow(SHEETS_MAX)
+            private.add_filter(self, AsciiOnly())
+        private.keep_sheets(self, SHEETS_MAX)
 
     # Coming and going
 
@@ -235,13 +236,14 @@ class DataDreamApp(Trouble):
     @property
     def css_updates(self) -> int:
         """How often the styles were read."""
-        return self._css_update_count
+        return private.css_updates(self)
 
     def say(self, text: str, severity: Severity = "information") -> None:
         """A toast of one line."""
         line = shown(" ".join(text.split()))
-        for note in [*self._notifications][: -TOASTS_MAX + 1] + [n for n in self._notifications if n.message == line]:
-            self._unnotify(note)
+        private.drop_toasts(
+            self, lambda notes: notes[: -TOASTS_MAX + 1] + [note for note in notes if note.message == line]
+        )
         self.notify(line, severity=severity, timeout=TOAST_SECONDS, markup=False)
 
     def did(self, text: str, undo: Callable[[Data], Any] | None = None, command: str = "") -> None:

@@ -19,6 +19,7 @@ from textual.widgets import Static
 from datadream.errors import UserError
 from datadream.home.layout import Home
 from datadream.text import shown
+from tui import private
 from tui.actions import actions, key_names
 from tui.desk import Desk, desk_of
 from tui.drawing import glyphs
@@ -94,8 +95,7 @@ class HomeScreen(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        # A new screen is styled when mounted; Textual would parse all styles anew for it, twice.
-        self._css_update_count = self.desk.css_updates
+        private.take_styles(self, self.desk.css_updates)
         self._version: int | None = None
         self._refreshed_at = 0.0
         self._refresh_due = False

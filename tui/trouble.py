@@ -11,6 +11,7 @@ from textual.app import App
 from textual.message import Message
 
 from datadream.errors import UserError
+from tui import private
 
 ERRORS_MAX, ERRORS_SECONDS = 8, 5.0  # more than that in so short a time: it can't be helped
 
@@ -44,7 +45,7 @@ class Trouble(App[None]):
 
     def _handle_exception(self, error: Exception) -> None:
         """Textual would leave here; a broken widget should cost its screen at most."""
-        if self.is_running and self._screen_stacks.get(self.current_mode):
+        if self.is_running and private.has_screens(self, self.current_mode):
             self.trouble(error)
         else:
             self.write_log(error)

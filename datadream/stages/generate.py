@@ -193,7 +193,13 @@ def denoise(
     start: Start = plugs.find("starts", settings.start)
     guide: Guidance = plugs.find("guidance", settings.cfg)
     request = Request(
-        *(solver, settings.num_inference_steps, sd.latent_shape, seed, places, settings.start_strength, moments),
+        solver=solver,
+        steps=settings.num_inference_steps,
+        shape=sd.latent_shape,
+        seed=seed,
+        places=places,
+        strength=settings.start_strength,
+        moments=moments,
         scaling_factor=sd.vae.config.scaling_factor,
     )
     latents, first = start(request)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from datadream import durable
 from datadream.paths import user_home
+from tui import private
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -69,6 +70,4 @@ def shown_path(path: Path) -> str:
 
 
 def _write(app: App[None], text: str) -> None:
-    if app._driver is not None:
-        app._driver.write(text)
-        app._driver.flush()
+    private.write(app, text)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from textual.app import App
+from textual.app import App
+
+from tui import private
 
 TEXT_MAX = 200
 BELL = "\a"
@@ -41,11 +42,10 @@ def sequence(mode: str, title: str, text: str, environ: Mapping[str, str]) -> st
 
 def send(app: App[Any], mode: str, title: str, text: str) -> None:
     """Write it to the terminal, through the driver so that it doesn't fall into a frame. For the UI thread."""
-    if app._driver is not None and not app.is_headless:
+    if not app.is_headless:
         found = sequence(mode, title, text, os.environ)
         if found:
-            app._driver.write(found)
-            app._driver.flush()
+            private.write(app, found)
 
 
 def _plain(text: str) -> str:

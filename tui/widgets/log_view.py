@@ -16,6 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from datadream.text import size
+from tui import private
 from tui.drawing import glyphs
 from tui.services.log_reader import LogReader, View
 from tui.services.log_text import LEVEL_WORDS, LEVELS, Level, Wanted, Words, level_of, spans
@@ -231,10 +232,10 @@ class LogView(ScrollView, can_focus=True):
         self._tell()
 
     def _resize_content(self, size: Size) -> None:
-        """Scroll bar and limits for so many lines; a layout, as Textual would do here, would repaint the whole pane."""
+        """Scroll bar and limits for so many lines."""
         self._applying = True
         self.set_reactive(LogView.virtual_size, size)
-        self._scroll_update(size)
+        private.resize_content(self, size)
         self._applying = False
 
     def _on_screen(self) -> tuple[str, ...]:

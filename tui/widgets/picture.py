@@ -16,6 +16,7 @@ from textual import events
 from textual.widget import Widget
 from textual.worker import Worker
 
+from tui import private
 from tui.drawing.half_blocks import Line, is_plain, lines_of
 from tui.services import images
 from tui.services.images import Picture, Pixels, Shown
@@ -104,9 +105,8 @@ class PictureWidget(Widget):
 
     def _tell(self, text: str) -> None:
         """By Textual's writer: another would write into the middle of its sequences."""
-        driver = self.app._driver
-        if text and driver is not None:
-            driver.write(text)
+        if text:
+            private.write(self.app, text)
 
     def want(self) -> None:
         """Soon ask for what is missing in view."""
