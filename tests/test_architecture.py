@@ -90,6 +90,13 @@ def test_no_module_imports_one_that_imports_it() -> None:
         raise AssertionError(" -> ".join(error.args[1])) from None
 
 
+@pytest.mark.parametrize(("stage", "without"), [("classify", "diffusers"), ("generate", "open_clip")])
+def test_a_stage_imports_the_one_model_that_it_runs(stage: str, without: str) -> None:
+    """The other costs a worker seconds before its first step."""
+    code = f"import sys, datadream.stages.{stage}; assert {without!r} not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_a_jobs_files_are_named_in_one_place() -> None:
     names = {value for name, value in vars(jobfiles).items() if name.isupper() and isinstance(value, str)}
     names -= {jobfiles.CHECKPOINT, jobfiles.ATTEMPTS, jobfiles.LEASE}  # words of other things too

@@ -25,7 +25,6 @@ from datadream.models.lora import Lora, load_adapter
 from datadream.models.presets import Backbone, ModelRef
 from datadream.stages import adapt as adapting
 from datadream.stages.classify import classify
-from datadream.stages.emit import silent
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.settings import ClassifySettings
 from datadream.stages.task import Task
@@ -235,7 +234,9 @@ def test_an_unreached_part_of_the_generator_ends_adaptation(
     sd.text_encoder.encoder.layers[1].self_attn = nn.MultiheadAttention(64, 2)
     monkeypatch.setattr(adapting, "load_diffusion", lambda _: sd)
     with pytest.raises(UserError, match=r"text encoder 1 of 2 \(MultiheadAttention\)"):
-        adapting.adapt(adapting.AdaptSettings(steps=1), mini.diffusion, two_shots, 1, tmp_path, tmp_path / "c", silent)
+        adapting.adapt(
+            Task(adapting.AdaptSettings(steps=1), tmp_path, tmp_path / "c", model=mini.diffusion, shots=two_shots)
+        )
 
 
 def test_an_adapter_without_a_gradient_is_refused_at_the_first_step(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the folders of a synthetic set's classes are called, so that every tool and system can load them."""
+"""What the folders and files of a synthetic set are called, so that every tool and system can load them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?",
 # patterns of shells and globs, what Windows has no names with, and `::`, which datasets takes for a chain of places
 ODD = re.compile(r'[<>:"/\\|?*\[\]]')
 METADATA = "metadata.jsonl"  # lies beside the class folders
+
+
+def image_file(index: int) -> str:
+    """File name of image `index` of a class."""
+    return f"{index:05d}.png"
 
 
 def image_folders(folders: Sequence[str]) -> tuple[str, ...]:

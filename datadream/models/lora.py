@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers.utils.peft_utils import recurse_remove_peft_layers
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError, safe_open
@@ -100,7 +99,10 @@ class Lora:
     def detach(self) -> None:
         """Take the adapters out; the base weights were never touched."""
         for module in self._modules.values():
-            recurse_remove_peft_layers(module)
+            for path, layer in list(module.named_modules()):
+                if isinstance(layer, LoraLayer):
+                    parent, _, name = path.rpartition(".")
+                    setattr(module.get_submodule(parent), name, layer.get_base_layer())
             if hasattr(module, "peft_config"):
                 del module.peft_config
             module.requires_grad_(False)

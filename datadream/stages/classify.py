@@ -21,6 +21,7 @@ from torchvision.transforms import v2
 
 from datadream import durable
 from datadream.data.decode import handling
+from datadream.data.image_folders import image_file
 from datadream.data.shots import image_reader, open_shots
 from datadream.errors import UserError
 from datadream.methods import plugs
@@ -30,7 +31,6 @@ from datadream.models.clip import PROJECTIONS, Clip, load_clip
 from datadream.models.lora import Lora, save_adapter
 from datadream.stages.emit import heed_stop
 from datadream.stages.failing import not_finite
-from datadream.stages.generate import image_file
 from datadream.stages.loop import Loop, Schedule
 from datadream.stages.pixels import ImageBank, Reader, fit, training_batch
 from datadream.stages.select import missing

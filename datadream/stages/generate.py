@@ -21,6 +21,7 @@ from torch import Tensor
 
 from datadream import durable
 from datadream.data.decode import handling
+from datadream.data.image_folders import image_file
 from datadream.data.prompts import ClassInfo
 from datadream.data.shots import ShotSet, image_reader
 from datadream.methods import plugs
@@ -233,11 +234,6 @@ def denoise(
 
 def _images(run: Run, name: str) -> str:
     return f"images {run.start} to {run.stop - 1} of class {name or run.class_!r}"
-
-
-def image_file(index: int) -> str:
-    """File name of image `index` of a class."""
-    return f"{index:05d}.png"
 
 
 def write_png(path: Path, image: Tensor) -> str:

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from datadream import durable, records
 from datadream.data.decode import handling
+from datadream.data.image_folders import image_file
 from datadream.data.shots import image_reader
 from datadream.methods import plugs
 from datadream.methods.selection import Request, Selection
 from datadream.models.clip import load_clip
 from datadream.stages.emit import heed_stop
 from datadream.stages.failing import not_finite
-from datadream.stages.generate import image_file
 from datadream.stages.kept import owner_of, read_lines
 from datadream.stages.pixels import fit
 from datadream.stages.settings import BLIND, SelectSettings

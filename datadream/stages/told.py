@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from datadream.data.prompts import ClassInfo
 from datadream.data.seen import Seen, remarks
-from datadream.models.clip import Clip
-from datadream.models.diffusion import Diffusion
 from datadream.stages.emit import Emit
+
+if TYPE_CHECKING:  # a stage imports the one model that it runs
+    from datadream.models.clip import Clip
+    from datadream.models.diffusion import Diffusion
 
 CLIP, DIFFUSION = "CLIP", "the diffusion model"
 
