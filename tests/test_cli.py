@@ -142,4 +142,5 @@ def test_recipes_list_as_json(cli: Cli) -> None:
         "disef-start",
         "datadream-dset",
         "datadream-cls",
+        "clip-filter",
     ]

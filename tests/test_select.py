@@ -95,12 +95,13 @@ def test_an_interrupted_selection_equals_an_uninterrupted_one(task: Task[SelectS
 def test_a_selection_is_a_row_of_its_own_over_the_same_pool(ran_copy: Path) -> None:
     home = Home(ran_copy)
     before = {path.name for path in ran_copy.glob("artifacts/synthetic/*")}
-    words = ("run", "clip-filter", "--set", "d2", "--data", "synth", *TINY_OPTIONS)
+    words = ("run", "clip-filter", "--set", "d2", "--data", "synth", *TINY_OPTIONS, "-o", "select.keep=0.5")
     done = run_cli(*words, home=ran_copy)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in ran_copy.glob("artifacts/synthetic/*")} == before  # nothing is drawn anew
-    rows = {row["method"]: row for row in json.loads(run_cli("compare", "--format", "json", home=ran_copy).stdout)}
-    assert rows["clip-filter"]["accuracy"] != rows["datadream-dset"]["accuracy"]
+    listed = json.loads(run_cli("compare", "--format", "json", home=ran_copy).stdout)
+    rows = {row["method"]: row for row in listed if row["data"] == "synth"}
+    assert (rows["clip-filter"]["images"], rows["datadream-dset"]["images"]) == (20, 30)
     (record,) = [
         found
         for path in ran_copy.glob("runs/*.json")

@@ -7,6 +7,7 @@ jobs and from its set.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -115,6 +116,10 @@ def facts(home: Home, record: Record) -> RunFacts:
     overrides = label({name: value for name, value in overridden(recipe).items() if name.partition(".")[0] in values})
     count = int(left_out["count"])
     images = recipe["generate"]["images_per_class"] * what["classes"] - count if "generate" in stages else 0
+    if "select" in jobs:  # what it left out is known once it is made
+        with suppress(UserError):
+            origin = read_manifest(home, TABLE["select"].makes, str(jobs["select"]))["origin"]
+            images = origin.get("kept", images)
     return RunFacts(
         id=str(record["id"]),
         created=str(record["created"]),
