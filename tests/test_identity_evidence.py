@@ -358,18 +358,18 @@ def test_unchanged_evidence_is_not_read_again(old: Home, monkeypatch: pytest.Mon
 
 
 def test_asking_again_writes_a_damaged_record_anew(old: Home) -> None:
+    from datadream.home.runs import record as write_record
     from datadream.plans import ask
-    from datadream.plans import grid as plan
     from datadream.plans.request import Request
 
     request = Request(("zero-shot",), sets=(of(old, "zero-shot", "none")["set"],))
     (run,) = ask.plan(old, request).runs
-    plan.record(old, run)
+    write_record(old, run)
     before = old.run(run.id).read_text()
-    plan.record(old, run)
+    write_record(old, run)
     assert old.run(run.id).read_text() == before
     old.run(run.id).write_text(before.replace('"none"', '"real"'))
-    plan.record(old, run)
+    write_record(old, run)
     assert json.loads(old.run(run.id).read_text())["data"] == "none"
     record = json.loads(old.run(run.id).read_text())
     assert record["digest"] == digest({key: record[key] for key in record if key != "digest"})
