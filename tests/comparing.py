@@ -12,10 +12,10 @@ from PIL import Image
 
 from datadream import durable
 from datadream.canonical import short_id
+from datadream.home import runs
 from datadream.home.artifacts import publish
 from datadream.home.facts import RunFacts, Traits
 from datadream.home.layout import Home
-from datadream.home.runs import Run, record
 from datadream.plans import ask
 from datadream.plans.request import Request
 from datadream.report.collect import Answered
@@ -100,12 +100,12 @@ def pictures(root: Path, classes: Sequence[str] = ("cat", "dog"), test: int = 6,
     return root
 
 
-def planned(home: Home, *requests: Request) -> list[Run]:
+def planned(home: Home, *requests: Request) -> list[runs.Run]:
     """The runs of these requests, their sets kept."""
     return [run for request in requests for run in ask.plan(home, request).runs]
 
 
-def finish(home: Home, run: Run, wrong: Collection[int] = (), image_passes: int = 640) -> None:
+def finish(home: Home, run: runs.Run, wrong: Collection[int] = (), image_passes: int = 640) -> None:
     """Record `run` as done; of the images of its split those numbered `wrong` are."""
     shots = run.set.shots
     for stage, spec in run.jobs.items():
@@ -134,4 +134,4 @@ def finish(home: Home, run: Run, wrong: Collection[int] = (), image_passes: int 
         steps = {"steps": 10, "image_passes": 0 if run.data == "none" else image_passes} if stage == "classify" else {}
         origin = {"seconds": 1.0, "device": "cpu", "job": spec.id, **steps}
         publish(home, spec.kind, spec.id, spec.model_dump(mode="json"), origin)
-    record(home, run)
+    runs.record(home, run)
