@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tui.services.data import Data
 
 SHOWN_MAX = 600  # things below one; the nearest
+PARTS = {"shard": "a part of a synthetic set", "selection": "which of its images a classifier trains on"}
 NOUNS = {"set": "set", "adapter": "adapter", "synthetic": "synth", "classifier": "classifier"}
 ORDER = ("set", "adapter", "synth", "shard", "job", "classifier", "run")
 Row = dict[str, Any]
@@ -178,8 +179,8 @@ def _stub(data: Data, thing: str, kind: str) -> Node:
         status = state.derive(data.home, thing)
         text = glyphs.state_text(status.state, status.paused)
         return Node(thing, "job", text.plain, shown(status.title or status.stage), str(text.style))
-    if kind == "shard":
-        return Node(thing, "shard", words="a part of a synthetic set")
+    if kind in PARTS:
+        return Node(thing, kind, words=PARTS[kind])
     return Node(thing, NOUNS.get(kind, "thing"), "gone", "its folder is missing or can't be read", "dim")
 
 
