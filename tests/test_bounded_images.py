@@ -30,7 +30,7 @@ from datadream.stages.adapt import CROPS, adapt, squares
 from datadream.stages.classify import make_pool
 from datadream.stages.moments import MomentStore
 from datadream.stages.pixels import CHAINS, ENLARGED_BYTES, PIXEL_BYTES, ImageBank, fit, training_batch
-from datadream.stages.settings import AdaptSettings
+from datadream.stages.settings import AdaptSettings, ClassifySettings
 from datadream.stages.task import Task
 
 STRIPS = [(1, 300_000), (300_000, 1), (2, 40_000), (40_000, 2), (3, 9_000), (1, 1), (1, 7), (7, 1)]
@@ -156,12 +156,16 @@ def test_shots_are_held_up_to_a_bound_and_read_again_beyond(
     expected = [image.tobytes() for _, image in zip(photos.train, make_images(photos), strict=True)]
     before = held()
     monkeypatch.setattr(pixels, "KEEP_BYTES", most)
-    pool = make_pool(photos, "real", None, 4)
+    pool = make_pool(real_only(photos))
     assert held() - before == pool.images.held <= most
     assert (pool.images.held == 0) == (most == 0)
     for _ in range(2):
         assert [pool.images[i].tobytes() for i in range(4)] == expected
     assert pool.names == [ref.key for ref in photos.train]
+
+
+def real_only(photos: ShotSet) -> Task[ClassifySettings]:
+    return Task(ClassifySettings(), Path(), Path(), shots=photos, data="real", images_per_class=4)
 
 
 def make_images(photos: ShotSet) -> list[Image.Image]:
@@ -173,12 +177,12 @@ def test_a_shot_that_changed_is_told_before_and_during_the_training(
     photos: ShotSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pixels, "KEEP_BYTES", 0)
-    pool = make_pool(photos, "real", None, 4)
+    pool = make_pool(real_only(photos))
     noise(9, 9).save(Path(photos.source["path"]) / photos.train[2].key)
     with pytest.raises(UserError, match=f"{photos.train[2].key} changed after the set"):
         pool.images[2]
     with pytest.raises(UserError, match=f"{photos.train[2].key} changed after the set"):
-        make_pool(photos, "real", None, 4)
+        make_pool(real_only(photos))
 
 
 def test_moments_beyond_the_bound_lie_on_the_disk_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

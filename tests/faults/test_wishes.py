@@ -86,8 +86,8 @@ def test_a_worker_waiting_for_its_job_heeds_a_wish(queue: Home) -> None:
 
 
 SLOW = """
-import builtins, time
-real = builtins.__import__
+import importlib, time
+real = importlib.import_module
 def slow(name, *rest, **more):
     if name.startswith("datadream.stages.{stage}"):
         print("loading", flush=True)
@@ -96,7 +96,7 @@ def slow(name, *rest, **more):
         except Exception as error:  # as a library that goes on without what it couldn't load
             raise RuntimeError from error
     return real(name, *rest, **more)
-builtins.__import__ = slow
+importlib.import_module = slow
 """
 
 

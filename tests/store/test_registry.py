@@ -139,8 +139,6 @@ def test_constraints_hold(tmp_path: Path) -> None:
     for statement in (
         "INSERT INTO lineage VALUES ('a', 'set', 'nothing')",
         "INSERT INTO artifact (id, kind, present, created, bytes, files, content, model, device, version, job, spec) "
-        "VALUES ('a', 'banana', 1, '', 0, 0, '', '', '', '', '', '{}')",
-        "INSERT INTO artifact (id, kind, present, created, bytes, files, content, model, device, version, job, spec) "
         "VALUES ('a', 'set', 1, '', -1, 0, '', '', '', '', '', '{}')",
         "INSERT INTO metric VALUES ('no job', 'loss', 1, 0.5)",
     ):
