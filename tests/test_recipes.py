@@ -20,6 +20,7 @@ def test_the_five_methods_are_there_in_order() -> None:
         "disef-start",
         "datadream-dset",
         "datadream-cls",
+        "clip-filter",
     ]
 
 
