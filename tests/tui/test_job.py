@@ -192,7 +192,8 @@ def test_a_running_curve_grows_and_a_torn_event_waits(ran_copy: Path) -> None:
             with (folder / "events.jsonl").open("a") as events:
                 events.write('ep": 901, "loss": 0.125}\n')
             await looker.see(lambda: chart.series[0].xs[-1] == 901 and chart.series[0].ys[-1] == 0.125)
-            await asyncio.sleep(0.5)  # what came last is drawn
+            await looker.see("no runner for the waiting jobs")  # a line more, and so a chart of a line less
+            await looker.pilot.pause()
             draws = chart.draws
             await asyncio.sleep(1.5)
             assert chart.draws == draws
