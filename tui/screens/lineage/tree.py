@@ -6,10 +6,12 @@ Rows come from the registry, so a thing whose folder is gone is still in its pla
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from datadream.errors import UserError
+from datadream.home.artifacts import read_manifest
 from datadream.text import counted, shown
 from tui.drawing import glyphs
 from tui.screens.run.parts import with_differences
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from tui.services.data import Data
 
 SHOWN_MAX = 600  # things below one; the nearest
-PARTS = {"shard": "a part of a synthetic set", "selection": "which of its images a classifier trains on"}
+PARTS = {"shard": "a part of a synthetic set", "selection": "the images that a classifier trains on"}
 NOUNS = {"set": "set", "adapter": "adapter", "synthetic": "synth", "classifier": "classifier"}
 ORDER = ("set", "adapter", "synth", "shard", "job", "classifier", "run")
 Row = dict[str, Any]
@@ -61,6 +63,10 @@ def read_tree(data: Data, root: str) -> Tree:
         nodes[thing] = _node(*known[thing]) if thing in known else _stub(data, thing, kind)
         if thing in known:
             parents[thing] = _parents(*known[thing])
+        elif kind == "selection":
+            with suppress(UserError):  # it is gone
+                made_from = read_manifest(data.home, "selection", thing)["spec"]["inputs"]
+                parents[thing] = [("synth", str(made_from["synthetic"]))]
     counted = [root] if run else [str(row["id"]) for row in found["runs"]]
     for row in with_differences(data, run or queries.rows_of(registry, "run", counted[:SHOWN_MAX])):
         nodes[row["id"]] = _run(row)
