@@ -366,6 +366,8 @@ def _artifact(home: Home, look: _Look, kind: str, artifact_id: str, session: Ses
     if (home.path / place).is_dir():
         _take(session, place, lambda: writes.put(session, rows.artifact_rows(home, kind, artifact_id)))
     writes.score_runs(session, artifact_id)
+    for run_id in writes.runs_of_selections(session, artifact_id):  # what a selection left is known by now
+        _run(home, f"{run_id}.json", session)
 
 
 def _no_artifact(look: _Look, kind: str, artifact_id: str, session: Session) -> None:

@@ -109,6 +109,14 @@ def score_run(session: Session, run_id: str) -> None:
     sql(session, SCORE.format("id"), run_id)
 
 
+def runs_of_selections(session: Session, classifier_id: str) -> list[str]:
+    """The runs of a classifier that was trained on a selection; none of any other."""
+    text = (
+        "SELECT r.id FROM lineage l JOIN run r ON r.classifier_id = l.child WHERE l.child = ? AND l.role = 'selection'"
+    )
+    return [str(row[0]) for row in sql(session, text, classifier_id)]
+
+
 def remove_run(session: Session, run_id: str) -> None:
     """Its row."""
     sql(session, "DELETE FROM run WHERE id = ?", run_id)

@@ -97,6 +97,12 @@ def test_a_stage_imports_the_one_model_that_it_runs(stage: str, without: str) ->
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_stage_without_models_imports_no_torch() -> None:
+    code = "import sys; from datadream.stages.table import function_of; function_of('rehearse')"
+    done = subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=False)
+    assert done.returncode == 0
+
+
 def test_a_jobs_files_are_named_in_one_place() -> None:
     names = {value for name, value in vars(jobfiles).items() if name.isupper() and isinstance(value, str)}
     names -= {jobfiles.CHECKPOINT, jobfiles.ATTEMPTS, jobfiles.LEASE}  # words of other things too

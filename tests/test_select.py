@@ -19,8 +19,9 @@ from datadream.stages.emit import Event
 from datadream.stages.select import missing, select
 from datadream.stages.settings import SelectSettings
 from datadream.stages.task import Input, Task
+from store import writes
 from store.check import check
-from store.index import open_registry
+from store.index import connect, open_registry, sync
 from tests.conftest import TINY_OPTIONS, run_cli
 
 
@@ -102,6 +103,13 @@ def test_a_selection_is_a_row_of_its_own_over_the_same_pool(ran_copy: Path) -> N
     listed = json.loads(run_cli("compare", "--format", "json", home=ran_copy).stdout)
     rows = {row["method"]: row for row in listed if row["data"] == "synth"}
     assert (rows["clip-filter"]["images"], rows["datadream-dset"]["images"]) == (20, 30)
+    kept = connect(home)
+    sync(home, kept)  # what the app reads, before any run is rechecked
+    with kept.reading() as session:
+        found = writes.sql(session, "SELECT method, images FROM run WHERE data = 'synth'")
+        counted = {row.method: row.images for row in found}
+    kept.close()
+    assert (counted["clip-filter"], counted["datadream-dset"]) == (20, 30)
     (record,) = [
         found
         for path in ran_copy.glob("runs/*.json")

@@ -11,7 +11,7 @@ What such a method is (name, distribution, version) is part of a job's spec, and
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -47,10 +47,12 @@ def check(table: str, name: str) -> None:
         raise ValueError(f"there is no {name!r}: " + (f"did you mean {near[0]!r}?" if near else ", ".join(known)))
 
 
-def preload() -> None:
-    """Import every built-in method, so that nothing of ours is imported later, when it may be another version's."""
-    for table in TABLES.values():
-        for place in table.values():
+def preload(fields: Iterable[str]) -> None:
+    """Import the built-in methods that settings with these fields choose among, so that nothing of ours is imported
+    later, when it may be another version's.
+    """
+    for table in [FIELDS[field] for field in fields if field in FIELDS]:
+        for place in TABLES[table].values():
             import_module(place.partition(":")[0])
 
 

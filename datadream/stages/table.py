@@ -114,7 +114,7 @@ def name_of(settings: Settings) -> Stage:
 
 
 def function_of(stage: Stage) -> Callable[[Any], Any]:
-    """The stage's function; imports it and every method, and with them torch."""
-    plugs.preload()
+    """The stage's function; imports it and the methods it chooses among, and with them torch where they need it."""
+    plugs.preload(TABLE[stage].settings.model_fields)
     module, _, name = TABLE[stage].function.partition(":")
     return cast(Callable[[Any], Any], getattr(importlib.import_module(module), name))
