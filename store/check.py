@@ -16,6 +16,7 @@ from datadream.home.layout import Home
 from datadream.home.lease import is_held
 from datadream.home.whole import read_manifest, what_is_wrong
 from datadream.records import Unreadable
+from datadream.stages.table import ROLES
 from store import index, queries, rows
 from store.registry import Registry
 from store.tables import KINDS
@@ -125,7 +126,7 @@ def _artifact(home: Home, kind: str, folder: Path, deep: bool) -> Iterator[Findi
         if not path.is_dir() and name not in expected and name != "manifest.json":
             yield _finding(home, path, "extra", "was added after it was made", "move it elsewhere")
     for role, parent in sorted((manifest["spec"].get("inputs") or {}).items()):
-        source = {"set": "set", "adapter": "adapter", "synthetic": "synthetic"}.get(role, role)
+        source = ROLES.get(role, role)
         if not (home.path / "artifacts" / source / str(parent) / "manifest.json").is_file():
             whole = False
             what = f"was made from {role} {parent}, which is missing"

@@ -24,7 +24,7 @@ from datadream.canonical import short_id
 from datadream.errors import UserError
 from datadream.home import evidence, flaws, leasefiles, mounts, outlook, state
 from datadream.home.causes import CLEAR, Why
-from datadream.home.jobfiles import JobFiles
+from datadream.home.jobfiles import HISTORY, JobFiles
 from datadream.home.layout import Home, Kind
 from datadream.home.lease import lease, lock
 from datadream.records import Unreadable
@@ -446,7 +446,7 @@ def _stamp(home: Home, job_id: str, is_open: bool) -> int:
     changed = durable.changed_at(folder)
     if not is_open:
         return changed
-    return -((changed + 3 * durable.changed_at(f"{folder}/history.jsonl")) % (1 << 62)) - 1
+    return -((changed + 3 * durable.changed_at(f"{folder}/{HISTORY}")) % (1 << 62)) - 1
 
 
 def _job(home: Home, look: _Look, job_id: str, session: Session) -> None:

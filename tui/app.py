@@ -233,17 +233,10 @@ class DataDreamApp(Trouble):
 
     # Given to screens (`tui.desk.Desk`)
 
-    @property
-    def css_updates(self) -> int:
-        """How often the styles were read."""
-        return private.css_updates(self)
-
     def say(self, text: str, severity: Severity = "information") -> None:
         """A toast of one line."""
         line = shown(" ".join(text.split()))
-        private.drop_toasts(
-            self, lambda notes: notes[: -TOASTS_MAX + 1] + [note for note in notes if note.message == line]
-        )
+        private.make_room_for(self, line, TOASTS_MAX)
         self.notify(line, severity=severity, timeout=TOAST_SECONDS, markup=False)
 
     def did(self, text: str, undo: Callable[[Data], Any] | None = None, command: str = "") -> None:

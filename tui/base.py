@@ -18,7 +18,7 @@ from textual.widgets import Static
 
 from datadream.errors import UserError
 from datadream.home.layout import Home
-from datadream.text import shown
+from datadream.text import counted, shown
 from tui import private
 from tui.actions import actions, key_names
 from tui.desk import Desk, desk_of
@@ -56,8 +56,9 @@ class TopBar(Lines):
             parts += ["queue paused"] * snapshot.paused + ["frozen, z resumes"] * frozen
             status = f" {glyphs.DOT} ".join(parts)
         if not trouble and snapshot is not None and snapshot.problems:
-            many = f"{snapshot.problems} files of this home" if snapshot.problems > 1 else "1 file of this home"
-            trouble = f"! {many} can't be read: see `datadream registry check`"
+            trouble = (
+                f"! {counted(snapshot.problems, 'file')} of this home can't be read: see `datadream registry check`"
+            )
         if (mode, crumb, status, trouble) != self._said:
             self._said = (mode, crumb, status, trouble)
             text = Text.assemble(
@@ -95,7 +96,7 @@ class HomeScreen(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        private.take_styles(self, self.desk.css_updates)
+        private.take_styles(self)
         self._version: int | None = None
         self._refreshed_at = 0.0
         self._refresh_due = False

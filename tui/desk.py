@@ -33,10 +33,6 @@ class Desk(Protocol):
     def current_mode(self) -> str:
         """The mode whose screens are shown."""
 
-    @property
-    def css_updates(self) -> int:
-        """How often the styles were read."""
-
     def push_screen(self, screen: Any, callback: Any = None) -> Any:
         """Show a screen over this one, and call back with what it is dismissed with."""
 

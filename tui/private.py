@@ -6,35 +6,25 @@ a widget should cost its screen, not the app. What textual-image keeps to itself
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from textual.app import App
 from textual.filter import LineFilter
 from textual.geometry import Size
-from textual.notifications import Notification
 from textual.screen import Screen
 from textual.scroll_view import ScrollView
 
 
-def write(app: App[Any], text: str) -> bool:
-    """A sequence to the terminal, by the driver: any other writer would fall into a frame. On the UI thread."""
-    driver = app._driver
-    if driver is None:
-        return False
-    driver.write(text)
-    driver.flush()
-    return True
+def write(app: App[Any], text: str) -> None:
+    """A sequence to the terminal by the driver: any other writer would fall into a frame. On the UI thread."""
+    if app._driver is not None:
+        app._driver.write(text)
+        app._driver.flush()
 
 
-def css_updates(app: App[Any]) -> int:
-    """How often the app's styles were read."""
-    return app._css_update_count
-
-
-def take_styles(screen: Screen[Any], updates: int) -> None:
+def take_styles(screen: Screen[Any]) -> None:
     """A new screen is styled when it is mounted; Textual would parse all styles anew for it, twice."""
-    screen._css_update_count = updates
+    screen._css_update_count = screen.app._css_update_count
 
 
 def keep_sheets(app: App[Any], most: int) -> None:
@@ -47,9 +37,10 @@ def add_filter(app: App[Any], added: LineFilter) -> None:
     app._filters.append(added)
 
 
-def drop_toasts(app: App[Any], unwanted: Callable[[list[Notification]], list[Notification]]) -> None:
-    """Take some of the toasts away: many would hide what they speak of."""
-    for note in unwanted([*app._notifications]):
+def make_room_for(app: App[Any], line: str, most: int) -> None:
+    """Of the toasts keep the newest, so that with `line` there are `most`, and none that says the same."""
+    notes = [*app._notifications]
+    for note in notes[: -most + 1] + [note for note in notes if note.message == line]:
         app._unnotify(note)
 
 

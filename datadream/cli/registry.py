@@ -23,7 +23,7 @@ def check(
     from dataclasses import asdict
 
     from datadream.home.layout import open_home
-    from datadream.text import json_text, shown
+    from datadream.text import counted, json_text, shown
     from store.check import check as find
 
     opened = open_home(home)
@@ -35,9 +35,7 @@ def check(
     else:
         for entry in found:
             typer.echo(shown(f"{entry.kind}  {entry.path}: {entry.what}; {entry.advice}"))
-        typer.echo(
-            f"{len(found)} finding{'s' * (len(found) > 1)}" if found else "no findings: all files match their records"
-        )
+        typer.echo(counted(len(found), "finding") if found else "no findings: all files match their records")
     if found:
         raise typer.Exit(1)
 

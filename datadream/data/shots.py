@@ -21,6 +21,7 @@ from datadream.data.samplers import SAMPLERS
 from datadream.data.source import reader
 from datadream.data.twins import Fingerprint, Found, find_twins, pixel_digest
 from datadream.errors import UserError
+from datadream.text import counted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -253,9 +254,8 @@ def _fingerprints(source: Source, keys: Sequence[str]) -> dict[str, Fingerprint]
                 else:
                     found[key] = result
     if bad:
-        count = "1 image" if len(bad) == 1 else f"{len(bad)} images"
         raise BadImage(
-            f"{count} can't be used: {some(bad)}",
+            f"{counted(len(bad), 'image')} can't be used: {some(bad)}",
             at=source.spec.get("path"),
             hint="replace or remove them, then run again",
         )

@@ -10,7 +10,7 @@ from typing import Any
 from datadream import durable
 from datadream.errors import UserError
 from datadream.home import state, trash, variables
-from datadream.home.jobfiles import CONTROL_LOCK, JobFiles
+from datadream.home.jobfiles import JobFiles
 from datadream.home.layout import Home
 from datadream.home.lease import lease, lock
 from datadream.home.state import Control
@@ -30,13 +30,14 @@ def cancel(home: Home, job_id: str, reason: str = "") -> None:
     except (OSError, UserError) as error:
         if not durable.is_full(error):
             raise
+        said = home.files(job_id).cancel
         with suppress(OSError, UserError):
-            durable.mark(home.job(job_id) / state.CANCEL)
-        if not (home.job(job_id) / state.CANCEL).exists():  # not even that: give back what was held for this
+            durable.mark(said)
+        if not said.exists():  # not even that: give back what was held for this
             durable.remove_file(home.reserve)
             with suppress(OSError, UserError):
-                durable.mark(home.job(job_id) / state.CANCEL)
-        if not (home.job(job_id) / state.CANCEL).exists():
+                durable.mark(said)
+        if not said.exists():
             raise
 
 
@@ -80,13 +81,12 @@ def retry_alone(home: Home, job_id: str) -> None:
         raise UserError(f"job {job_id[:8]} is still {found.state}", hint="cancel it first, or let it finish")
     if found.state == "done" and home.has(spec.kind, spec.id):
         raise UserError(f"job {job_id[:8]} is done", hint="to recompute it, use `datadream run --force`")
-    folder = home.job(job_id)
-    request = state.read_request(home, job_id)
+    files, request = home.files(job_id), state.read_request(home, job_id)
     asked = request.model_copy(update={"environment": variables.kept(), "noted": variables.noted()})
     if asked != request:
-        durable.write_json(JobFiles(folder).request, asked.model_dump(mode="json"))
-    durable.remove_file(JobFiles(folder).error)
-    durable.remove_file(JobFiles(folder).result)
+        durable.write_json(files.request, asked.model_dump(mode="json"))
+    durable.remove_file(files.error)
+    durable.remove_file(files.result)
     retries = state.read_control(home, job_id).retries + 1
     write(home, job_id, {"cancel": False, "paused": False, "reason": "", "retries": retries})
 
@@ -152,7 +152,7 @@ def _unworked(folder: Path) -> Iterator[None]:
 @contextmanager
 def alone(home: Home, job_id: str, seconds: float | None = None) -> Iterator[None]:
     """Nobody else asks anything of the job. Raises LockHeld when others do for `seconds`."""
-    path = home.job(job_id) / CONTROL_LOCK
+    path = home.files(job_id).control_lock
     if path.is_dir():
         yield
         return
@@ -178,10 +178,10 @@ def _control(
 
 def write(home: Home, job_id: str, changes: Mapping[str, Any]) -> None:
     """Change what is asked of a job; by whoever is alone with it."""
-    folder = home.job(job_id)
+    files = home.files(job_id)
     new = Control(**{**state.read_control(home, job_id).model_dump(), **changes})
-    durable.write_json(JobFiles(folder).control, new.model_dump(mode="json"))
+    durable.write_json(files.control, new.model_dump(mode="json"))
     if not new.cancel:
-        durable.remove_file(folder / state.CANCEL)
+        durable.remove_file(files.cancel)
     durable.make_dir(home.queue)
     durable.mark(home.queue / job_id)

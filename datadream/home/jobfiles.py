@@ -9,18 +9,9 @@ SPEC, REQUEST, CONTROL = "spec.json", "request.json", "control.json"
 RESULT, ERROR, ENVIRONMENT = "result.json", "error.json", "environment.json"
 HISTORY, EVENTS, LOG = "history.jsonl", "events.jsonl", "log.txt"
 ATTEMPTS, CHECKPOINT, LEASE, CONTROL_LOCK = "attempts", "checkpoint", "lease", "control.lock"
-SHOWN = (
-    SPEC,
-    REQUEST,
-    CONTROL,
-    HISTORY,
-    EVENTS,
-    ERROR,
-    RESULT,
-    ENVIRONMENT,
-    ATTEMPTS,
-    LOG,
-)  # what a person may look at
+CANCEL, RESERVE = "cancel", ".reserve"
+# what a person may look at
+SHOWN = (SPEC, REQUEST, CONTROL, HISTORY, EVENTS, ERROR, RESULT, ENVIRONMENT, ATTEMPTS, LOG)
 
 
 @dataclass(frozen=True)
@@ -97,3 +88,13 @@ class JobFiles:
     def error(self) -> Path:
         """Why it failed."""
         return self.folder / ERROR
+
+    @property
+    def cancel(self) -> Path:
+        """Empty: says to cancel where there is no room to write that."""
+        return self.folder / CANCEL
+
+    @property
+    def reserve(self) -> Path:
+        """Room that is held for what must be said on a full disk."""
+        return self.folder / RESERVE

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datadream import durable, records
+from datadream.data.image_folders import image_file
 from datadream.errors import UserError
 from datadream.home.artifacts import read_manifest
 from datadream.home.layout import Home
@@ -114,13 +115,8 @@ def names_of(home: Home, synth_id: str, words: Sequence[str]) -> list[str]:
         number = index.removesuffix(".png")
         if not (number.isascii() and number.isdecimal()) or int(number) >= count:
             raise UserError(f"no image {index!r} of {class_!r}", hint=f"use {class_}/0 to {class_}/{count - 1}")
-        found.append(f"{known[class_]}/{image_name(int(number))}")
+        found.append(f"{known[class_]}/{image_file(int(number))}")
     return list(dict.fromkeys(found))
-
-
-def image_name(index: int) -> str:
-    """The file of image `index` of a class."""
-    return f"{index:05d}.png"
 
 
 def excluded(home: Home, synthetic: JobSpec) -> tuple[str, ...]:
@@ -129,7 +125,7 @@ def excluded(home: Home, synthetic: JobSpec) -> tuple[str, ...]:
     if not marks:
         return ()
     count = int(synthetic.settings["images_per_class"])
-    return marks.bad(f"{folder}/{image_name(index)}" for folder in synthetic.image_folders for index in range(count))
+    return marks.bad(f"{folder}/{image_file(index)}" for folder in synthetic.image_folders for index in range(count))
 
 
 def _write(home: Home, synth_id: str, change: Callable[[Marks], Marks]) -> Marks:

@@ -32,7 +32,6 @@ State = Literal["queued", "blocked", "running", "cancelling", "done", "failed", 
 STATES: tuple[State, ...] = get_args(State)
 HISTORY_BYTES = 1 << 20  # of changes of state, the newest: some five thousand
 TAIL_BYTES = 16384
-CANCEL = "cancel"  # an empty file that says so where there is no room to write it
 STOP_REQUESTED, PAUSE_REQUESTED = "stop requested", "pause requested"
 FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
 
@@ -146,7 +145,7 @@ def read_control(home: Home, job_id: str) -> Control:
     """What was asked of a job since."""
     folder = home.job(job_id)
     found = read_model(JobFiles(folder).control, Control)
-    return found.model_copy(update={"cancel": True}) if (folder / CANCEL).exists() else found
+    return found.model_copy(update={"cancel": True}) if JobFiles(folder).cancel.exists() else found
 
 
 def read_model(path: Path, model: type[M]) -> M:
@@ -200,11 +199,11 @@ def claim(home: Home, job_id: str, number: int, note: dict[str, Any]) -> bool:
 
     Raises UserError when the job is gone: a claim never brings back a folder that was removed.
     """
-    folder = home.files(job_id).attempts
-    if not JobFiles(folder.parent).spec.exists() or not durable.make_child(folder):
+    files = home.files(job_id)
+    if not files.spec.exists() or not durable.make_child(files.attempts):
         raise UserError(f"no job {job_id}", at=home.path, hint="it was removed; run the same command again")
     text = json.dumps({"attempt": number, "at": now(), "home": identity.place(home.path), **note}, sort_keys=True)
-    return durable.create(folder / f"{number}.json", text.encode())
+    return durable.create(files.attempt(number), text.encode())
 
 
 def read_attempt(folder: Path, number: int) -> dict[str, Any]:

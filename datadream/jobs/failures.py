@@ -7,7 +7,6 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
 
 from datadream import durable
 from datadream.errors import UserError
@@ -18,7 +17,6 @@ from datadream.home.provenance import masked
 EXIT_FAILED = 1
 EXIT_USER = 2
 EXIT_STORAGE = 3
-RESERVE = ".reserve"
 # torch's CPU allocator, cuBLAS, cuDNN and safetensors say it in plain errors
 NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 # of a hub that does not know who asks, or of a proxy
@@ -33,7 +31,7 @@ def write_failure(folder: Path, failure: Exception, attempt: int) -> int:
     kind, text, status = _judge(failure, folder)
     text += _for_want(folder, failure)
     try:
-        durable.remove_file(folder / RESERVE)
+        durable.remove_file(JobFiles(folder).reserve)
         durable.write_json(JobFiles(folder).error, {"kind": kind, "message": masked(text), "attempt": attempt})
         traceback.print_exception(failure)
         sys.stderr.flush()
@@ -106,8 +104,3 @@ def _is_network(failure: BaseException) -> bool:
 def _http_status(error: BaseException) -> int:
     status = getattr(getattr(error, "response", None), "status_code", 0)
     return status if isinstance(status, int) else 0
-
-
-def read_error(folder: Path) -> dict[str, Any] | None:
-    """What a failed job left behind."""
-    return state.read_dict(JobFiles(folder).error)

@@ -32,7 +32,7 @@ from datadream.home.sets import load_set
 from datadream.home.spec import JobSpec
 from datadream.home.state import Request
 from datadream.jobs.checkpoints import claim_checkpoint
-from datadream.jobs.failures import RESERVE, write_failure
+from datadream.jobs.failures import write_failure
 from datadream.jobs.losses import differences
 from datadream.jobs.pool import READY
 from datadream.jobs.wishes import loading, watched
@@ -115,9 +115,9 @@ class Worker:
                 if attempt is None:
                     attempt = _claim(self._home, turn.job)
                 durable.remove_file(JobFiles(folder).error)
-                durable.reserve(folder / RESERVE)
+                durable.reserve(JobFiles(folder).reserve)
                 _run(self._home, turn.job, attempt, held, self._code)
-                durable.remove_file(folder / RESERVE)
+                durable.remove_file(JobFiles(folder).reserve)
             return 0
         except Stopped as stopped:
             print_line(f"stopped{f': {stopped}' if str(stopped) else ''}; the checkpoint is kept")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from datadream import durable
 from datadream.data.seen import Seen, remarks
@@ -64,8 +63,8 @@ def plan(home: Home, request: Request, methods: Methods | None = None, *, dry: b
     def without(synthetic: JobSpec) -> tuple[str, ...]:
         return marks.excluded(home, synthetic) if request.without_marked else ()
 
-    again: dict[str, Any] = {"repeat": 1, "taken": functools.partial(_asked_before, home)} if request.force else {}
-    found = grid.runs_of(methods.recipes, sets, methods.backbone, methods.data, without, **again)
+    taken = functools.partial(_asked_before, home) if request.force else None
+    found = grid.runs_of(methods.recipes, sets, methods.backbone, methods.data, without, taken)
     specs, titles, shards = grid.jobs_of(found, request.shards)
     missing = enqueue.missing(home, specs, shards)
     reused = sum(spec.shard is None for spec in specs) - sum(spec.shard is None for spec in missing)

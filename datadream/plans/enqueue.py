@@ -98,7 +98,7 @@ def _ask_first(home: Home, spec: JobSpec, request: Request) -> bool:
     if folder.exists():
         return False
     staged = durable.make_dir(durable.scratch(folder))
-    durable.mark(staged / control.CONTROL_LOCK)
+    durable.mark(JobFiles(staged).control_lock)
     durable.write_json(JobFiles(staged).request, request.model_dump(mode="json"))
     records.write(JobFiles(staged).spec, spec.model_dump(mode="json"), f"the spec of the {spec.stage} job")
     durable.mark(home.queue / spec.id)  # first: what dies in between leaves no job that nobody looks at

@@ -83,7 +83,7 @@ class Estimate:
         jobs = sum(self.stages.values())
         if not jobs:
             return "none: all results already exist"
-        where = f"on {self.slots} slot{'s' if self.slots > 1 else ''}"
+        where = f"on {counted(self.slots, 'slot')}"
         if self.seconds is not None:
             return f"about {_duration(self.seconds)} {where}, from past jobs of this home"
         if self.unknown == jobs:

@@ -39,7 +39,6 @@ def plan(
     """The jobs of one run, anew when `repeat` isn't 0. The seed of every stage is the set's."""
     shots = set_.shots
     jobs: dict[str, JobSpec] = {}
-    synthetic: JobSpec | None = None
     images = None
     read = {"set": set_.id}
     if "synth" in data:
@@ -114,13 +113,13 @@ def runs_of(
     backbone: Backbone,
     asked: Sequence[Data] | None,
     excluded: Excluded = leave_none_out,
-    repeat: int = 0,
-    taken: Callable[[Run], bool] = lambda _: False,
+    taken: Callable[[Run], bool] | None = None,
 ) -> list[Run]:
     """Every run of the grid. `asked` limits methods with synthetic images to those mixes; others have one anyway.
 
-    They are of the first repeat, from `repeat` on, at which none of them is `taken`.
+    With `taken` all are made anew: they are of the first repeat at which none of them is taken.
     """
+    repeat = 0 if taken is None else 1
     while True:
         runs = []
         for set_ in sets:
@@ -131,7 +130,7 @@ def runs_of(
                         f"{recipe.name} has none of these data", hint=f"use any of {', '.join(recipe.data)}"
                     )
                 runs += [plan(recipe, set_, backbone, data, repeat, excluded) for data in mixes]
-        if not any(map(taken, runs)):
+        if taken is None or not any(map(taken, runs)):
             return runs
         repeat += 1
 

@@ -11,6 +11,7 @@ from datadream.report import notes as said
 from datadream.report.judge import Judged
 from datadream.report.rows import DATA, Row, method_order
 from datadream.report.tables import Compared, top1
+from datadream.text import counted
 
 DIMENSIONS = ("method", "data", "shots", "source", "backbone", "split")
 ROWS, COLUMNS = ("method", "data"), ("shots",)
@@ -124,7 +125,7 @@ class Pivot:
 
     def _named(self, name: str, value: Any) -> str:
         if name == "shots":
-            return f"{value} shot{'s' * (value != 1)}"
+            return counted(value, "shot")
         if name not in NAMED:
             return str(value)
         text = " ".join(filter(None, [value[0], self.letters.get(value[1], "")]))

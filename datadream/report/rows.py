@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datadream.home.facts import RunFacts, Traits
 from datadream.report.names import Names, name_rows
 from datadream.report.stats import Interval, mean_std, wilson
+from datadream.text import counted
 
 METHODS = ("zero-shot", "real-only", "name-only", "datadream-dset", "datadream-cls")
 DATA = ("none", "real", "synth", "real+synth")
@@ -167,7 +168,7 @@ def _newest(runs: Iterable[Run]) -> tuple[list[Run], list[str]]:
         listed = ", ".join(f"{run.what.id} ({run.total:,} of {whole[run.what.place]:,})" for run in cut)
         notes.append(f"Excluded, not evaluated on all images: {listed}.")
     if count := sum(run.replaced for run in kept):
-        notes.append(f"{count} result{'s' * (count > 1)} of repeated runs: the latest counts.")
+        notes.append(f"{counted(count, 'result')} of repeated runs: the latest counts.")
     return kept, notes
 
 

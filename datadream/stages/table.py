@@ -11,12 +11,19 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from datadream.methods import plugs
-from datadream.stages import settings as told
-from datadream.stages.settings import AdaptSettings, ClassifySettings, GenerateSettings, SelectSettings, Settings
+from datadream.models.presets import Part
+from datadream.stages.settings import (
+    BLIND,
+    AdaptSettings,
+    ClassifySettings,
+    GenerateSettings,
+    RehearseSettings,
+    SelectSettings,
+    Settings,
+)
 
 Kind = Literal["set", "adapter", "synthetic", "shard", "selection", "classifier", "rehearsal"]
 Stage = str  # a key of TABLE
-Part = Literal["diffusion", "clip"]
 BACKWARD = 2  # a backward pass costs about two forward ones
 
 
@@ -39,8 +46,8 @@ class Amount:
 class Row:
     """A stage. `inputs` are the kinds of artifact it may read, by role; `model` the part of a backbone it runs.
 
-    `function` is called with a `Task`. `work(settings, amount)` counts image passes forward through the model;
-    `image_bytes(settings, side)` bounds what an image it makes takes on disk.
+    `function` is called with a `Task`. `work(settings, amount)` counts image passes forward through the model. A stage
+    that `draws` makes images, which take room and may be divided into shards.
     """
 
     settings: type[Settings]
@@ -61,7 +68,7 @@ def _generate(settings: GenerateSettings, amount: Amount) -> float:
 
 
 def _select(settings: SelectSettings, amount: Amount) -> float:
-    return float(amount.images if settings.by not in told.BLIND else 0)
+    return float(amount.images if settings.by not in BLIND else 0)
 
 
 def _classify(settings: ClassifySettings, amount: Amount) -> float:
@@ -99,7 +106,7 @@ TABLE: dict[Stage, Row] = {
         model="clip",
         work=_classify,
     ),
-    "rehearse": Row(told.RehearseSettings, {}, "rehearsal", "datadream.stages.rehearse:rehearse"),
+    "rehearse": Row(RehearseSettings, {}, "rehearsal", "datadream.stages.rehearse:rehearse"),
 }
 MAKER: dict[Kind, Stage] = {row.makes: stage for stage, row in TABLE.items()}
 ROLES: dict[str, Kind] = {role: kind for row in TABLE.values() for role, kind in row.inputs.items()} | {

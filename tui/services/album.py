@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from datadream import durable
 from datadream.canonical import parse_json
+from datadream.data.image_folders import image_file
 from datadream.errors import UserError
-from datadream.home.marks import Marks, image_name, read_marks
+from datadream.home.marks import Marks, read_marks
 from datadream.text import counted
 from tui.services.images import Picture
 
@@ -59,7 +60,7 @@ class Album:
 
     def name(self, label: int, index: int) -> str:
         """What marks call an image."""
-        return f"{self.classes[label].folder}/{image_name(index)}"
+        return f"{self.classes[label].folder}/{image_file(index)}"
 
     def pictures(self, label: int) -> list[Picture]:
         """The images of a class."""

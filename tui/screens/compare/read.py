@@ -214,15 +214,14 @@ def offer(data: Data, request: Request, record: Mapping[str, Any] | None) -> Off
         raise UserError("already queued", hint="2 shows the jobs")
     seeds = list(dict.fromkeys(run.set.shots.seed for run in plan.runs))
     first = plan.runs[0]
-    count = f"{new} job{'s' * (new != 1)}"
-    shots = first.set.shots
+    shots, count = first.set.shots, counted(new, "job")
     about = [f"{first.recipe.name} {first.data}, {counted(shots.shots, 'shot')}, {source_label(shots)}."]
     found = estimate(data.home, plan)
     if new < len(plan.missing):
         already = len(plan.missing) - new
-        about.append(f"{already} more job{'s' * (already > 1)} already queued.")
+        about.append(f"{counted(already, 'more job')} already queued.")
     about += [
-        f"{plan.reused} finished artifacts reused.",
+        f"{counted(plan.reused, 'finished artifact')} reused.",
         f"time: {found.time_text()}",
         f"disk: {found.disk_text()}",
         *ask.told(data.home, plan),

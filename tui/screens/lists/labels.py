@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from datadream.errors import UserError
 from datadream.home.quoting import bash_word, command_line
-from datadream.text import ID_LENGTH
+from datadream.text import ID_LENGTH, counted
 from tui.base import HomeScreen
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Labelling(HomeScreen):
         self.ask("labels", read, fill, failed=box.refuse)
 
     def _whose(self, ids: Collection[str]) -> str:
-        return f"{self.NOUN} {next(iter(ids))[:ID_LENGTH]}" if len(ids) == 1 else f"{len(ids)} {self.NOUN}s"
+        return f"{self.NOUN} {next(iter(ids))[:ID_LENGTH]}" if len(ids) == 1 else counted(len(ids), self.NOUN)
 
     def _tag(self, known: Known, add: set[str], remove: set[str]) -> None:
         if not add and not remove:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from datadream.errors import UserError
+from datadream.stages.table import METHOD
 from datadream.text import ID_LENGTH, counted, shown
 from tui.drawing import glyphs
 from tui.screens.lists.details import class_bars, facts
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from datadream.home.labels import Labels
     from tui.services.data import Data
 
-STAGES = ("adapt", "generate", "classify")
 SHADES = " .:*#" if glyphs.ASCII else " ░▒▓█"
 HEAT_MAX = 100  # classes a map in characters can hold
 WHOLE_MAX = 10  # classes a table of counts can hold
@@ -184,7 +184,7 @@ def config(run: RunFacts) -> RenderableType:
     table.add_column(overflow="fold")
     for name in ("name", "about"):
         table.add_row(name, Text(shown(str(recipe.get(name, "")))))
-    for stage in STAGES:
+    for stage in METHOD:
         part = recipe.get(stage)
         if not isinstance(part, Mapping) or not (run.job(stage) or stage == "classify"):
             continue
